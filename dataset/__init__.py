@@ -1,0 +1,1 @@
+"""The commands that make the GSCollision dataset: objects, scenes, simulations, videos."""

@@ -1,0 +1,1 @@
+"""Neural force fields and baselines: data, models, integration, training, evaluation."""

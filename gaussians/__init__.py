@@ -1,0 +1,1 @@
+"""What every stage passes on: Gaussians, their files, cameras, and how they are drawn."""

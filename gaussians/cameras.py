@@ -1,0 +1,169 @@
+"""Pinhole cameras in the OpenCV convention (x right, y down, z forward), orbits, and cameras.json."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gaussians.errors import InputError
+from gaussians.files import read_json, write_json
+from gaussians.shapes import check_shape
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """C cameras of one image size.
+
+    Attributes:
+        viewmats: (C, 4, 4), world to camera.
+        Ks: (C, 3, 3), intrinsics, pixels.
+        width, height: image size, pixels.
+    """
+
+    viewmats: torch.Tensor
+    Ks: torch.Tensor
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        check_shape("viewmats", self.viewmats, "C", 4, 4)
+        check_shape("Ks", self.Ks, len(self.viewmats), 3, 3)
+
+    def __len__(self) -> int:
+        return len(self.viewmats)
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> "Cameras":
+        return Cameras(self.viewmats[rows], self.Ks[rows], self.width, self.height)
+
+    def to(self, device: torch.device | str) -> "Cameras":
+        return Cameras(self.viewmats.to(device), self.Ks.to(device), self.width, self.height)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Camera centres (C, 3), metres."""
+        return -(self.viewmats[:, :3, :3].mT @ self.viewmats[:, :3, 3:]).squeeze(-1)
+
+
+def look_at(
+    positions: torch.Tensor,
+    target: torch.Tensor,
+    width: int,
+    height: int,
+    focal: float,
+    up: Sequence[float] = (0, 0, 1),
+) -> Cameras:
+    """Cameras at ``positions`` (C, 3) that look at ``target`` (3,) or (C, 3) with ``up`` upwards in the image.
+
+    Args:
+        focal: focal length, pixels; the principal point is the image centre.
+    """
+    forward = torch.nn.functional.normalize(target - positions, dim=-1)
+    right = torch.linalg.cross(forward, torch.tensor(up).to(forward).expand_as(forward))
+    # Looking straight along `up` leaves the image direction open: take x.
+    degenerate = right.norm(dim=-1, keepdim=True) < 1e-6
+    right = torch.where(degenerate, torch.tensor([1.0, 0.0, 0.0]).to(forward), right)
+    right = torch.nn.functional.normalize(right, dim=-1)
+    down = torch.linalg.cross(forward, right)
+    rotations = torch.stack([right, down, forward], -2)
+    viewmats = torch.eye(4).to(forward).repeat(len(positions), 1, 1)
+    viewmats[:, :3, :3] = rotations
+    viewmats[:, :3, 3] = -(rotations @ positions[..., None]).squeeze(-1)
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]).to(forward)
+    return Cameras(viewmats, K.expand(len(positions), 3, 3).clone(), width, height)
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """The published camera path: view k stands at azimuth a + k da, elevation e + k de, radius r + k dr.
+
+    The azimuth runs clockwise seen from above, from the horizontal diagonal u = (1, 1, 0) / sqrt 2 towards
+    v = (1, -1, 0) / sqrt 2.
+
+    Attributes:
+        center: the point looked at, metres.
+        azimuth, elevation: degrees.
+        radius: metres.
+        delta_azimuth, delta_elevation, delta_radius: change per view.
+    """
+
+    center: tuple[float, float, float]
+    azimuth: float
+    elevation: float
+    radius: float
+    delta_azimuth: float = 3.6
+    delta_elevation: float = 0.0
+    delta_radius: float = 0.0
+
+    def positions(self, views: Sequence[int]) -> torch.Tensor:
+        """Camera centres (len(views), 3), metres."""
+        k = torch.as_tensor(views, dtype=torch.float64)
+        a = torch.deg2rad(self.azimuth + k * self.delta_azimuth)[:, None]
+        e = torch.deg2rad(self.elevation + k * self.delta_elevation)[:, None]
+        r = (self.radius + k * self.delta_radius)[:, None]
+        u = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
+        v = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+        center = torch.tensor(self.center, dtype=torch.float64)
+        return center + r * (torch.cos(e) * (torch.cos(a) * u + torch.sin(a) * v) + torch.sin(e) * up)
+
+    def cameras(self, views: Sequence[int], resolution: int) -> Cameras:
+        """Square cameras of ``resolution`` pixels and focal length 1.5 x resolution at the given ``views``."""
+        center = torch.tensor(self.center, dtype=torch.float64)
+        cameras = look_at(self.positions(views), center, resolution, resolution, 1.5 * resolution)
+        return Cameras(cameras.viewmats.float(), cameras.Ks.float(), resolution, resolution)
+
+
+def write_cameras(path: str | Path, cameras: Cameras) -> None:
+    """Write cameras.json: a list of {rotation (camera to world), position, width, height, fx, fy}."""
+    cameras = cameras.to("cpu")
+    entries = [
+        {
+            "id": index,
+            "rotation": viewmat[:3, :3].T.tolist(),
+            "position": position.tolist(),
+            "width": cameras.width,
+            "height": cameras.height,
+            "fx": K[0, 0].item(),
+            "fy": K[1, 1].item(),
+        }
+        for index, (viewmat, position, K) in enumerate(
+            zip(cameras.viewmats, cameras.positions, cameras.Ks, strict=True)
+        )
+    ]
+    write_json(path, entries)
+
+
+def read_cameras(path: str | Path) -> Cameras:
+    """Read cameras.json.
+
+    Raises:
+        InputError: an entry lacks a field, has one of the wrong shape, or the image sizes differ.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path}: expected a non-empty list of cameras")
+    viewmats, Ks, sizes = [], [], set()
+    for index, entry in enumerate(entries):
+        try:
+            rotation = torch.tensor(entry["rotation"], dtype=torch.float64)
+            position = torch.tensor(entry["position"], dtype=torch.float64)
+            width, height, fx, fy = int(entry["width"]), int(entry["height"]), float(entry["fx"]), float(entry["fy"])
+            check_shape("rotation", rotation, 3, 3)
+            check_shape("position", position, 3)
+        except KeyError as error:
+            raise InputError(f"{path}: camera {index}: no field {error}") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: camera {index}: {error}") from None
+        if not (rotation.isfinite().all() and position.isfinite().all() and min(width, height, fx, fy) > 0):
+            raise InputError(f"{path}: camera {index}: expected finite poses and positive width, height, fx, fy")
+        viewmat = torch.eye(4, dtype=torch.float64)
+        viewmat[:3, :3] = rotation.T
+        viewmat[:3, 3] = -rotation.T @ position
+        viewmats.append(viewmat)
+        Ks.append(torch.tensor([[fx, 0, width / 2], [0, fy, height / 2], [0, 0, 1]]))
+        sizes.add((width, height))
+    if len(sizes) > 1:
+        raise InputError(f"{path}: expected cameras of one image size, found {sorted(sizes)}")
+    return Cameras(torch.stack(viewmats).float(), torch.stack(Ks), *sizes.pop())

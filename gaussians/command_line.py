@@ -1,0 +1,95 @@
+"""What every command of the project shares: flags, exit status, and the choice of device."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from gaussians.errors import InputError
+
+Item = TypeVar("Item")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An ``argparse`` parser whose ``--help`` shows the module's docstring as written and every default."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=_HelpFormatter)
+
+    def add_device(self) -> None:
+        self.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="where to compute; auto: a GPU if there is one",
+        )
+
+    def add_shard(self) -> None:
+        self.add_argument(
+            "--shard",
+            type=parse_shard,
+            default=(0, 1),
+            metavar="i/n",
+            help="take every n-th scene, starting with the i-th (0 <= i < n), so that processes can share the work",
+        )
+
+    def add_overwrite(self) -> None:
+        self.add_argument("--overwrite", action="store_true", help="redo what is already complete")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, (0, 1)):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's ``main``: an ``InputError`` becomes one line on stderr and exit status 2."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(_fail(str(error)))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for ``--device auto|cpu|cuda``.
+
+    Raises:
+        InputError: CUDA was asked for by name and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"i/n"`` as two integers with 0 <= i < n; for ``argparse``."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"expected i/n with 0 <= i < n, found {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def take_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
+    """Every n-th item from the i-th on."""
+    index, count = shard
+    return list(items[index::count])

@@ -1,0 +1,8 @@
+"""The one exception that commands turn into a single line and exit status 2."""
+
+
+class InputError(ValueError):
+    """Something the user gave (a file, a flag, a setting) is unusable.
+
+    The message names the file or argument, the field, and what was expected, in one line.
+    """

@@ -1,0 +1,120 @@
+"""Rotations: quaternions (wxyz), matrices, Euler angles, and the exponential map of SO(3).
+
+All functions accept leading batch dimensions ``(...)`` and are differentiable.
+"""
+
+import math
+
+import torch
+
+from gaussians.shapes import check_shape
+
+
+def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
+    """Rotation matrices of quaternions that need not be normalised.
+
+    Args:
+        quaternions: (..., 4), wxyz, non-zero.
+
+    Returns:
+        (..., 3, 3).
+    """
+    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def matrix_to_quaternion(matrices: torch.Tensor) -> torch.Tensor:
+    """Unit quaternions (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3).
+
+    Of the four equivalent formulas (Shepperd, "Quaternion from rotation matrix", 1978) each matrix takes the
+    one with the largest divisor, so that none loses precision.
+    """
+    m = matrices
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    w2, x2, y2, z2 = squares.unbind(-1)
+    candidates = torch.stack(
+        [
+            torch.stack([w2, wx, wy, wz], -1),
+            torch.stack([wx, x2, xy, xz], -1),
+            torch.stack([wy, xy, y2, yz], -1),
+            torch.stack([wz, xz, yz, z2], -1),
+        ],
+        -2,
+    )
+    choice = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
+    quaternions = torch.nn.functional.normalize(candidates.gather(-2, choice).squeeze(-2), dim=-1)
+    return torch.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+
+
+def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Hamilton product of (..., 4) and (..., 4), wxyz: the rotation ``b`` followed by ``a``."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
+    """Rodrigues' formula: rotation vectors (..., 3), radians, to matrices (..., 3, 3).
+
+    Near zero the sinc functions are replaced by their Taylor series, so value and gradient stay finite.
+    """
+    squared = (vectors * vectors).sum(-1)[..., None, None]
+    small = squared < 1e-6
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    sinc = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
+    cosc = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / safe)
+    skew = cross_matrix(vectors)
+    identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return identity + sinc * skew + cosc * (skew @ skew)
+
+
+def cross_matrix(vectors: torch.Tensor) -> torch.Tensor:
+    """The skew matrices (..., 3, 3) with ``cross_matrix(a) @ b == cross(a, b)``."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def euler_xyz_to_matrix(degrees: torch.Tensor) -> torch.Tensor:
+    """Rz Ry Rx from angles (..., 3) in degrees about the fixed axes x, then y, then z."""
+    axes = torch.eye(3, dtype=degrees.dtype, device=degrees.device)
+    x, y, z = (rotation_exp(degrees[..., i, None] * (math.pi / 180) * axes[i]) for i in range(3))
+    return z @ y @ x
+
+
+def axis_rotation(axis: int, degrees: float) -> torch.Tensor:
+    """The rotation (3, 3) by ``degrees`` about world axis 0, 1 or 2."""
+    vector = torch.zeros(3, dtype=torch.float64)
+    vector[axis] = math.radians(degrees)
+    return rotation_exp(vector).float()
+
+
+def polar_rotation(matrices: torch.Tensor) -> torch.Tensor:
+    """The proper rotation (..., 3, 3) nearest to each matrix: R of the polar decomposition F = R S.
+
+    Where det F < 0 the singular vector of the smallest singular value is turned over, so that det R = 1
+    (Kabsch 1976).
+    """
+    check_shape("matrices", matrices.reshape(-1, *matrices.shape[-2:]), "N", 3, 3)
+    u, _, vh = torch.linalg.svd(matrices)
+    sign = torch.det(u @ vh).sign()
+    flip = torch.ones(*sign.shape, 3, dtype=matrices.dtype, device=matrices.device)
+    flip[..., 2] = sign
+    return (u * flip[..., None, :]) @ vh

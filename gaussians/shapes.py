@@ -1,0 +1,17 @@
+"""Shape checks at the edge of a package."""
+
+import torch
+
+
+def check_shape(name: str, tensor: torch.Tensor, *shape: int | str) -> None:
+    """Raise ``ValueError`` unless ``tensor`` has ``shape``; strings in it are free sizes, named for the message.
+
+    >>> check_shape("means", torch.zeros(5, 3), "N", 3)
+    """
+    found = tuple(tensor.shape)
+    fits = len(found) == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(shape, found, strict=True)
+    )
+    if not fits:
+        expected = ", ".join(str(size) for size in shape)
+        raise ValueError(f"{name}: expected shape ({expected}), found {found}")

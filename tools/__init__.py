@@ -1,0 +1,1 @@
+"""Programs for people: benchmarks, checks, viewers."""

@@ -1,0 +1,1 @@
+"""Photos to Gaussians, Gaussians to motion, motion to video."""
