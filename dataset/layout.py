@@ -1,0 +1,111 @@
+"""Where every file of the GSCollision dataset lies."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaussians.errors import InputError
+
+POINT_CLOUD = Path("point_cloud/iteration_30000/point_cloud.ply")
+BACKGROUND_CLOUDS = ("gaussians_feedforward.ply", "gaussians_postopt.ply")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below one dataset root; docs/formats.md says what each file holds."""
+
+    root: Path
+
+    @property
+    def objects(self) -> Path:
+        return self.root / "objects"
+
+    def object_dir(self, name: str) -> Path:
+        return self.objects / name
+
+    def object_ply(self, name: str) -> Path:
+        return self.objects / name / POINT_CLOUD
+
+    def object_json(self, name: str) -> Path:
+        return self.objects / name / "object.json"
+
+    @property
+    def backgrounds(self) -> Path:
+        return self.root / "backgrounds"
+
+    def background_dir(self, name: str) -> Path:
+        return self.backgrounds / name
+
+    def placement_json(self, name: str) -> Path:
+        return self.backgrounds / name / "placement.json"
+
+    @property
+    def scene_configs(self) -> Path:
+        return self.root / "scene_configs"
+
+    def scene_config(self, group: str) -> Path:
+        return self.scene_configs / f"{group}.json"
+
+    def scenes(self, group: str) -> Path:
+        return self.root / "scenes" / group
+
+    def scene_dir(self, group: str, scene: str) -> Path:
+        return self.scenes(group) / scene
+
+    def scene_ply(self, group: str, scene: str) -> Path:
+        return self.scene_dir(group, scene) / POINT_CLOUD
+
+    def mpm(self, group: str) -> Path:
+        return self.root / "mpm" / group
+
+    def mpm_dir(self, group: str, scene: str) -> Path:
+        return self.mpm(group) / scene
+
+    def groups_in_mpm(self) -> list[str]:
+        """Names of the groups that have trajectories, in order."""
+        return [path.name for path in subdirectories(self.root / "mpm")]
+
+    def scenes_in_mpm(self, group: str) -> list[str]:
+        """Names of the scenes of ``group`` that have trajectories, in the order of their numbers."""
+        return [path.name for path in subdirectories(self.mpm(group))]
+
+
+def subdirectories(directory: Path) -> list[Path]:
+    """The directories inside ``directory``, ``2_x`` before ``10_x``; hidden (half-written) ones are left out."""
+    if not directory.is_dir():
+        return []
+    paths = [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(paths, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> tuple[int, str]:
+    number = name.split("_")[0]
+    return (int(number) if number.isdecimal() else -1, name)
+
+
+def find_point_cloud(path: Path) -> Path:
+    """The PLY file meant by ``path``: the file itself, a scene or object directory, or a background directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    if path.is_file():
+        return path
+    candidates = [path / POINT_CLOUD, path / "point_cloud.ply", *(path / name for name in BACKGROUND_CLOUDS)]
+    # Other 3DGS trainings number their iterations differently: take the last one.
+    candidates += sorted(path.glob("point_cloud/iteration_*/point_cloud.ply"), reverse=True)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{path}: expected a PLY file or a directory with {POINT_CLOUD} or {BACKGROUND_CLOUDS[0]}")
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data_root``."""
+    parser.add_argument(
+        "--data_root",
+        type=Path,
+        default=Path(os.environ.get("GSCOLLISION_ROOT", "data/GSCollision")),
+        help="root of the dataset (environment variable GSCOLLISION_ROOT)",
+    )
