@@ -1,0 +1,202 @@
+"""The JSON file with all settings of a simulation and its cameras (``config/*.json``).
+
+Keys and their defaults are the published ones. A key that is not listed here, or a value of another type, is an error:
+a misspelt setting never falls back to a default silently.
+"""
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dataset.mpm.boundary_conditions import BoundaryCondition
+from dataset.mpm.constitutive_laws import LAWS
+from gaussians.cameras import Orbit
+from gaussians.errors import InputError
+from gaussians.files import read_json
+
+WORLD_TO_MPM = (2.0, 2.0, 1.0)
+"""What is added to world coordinates to get those of the JSON's ``mpm_space_*`` keys, metres."""
+
+_UNSUPPORTED_KEYS = (
+    *("yield_stress", "hardening", "xi", "friction_angle", "plastic_viscosity", "softening"),
+    *("pic_damping", "additional_material_params", "particle_filling"),
+)
+
+Positive = Annotated[float, Field(gt=0)]
+PerObject = dict[str, Positive]
+Vector = tuple[float, float, float]
+
+
+class Config(BaseModel):
+    """Settings of a simulation (lengths in metres, times in seconds) and of the cameras that look at it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    opacity_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Gaussians of this opacity or less (0 to 1) are left out."""
+    rotation_degree: tuple[float, ...] = ()
+    """Rotations about the origin, degrees, done one after the other before the simulation and undone after it."""
+    rotation_axis: tuple[Literal[0, 1, 2], ...] = ()
+    """The world axis (0, 1 or 2) of each rotation."""
+    sim_area: tuple[float, float, float, float, float, float] | None = None
+    """x0, x1, y0, y1, z0, z1, world metres after the rotations: Gaussians outside do not move. None: all move."""
+
+    substep_dt: Positive = 1e-4
+    """Time step of the solver, seconds; must stay under cell size / speed of sound."""
+    frame_dt: Positive = 2e-2
+    """Time between two frames, seconds: a whole number of substeps."""
+    frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Number of frames; the first is the initial state."""
+
+    material: str | dict[str, str] = "jelly"
+    """Constitutive law, for all or by object name."""
+    E: Positive | PerObject | None = None
+    """Young's modulus, pascals, for all or by object name. None: what the scene says of its objects."""
+    density: Positive | PerObject | None = None
+    """Density, kg/m^3, for all or by object name. None: what the scene says of its objects."""
+    nu: Annotated[float, Field(ge=0, lt=0.5)] = 0.3
+    """Poisson's ratio."""
+    g: Vector = (0.0, 0.0, 0.0)
+    """Gravity, m/s^2."""
+
+    n_grid: Annotated[int, Field(ge=16, le=1024)] = 200
+    """Cells along each side of the grid."""
+    grid_lim: Annotated[float, Field(ge=1, le=100)] = 4.0
+    """Side of the grid, metres."""
+    rpic_damping: Annotated[float, Field(le=1)] = 0.0
+    """0: APIC, 1: only the rotational part of the affine velocity is kept (RPIC), negative: PIC."""
+    grid_v_damping_scale: Positive = 1.0
+    """Grid velocities are multiplied by this each substep, if it is below 1."""
+    boundary_conditions: tuple[BoundaryCondition, ...] = ()
+    """Walls and colliders, each {"type": name, ...}."""
+
+    mpm_space_vertical_upward_axis: Vector = (0.0, 0.0, 1.0)
+    """The direction up; only (0, 0, 1)."""
+    mpm_space_viewpoint_center: Vector = (2.0, 2.0, 0.7)
+    """What the cameras look at, metres, in MPM coordinates: world + (2, 2, 1)."""
+    default_camera_index: Literal[-1] = -1
+    """-1: the orbit below."""
+    show_hint: bool = False
+    """Accepted because published files have it; it has no effect."""
+    init_azimuthm: float = 120.0
+    """Azimuth of the first view, degrees, clockwise from above."""
+    init_elevation: Annotated[float, Field(gt=-90, lt=90)] = 20.0
+    """Elevation of the first view, degrees."""
+    init_radius: Positive = 4.0
+    """Distance of the first view from the centre, metres."""
+    move_camera: bool = True
+    """Whether the views differ by the three deltas; if not, all are like the first."""
+    delta_a: float = 3.6
+    """Change of azimuth from view to view, degrees."""
+    delta_e: float = 0.0
+    """Change of elevation from view to view, degrees."""
+    delta_r: float = 0.0
+    """Change of radius from view to view, metres."""
+
+    @field_validator("material")
+    @classmethod
+    def _material_has_a_law(cls, material: str | dict[str, str]) -> str | dict[str, str]:
+        for name in material.values() if isinstance(material, dict) else (material,):
+            if name not in LAWS:
+                raise ValueError(f"the material {name!r} is not supported: expected one of {', '.join(LAWS)}")
+        return material
+
+    @field_validator("sim_area")
+    @classmethod
+    def _area_is_not_empty(cls, area: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if area is not None and any(area[i] >= area[i + 1] for i in (0, 2, 4)):
+            raise ValueError("expected x0 < x1, y0 < y1, z0 < z1")
+        return area
+
+    @field_validator("mpm_space_vertical_upward_axis")
+    @classmethod
+    def _up_is_z(cls, axis: Vector) -> Vector:
+        if axis != (0.0, 0.0, 1.0):
+            raise ValueError("expected [0, 0, 1]: z is up")
+        return axis
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "Config":
+        if len(self.rotation_degree) != len(self.rotation_axis):
+            raise ValueError("rotation_degree and rotation_axis: expected lists of the same length")
+        ratio = self.frame_dt / self.substep_dt
+        if ratio < 0.5 or not math.isclose(ratio, round(ratio), rel_tol=1e-6):
+            fitting = self.frame_dt / max(1, math.ceil(ratio))
+            raise ValueError(
+                f"substep_dt: expected frame_dt = {self.frame_dt:g} to be a whole number of substeps, "
+                f"found {ratio:.6g} of {self.substep_dt:g}: {fitting:.6g} fits"
+            )
+        return self
+
+    @property
+    def substeps(self) -> int:
+        """Substeps from one frame to the next."""
+        return round(self.frame_dt / self.substep_dt)
+
+    @property
+    def fps(self) -> int:
+        """Frames a second of a video that runs in real time, at least 1."""
+        return max(1, round(1 / self.frame_dt))
+
+    def orbit(self) -> Orbit:
+        """The cameras around ``mpm_space_viewpoint_center``, in world coordinates."""
+        x, y, z = (c - shift for c, shift in zip(self.mpm_space_viewpoint_center, WORLD_TO_MPM, strict=True))
+        deltas = (self.delta_a, self.delta_e, self.delta_r) if self.move_camera else (0.0, 0.0, 0.0)
+        return Orbit((x, y, z), self.init_azimuthm, self.init_elevation, self.init_radius, *deltas)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain JSON values, defaults included: what is hashed and recorded with results."""
+        return self.model_dump(mode="json")
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a config file.
+
+    Raises:
+        InputError: the file is missing, not JSON, or has an unknown key, a wrong type or an impossible value; the
+            message names the file, the field and what was expected.
+    """
+    values = read_json(path)
+    try:
+        # In JSON mode arrays are tuples and nothing else is converted.
+        return Config.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first problem as one line: field, what was expected, what was found."""
+    problems = error.errors(include_url=False, include_context=False)
+    # Of a field's alternatives (a number, or numbers by name) report the one whose JSON type fits.
+    of_first_field = [problem for problem in problems if problem["loc"][:1] == problems[0]["loc"][:1]]
+    problem = max(of_first_field, key=lambda p: (len(p["loc"]), not p["type"].endswith("_type")))
+    place = ".".join(str(step) for step in problem["loc"] if not _is_alternative(step))
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: {_about_unknown_key(str(problem['loc'][-1]))}"
+    if problem["type"] == "missing":
+        return f"{place}: missing"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if problem["type"] != "value_error":
+        message += f", found {_short(problem['input'])}"
+    return f"{place}: {message}" if place else message
+
+
+def _about_unknown_key(key: str) -> str:
+    if key in _UNSUPPORTED_KEYS:
+        return "this key is not supported"
+    close = difflib.get_close_matches(key, Config.model_fields, n=1)
+    return "unknown key" + (f": did you mean {close[0]!r}?" if close else "")
+
+
+def _is_alternative(step: int | str) -> bool:
+    """Whether a step of an error's place is pydantic's name for one alternative of a union."""
+    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "constrained-")))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
