@@ -1,0 +1,107 @@
+"""Drawing clips: Gaussians in motion before a background, from several views, streamed to files."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as imageio
+import torch
+from tqdm import tqdm
+
+from dataset.views import View, cameras_at
+from gaussians.cameras import Cameras, Orbit
+from gaussians.files import atomic_path
+from gaussians.rasterization import Rendered, rasterize
+from gaussians.representation import Gaussians
+from gaussians.video import VideoWriter, to_uint8
+
+
+@dataclass(frozen=True)
+class SceneRenderer:
+    """What stays the same from picture to picture.
+
+    Attributes:
+        orbit: the cameras' orbit.
+        resolution: width and height, pixels.
+        background: static Gaussians drawn with every frame, or None.
+        white: a white backdrop instead of a black one.
+        sh_degree: colours are cut off at this degree.
+        device: where to draw.
+    """
+
+    orbit: Orbit
+    resolution: int
+    background: Gaussians | None
+    white: bool
+    sh_degree: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.background is not None:
+            # Concatenating covariances every frame is cheaper than computing them every frame.
+            placed = self.background.with_covariances().to(self.device)
+            object.__setattr__(self, "background", placed.with_sh_degree(min(self.sh_degree, placed.sh_degree)))
+
+    def draw(self, gaussians: Gaussians, cameras: Cameras, accumulated_depth: bool = False) -> Rendered:
+        """Images of ``gaussians`` before the background at all ``cameras``."""
+        moving = gaussians.to(self.device)
+        moving = moving.with_sh_degree(min(self.sh_degree, moving.sh_degree))
+        scene = moving if self.background is None else Gaussians.cat([moving, self.background])
+        return rasterize(
+            scene,
+            cameras.to(self.device),
+            background=torch.full((3,), float(self.white), device=self.device),
+            depth="accumulated" if accumulated_depth else "expected",
+        )
+
+
+def write_clip(
+    renderer: SceneRenderer,
+    frames: Iterable[Gaussians],
+    num_frames: int,
+    outputs: Sequence[tuple[View, Path]],
+    fps: float,
+    images: bool = False,
+    video: bool = True,
+) -> None:
+    """Draw ``frames`` once for all views and stream each view to its files.
+
+    Args:
+        frames: the moving Gaussians, ``num_frames`` of them.
+        outputs: each view with its video's path; images go to a folder ``rgb`` beside it, as 0000.png and so on.
+        fps: frames per second of the videos.
+        images: write every frame as a PNG.
+        video: write the videos.
+    """
+    paths = [view.cameras(renderer.orbit, renderer.resolution, num_frames) for view, _ in outputs]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(VideoWriter(path, fps)) for _, path in outputs if video]
+        folders = [stack.enter_context(atomic_path(path.parent / "rgb")) for _, path in outputs if images]
+        for folder in folders:
+            folder.mkdir()
+        progress = tqdm(frames, total=num_frames, desc=f"render {outputs[0][1].stem}", unit="frame")
+        for k, gaussians in enumerate(progress):
+            pictures = to_uint8(renderer.draw(gaussians, cameras_at(paths, k)).rgb)
+            for writer, picture in zip(writers, pictures, strict=bool(writers)):
+                writer.write(picture)
+            for folder, picture in zip(folders, pictures, strict=bool(folders)):
+                imageio.imwrite(folder / f"{k:04d}.png", picture)
+
+
+def ground_plane() -> Gaussians:
+    """The published default ground: 0.2 m squares of flat grey Gaussians over [-4, 4]^2 at the floor, z = -0.94.
+
+    Only the darker squares hold Gaussians (opacity 0.4); the backdrop shows through the others.
+    """
+    line = (torch.arange(400) + 0.5) * 0.02 - 4.0
+    x, y = torch.meshgrid(line, line, indexing="xy")
+    square = torch.arange(400) // 10
+    dark = (square[:, None] + square[None, :]) % 2 == 0
+    means = torch.stack([x[dark], y[dark], torch.full_like(x[dark], -0.94)], 1)
+    return Gaussians(
+        means=means,
+        opacities=torch.full((len(means),), 0.4),
+        sh=torch.zeros(len(means), 1, 3),  # grey 0.5
+        covariances=torch.tensor([3e-4, 0, 0, 3e-4, 0, 1e-6]).expand(len(means), 6).clone(),
+    )
