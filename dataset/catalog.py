@@ -1,0 +1,222 @@
+"""What the dataset's objects and backgrounds are: the catalogue, and what people put beside it.
+
+Objects: an ``object.json`` beside an object's point cloud overrides single fields of the catalogue or, with an index
+of 100 and up, describes an object of its own. Backgrounds: a ``placement.json`` overrides the catalogue's placement.
+"""
+
+import itertools
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dataset.layout import Layout, subdirectories
+from gaussians.errors import InputError
+from gaussians.files import read_json
+
+Split = Literal["train", "novel", "custom"]
+Vector = tuple[float, float, float]
+
+FIRST_CUSTOM_INDEX = 100
+"""Objects that people add are numbered from here on."""
+
+
+@dataclass(frozen=True)
+class ObjectEntry:
+    """One object.
+
+    Attributes:
+        index: its number in scene configs.
+        name: the folder's name; scenes join names with underscores.
+        split: ``train``, ``novel`` (held out), or ``custom`` for objects that people added.
+        youngs_modulus: pascals.
+        density: kg/m^3.
+        gaussian_count: Gaussians of the published object, 0 where there is none.
+        scale: factor from the stored point cloud to metres.
+        prompt: what it is, in words.
+        material: the constitutive law that simulates it.
+    """
+
+    index: int
+    name: str
+    split: Split
+    youngs_modulus: float
+    density: float
+    gaussian_count: int
+    scale: float
+    prompt: str
+    material: str = "jelly"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a background is brought into the world: p' = R s (p - c) + T + c.
+
+    Attributes:
+        rotation: Euler angles about the fixed axes x, then y, then z, degrees.
+        translation: T, metres.
+        scale: s.
+        center: c, metres; None: the mean camera position of the background's ``camera_2999.pt``.
+        crop: drop the Gaussians inside [-1, 1]^3, where the objects are.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    rotation: Vector
+    translation: Vector
+    scale: Annotated[float, Field(gt=0)]
+    center: Vector | None = None
+    crop: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of a ``placement.json``."""
+        return asdict(self)
+
+
+OBJECTS = (
+    ObjectEntry(0, "ball", "train", 8e5, 600, 106_115, 0.4, "A pokemon ball."),
+    ObjectEntry(1, "bear", "novel", 5e4, 500, 139_018, 0.65, "A teddy bear toy."),
+    ObjectEntry(2, "bowl", "train", 1e7, 800, 232_764, 0.5, "A blue bowl with cloud."),
+    ObjectEntry(3, "can", "train", 1e6, 800, 70_569, 1.0, "A cola."),
+    ObjectEntry(4, "cloth", "train", 3e3, 100, 116_188, 1.0, "A yellow t-shirt with a owl on it."),
+    ObjectEntry(5, "cloth2", "novel", 3e3, 100, 37_695, 1.0, "A checkered cloth."),
+    ObjectEntry(6, "cloth3", "novel", 3e3, 100, 253_341, 0.6, "A cyan mouse pad."),
+    ObjectEntry(7, "duck", "train", 3e5, 300, 80_544, 0.3, "A rubber duck."),
+    ObjectEntry(8, "duck2", "novel", 5e5, 1200, 8_326, 0.65, "A yellow duck toy."),
+    ObjectEntry(9, "miku", "train", 1e5, 400, 48_316, 0.6, "A hatsune miku."),
+    ObjectEntry(10, "panda", "train", 1e5, 700, 56_104, 0.6, "A cartoon panda."),
+    ObjectEntry(11, "phone", "train", 2e7, 2600, 26_571, 0.4, "A mobile phone."),
+    ObjectEntry(12, "pillow", "train", 1e4, 500, 64_229, 0.7, "A blue and white stripped pillow."),
+    ObjectEntry(13, "pillow2", "novel", 1e4, 500, 61_882, 1.2, "A black and white stripped pillow."),
+    ObjectEntry(14, "rope", "train", 5e3, 500, 8_051, 1.0, "A thick rope."),
+    ObjectEntry(15, "rope2", "novel", 5e3, 500, 104_410, 0.65, "A rope."),
+    ObjectEntry(16, "soccer", "novel", 3e6, 700, 54_547, 1.0, "A soccer ball."),
+    ObjectEntry(17, "toy", "novel", 1e5, 500, 60_283, 1.0, "A Roujiamo toy."),
+)
+
+BACKGROUNDS = {
+    "table": Placement((-113.2965, 3.564, 63.4301), (-0.5443, -0.1, 0.5878), 1.878),
+    "table0": Placement((-115.0, 2.0, 63.4301), (0.1, -0.2, 0.95), 3.3),
+    "table1": Placement((-115.0, 2.0, 63.4301), (-0.5, 0.0, 0.65), 3.0),
+    "table2": Placement((-115.0, 2.0, 63.4301), (0.0, 0.6, 0.45), 2.2),
+    "table3": Placement((-116.0, 3.0, 60.0), (-0.3, 0.8, 0.45), 2.2),
+    "table4": Placement((-115.0, 2.0, 63.4301), (0.1, -0.2, 1.05), 3.5),
+    "table5": Placement((-113.2965, 3.564, 63.4301), (0.0, 0.0, 0.7), 2.2),
+    "table6": Placement((-113.0, 4.0, 63.4301), (-0.5, 0.0, 0.75), 3.0),
+    "table7": Placement((-115.0, 2.0, 63.4301), (-0.5, 0.6, 0.62), 2.5),
+}
+"""The placements of the published captures, by name."""
+
+_BY_NAME = {entry.name: entry for entry in OBJECTS}
+
+
+class _ObjectFile(BaseModel):
+    """The fields of an ``object.json``; those of the catalogue's objects may be left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    index: Annotated[int, Field(ge=0)] | None = None
+    youngs_modulus: Annotated[float, Field(gt=0)] | None = None
+    density: Annotated[float, Field(gt=0)] | None = None
+    scale: Annotated[float, Field(gt=0)] | None = None
+    prompt: str | None = None
+    material: str | None = None
+
+
+def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
+    """The object called ``name``, with what its ``object.json`` says where ``layout`` has one.
+
+    Raises:
+        InputError: there is no such object, or its ``object.json`` is invalid.
+    """
+    builtin = _BY_NAME.get(name)
+    path = None if layout is None else layout.object_json(name)
+    if path is None or not path.is_file():
+        if builtin is None:
+            raise InputError(_unknown_object(name, layout))
+        return builtin
+    found = {key: value for key, value in _read_object_json(path) if value is not None}
+    if builtin is not None:
+        if found.get("index", builtin.index) != builtin.index:
+            raise InputError(f"{path}: index: expected {builtin.index}, as {name} has it, found {found['index']}")
+        return replace(builtin, **found)
+    for key in ("index", "youngs_modulus", "density"):
+        if key not in found:
+            raise InputError(f"{path}: no field {key!r}: expected index, youngs_modulus and density")
+    if found["index"] < FIRST_CUSTOM_INDEX:
+        raise InputError(f"{path}: index: expected {FIRST_CUSTOM_INDEX} or more, found {found['index']}")
+    defaults = {"scale": 1.0, "prompt": f"A {name}."}
+    return ObjectEntry(name=name, split="custom", gaussian_count=0, **(defaults | found))
+
+
+def _read_object_json(path: Path) -> _ObjectFile:
+    try:
+        return _ObjectFile.model_validate_json(json.dumps(read_json(path)))
+    except ValidationError as error:
+        raise InputError(f"{path}: {validation_problem(error)}") from None
+
+
+def _unknown_object(name: str, layout: Layout | None) -> str:
+    where = "" if layout is None else f" and there is no {layout.object_json(name)}"
+    return f"object {name!r} is not in the catalogue ({', '.join(_BY_NAME)}){where}"
+
+
+def all_objects(layout: Layout | None = None) -> list[ObjectEntry]:
+    """The catalogue's objects and those that people put under ``layout.objects``, by index.
+
+    Raises:
+        InputError: an ``object.json`` is invalid, or two objects have one index.
+    """
+    names = dict.fromkeys(_BY_NAME)
+    if layout is not None:
+        names |= dict.fromkeys(path.name for path in subdirectories(layout.objects) if (path / "object.json").is_file())
+    entries = sorted((object_by_name(name, layout) for name in names), key=lambda entry: entry.index)
+    for first, second in itertools.pairwise(entries):
+        if first.index == second.index:
+            raise InputError(f"objects {first.name!r} and {second.name!r} have the same index {first.index}")
+    return entries
+
+
+def objects_of_split(split: str, layout: Layout | None = None) -> list[ObjectEntry]:
+    """The objects of ``train`` or ``novel``, or with ``all`` every object, those that people added included."""
+    return [entry for entry in all_objects(layout) if split in ("all", entry.split)]
+
+
+def object_json(entry: ObjectEntry) -> dict[str, Any]:
+    """The content of an ``object.json`` that describes ``entry``."""
+    content = {key: getattr(entry, key) for key in ("index", "youngs_modulus", "density", "scale", "prompt")}
+    material = next(field for field in fields(ObjectEntry) if field.name == "material")
+    return content if entry.material == material.default else content | {"material": entry.material}
+
+
+def load_placement(background: Path) -> Placement:
+    """The placement of a background directory: its ``placement.json``, else the catalogue's for its name.
+
+    Raises:
+        InputError: the file is invalid, or there is neither.
+    """
+    path = background / "placement.json"
+    if not path.is_file():
+        name = background.resolve().name
+        if name not in BACKGROUNDS:
+            raise InputError(f"{path}: no such file, and {name!r} is not in the catalogue ({', '.join(BACKGROUNDS)})")
+        return BACKGROUNDS[name]
+    try:
+        # In JSON mode arrays are tuples and nothing else is converted.
+        return TypeAdapter(Placement).validate_json(json.dumps(read_json(path)), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{path}: {validation_problem(error)}") from None
+
+
+def validation_problem(error: ValidationError) -> str:
+    """The first problem of a validation as one line: field, what was expected, what was found."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if problem["type"] not in ("value_error", "missing"):
+        message += f", found {json.dumps(problem['input'], default=str)[:60]}"
+    return f"{place}: {message}" if place else message
