@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Set up the environment and run the tests: `bash scripts/test.sh [pytest arguments]`, for example `-k rotations`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=$(bash setup_env.sh --dev --print_python)
+# One thread for each worker: threads of several workers on few cores only get in each other's way.
+export OMP_NUM_THREADS=1
+exec "$python" -m pytest "$@" </dev/null
