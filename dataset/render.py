@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from dataset.background import load_background
-from dataset.catalog import object_prompt
+from dataset.catalog import object_by_name
 from dataset.config import load_config
 from dataset.layout import Layout, add_data_root
 from dataset.prompts import object_prompts
@@ -83,7 +83,7 @@ def main() -> None:
     renderer = SceneRenderer(
         orbit=config.orbit(),
         resolution=args.resolution,
-        background=load_background(args.background_path, layout) if args.background_path else ground_plane(),
+        background=load_background(args.background_path) if args.background_path else ground_plane(),
         white=args.white_bg,
         sh_degree=args.shs_degree,
         device=device,
@@ -134,7 +134,7 @@ def _write_initial(
     cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
     gaussians = trajectory.gaussians(0, renderer.sh_degree)
     if trajectory.meta is not None and trajectory.meta.objects:
-        texts = [object_prompt(item.name, layout) for item in trajectory.meta.objects]
+        texts = [_prompt(item.name, layout) for item in trajectory.meta.objects]
         write_json(path / "prompts.json", object_prompts(gaussians, cameras, texts))
     write_cameras(path / "cameras.json", cameras)
     if depth:
@@ -145,6 +145,14 @@ def _write_initial(
             for k in tqdm(range(ORBIT_VIEWS), desc=f"initial views {scene}", unit="view"):
                 writer.write(to_uint8(renderer.draw(gaussians, cameras[k : k + 1]).rgb)[0])
     print(f"wrote {ORBIT_VIEWS} initial views of {scene} to {path}")
+
+
+def _prompt(name: str, layout: Layout) -> str:
+    """The catalogue's prompt of an object; one that came with a scene only is called by its name."""
+    try:
+        return object_by_name(name, layout).prompt
+    except InputError:
+        return f"A {name}."
 
 
 def _write_depth(

@@ -80,7 +80,8 @@ class Gaussians:
         """Covariances (N, 6), metres^2, from whichever form is held."""
         if self.covariances is not None:
             return self.covariances
-        assert self.scales is not None and self.quaternions is not None
+        assert self.scales is not None
+        assert self.quaternions is not None
         return covariance_from_scales(self.scales, self.quaternions)
 
     def scales_and_quaternions(self) -> tuple[torch.Tensor, torch.Tensor]:

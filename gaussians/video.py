@@ -74,14 +74,27 @@ def read_video(path: str | Path) -> Iterator[np.ndarray]:
     Raises:
         InputError: the file is missing or not a video.
     """
+    with _open(path) as reader:
+        yield from reader
+
+
+def frame_rate(path: str | Path) -> float:
+    """Frames per second of a video file.
+
+    Raises:
+        InputError: the file is missing or not a video.
+    """
+    with _open(path) as reader:
+        return float(reader.get_meta_data()["fps"])
+
+
+def _open(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
-        reader: Any = imageio.get_reader(path, format="FFMPEG")
+        return imageio.get_reader(path, format="FFMPEG")
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a readable video: {str(error).splitlines()[0]}") from None
-    with reader:
-        yield from reader
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:

@@ -72,7 +72,7 @@ class DenseMotion:
             check_shape("keypoints", points, len(part.rest), 3)
             points = points.to(means)
             centroid = points.mean(0)
-            R = polar_rotation((points - centroid).T @ part.rest)
+            R = _rigid_rotation(part.rest, points - centroid)
             displacement = ((points - centroid) @ R - part.rest)[part.neighbours]
             moved = part.offsets + torch.einsum("nk,nki->ni", part.value_weights, displacement)
             means[part.rows] = moved @ R.T + centroid
@@ -86,6 +86,14 @@ class DenseMotion:
     def frames(self, keypoints: list[torch.Tensor]) -> Iterator[Gaussians]:
         """The scene at every frame, for keypoints (T, P_o, 3) of each object."""
         return (self.at([points[t] for points in keypoints]) for t in range(len(keypoints[0])))
+
+
+def _rigid_rotation(rest: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """The rotation (3, 3) that brings centred ``rest`` (P, 3) nearest to centred ``points`` (P, 3)."""
+    moments = points.double().T @ rest.double()
+    # One or two points, or points on a line, leave a rotation open: a trace of the identity chooses none.
+    trace = rest.double().square().sum() + 1e-30
+    return polar_rotation(moments + 1e-9 * trace * torch.eye(3).to(moments)).to(rest)
 
 
 def _follow(means: torch.Tensor, rows: torch.Tensor, keypoint_rows: torch.Tensor) -> _Part:
@@ -107,6 +115,6 @@ def _follow(means: torch.Tensor, rows: torch.Tensor, keypoint_rows: torch.Tensor
     moments = torch.einsum("nk,nki,nkj->nij", weights, spread, spread)
     trace = moments.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     moments = moments + (_REGULARISATION * trace + 1e-12) * torch.eye(3).to(moments)
-    gradient_weights = torch.linalg.solve(moments[:, None], weights[..., None] * spread)
+    gradient_weights = torch.linalg.solve(moments, (weights[..., None] * spread).mT).mT
     value_weights = weights + torch.einsum("nki,ni->nk", gradient_weights, offsets - mean)
     return _Part(rows, rest, center, offsets, neighbours, value_weights, gradient_weights)

@@ -7,16 +7,14 @@ Example:
 The result is as long as the shortest video and has the first one's frame rate.
 """
 
-from itertools import zip_longest
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gaussians.command_line import ArgumentParser, run
 from gaussians.errors import InputError
-from gaussians.video import VideoWriter, read_video
+from gaussians.video import VideoWriter, frame_rate, read_video
 
 
 def side_by_side(videos: list[Path], titles: list[str], output: Path) -> int:
@@ -25,15 +23,13 @@ def side_by_side(videos: list[Path], titles: list[str], output: Path) -> int:
     Raises:
         InputError: a video cannot be read, or they differ in height.
     """
-    readers = [read_video(video) for video in videos]
-    fps = float(imageio.immeta(videos[0], plugin="FFMPEG")["fps"]) if videos[0].is_file() else 0.0
     count = 0
-    with VideoWriter(output, fps) as writer:
-        for pictures in zip(*readers, strict=False):
+    with VideoWriter(output, frame_rate(videos[0])) as writer:
+        for pictures in zip(*map(read_video, videos), strict=False):
             heights = {picture.shape[0] for picture in pictures}
             if len(heights) > 1:
                 raise InputError(f"{videos[0]} and the others: expected one height, found {sorted(heights)} pixels")
-            titled = [_title(picture, title) for picture, title in zip_longest(pictures, titles, fillvalue="")]
+            titled = [_title(picture, title) for picture, title in zip(pictures, titles, strict=True)]
             writer.write(np.concatenate(titled, axis=1))
             count += 1
     return count

@@ -1,0 +1,62 @@
+"""Bringing backgrounds into the world of the objects."""
+
+from pathlib import Path
+
+import torch
+
+from dataset.catalog import load_placement
+from dataset.layout import BACKGROUND_CLOUDS, find_point_cloud
+from gaussians.errors import InputError
+from gaussians.ply import read_ply
+from gaussians.representation import Gaussians
+from gaussians.rotations import euler_xyz_to_matrix
+
+CAPTURE_CAMERAS = "camera_2999.pt"
+
+
+def load_background(path: Path) -> Gaussians:
+    """A background placed in the world.
+
+    Captured and procedural backgrounds are placed by their ``placement.json`` or the catalogue; a cloud without
+    either, such as a reconstruction's, stays as it is.
+
+    Args:
+        path: a background directory or a PLY file.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    cloud = find_point_cloud(path)
+    gaussians = read_ply(cloud)
+    directory = cloud.parent
+    if not (cloud.name in BACKGROUND_CLOUDS or (directory / "placement.json").is_file()):
+        return gaussians
+    placement = load_placement(directory)
+    center = capture_center(directory / CAPTURE_CAMERAS) if placement.center is None else torch.tensor(placement.center)
+    placed = gaussians.transformed(translation=-center).transformed(
+        rotation=euler_xyz_to_matrix(torch.tensor(placement.rotation, dtype=torch.float64)).float(),
+        translation=torch.tensor(placement.translation) + center,
+        scale=placement.scale,
+    )
+    return placed[placed.means.abs().amax(1) > 1] if placement.crop else placed
+
+
+def capture_center(path: Path) -> torch.Tensor:
+    """Mean position (3,) of the cameras in ``camera_2999.pt``, in the background's own units.
+
+    Raises:
+        InputError: the file is missing, holds anything but tensors, or has no (V, 3 or 4, 4) ``extrinsics``.
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        extrinsics = torch.as_tensor(contents["extrinsics"]).float()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, and the placement names no center") from None
+    except Exception as error:  # torch.load has no exception of its own for what it cannot or must not unpickle
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: expected a dictionary of tensors with 'extrinsics': {first_line}") from None
+    extrinsics = extrinsics.reshape(-1, *extrinsics.shape[-2:])
+    if extrinsics.shape[1:] not in ((3, 4), (4, 4)):
+        raise InputError(f"{path}: extrinsics: expected shape (V, 4, 4), found {tuple(extrinsics.shape)}")
+    rotations, translations = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
+    return -(rotations.mT @ translations[..., None]).squeeze(-1).mean(0)

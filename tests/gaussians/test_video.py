@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gaussians.errors import InputError
+from gaussians.video import VideoWriter, frame_rate, read_video, to_uint8
+
+
+def moving_square(count: int, size: int) -> list[np.ndarray]:
+    """A bright square on a grey ramp, four pixels further in each frame."""
+    ramp = np.linspace(40, 200, size, dtype=np.uint8)
+    frames = []
+    for k in range(count):
+        frame = np.repeat(np.repeat(ramp[None, :, None], size, 0), 3, 2)
+        frame[8:24, 4 * k : 4 * k + 16] = (250, 240, 60)
+        frames.append(frame)
+    return frames
+
+
+def test_video_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    frames = moving_square(10, 96)
+    path = tmp_path / "deep" / "clip.mp4"
+    with VideoWriter(path, 25) as writer:
+        for frame in frames:
+            writer.write(frame)
+    found = list(read_video(path))
+    assert len(found) == 10
+    assert frame_rate(path) == 25
+    for frame, read in zip(frames, found, strict=True):
+        mse = np.mean((frame.astype(float) - read) ** 2)
+        # 4:2:0 halves the colours' resolution, which costs most at the square's edge; 30 dB is far above any mix-up.
+        assert 10 * np.log10(255**2 / mse) > 30
+
+
+def test_video_is_h264_in_a_pixel_format_that_browsers_play(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 50) as writer:
+        writer.write(moving_square(1, 64)[0])
+    contents = path.read_bytes()
+    assert b"avc1" in contents
+    # The index stands before the pictures, so that a browser starts before it has the whole file.
+    assert contents.index(b"moov") < contents.index(b"mdat")
+
+
+def test_odd_sizes_become_even(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 50) as writer:
+        writer.write(np.zeros((33, 47, 3), np.uint8))
+    assert next(read_video(path)).shape == (34, 48, 3)
+
+
+def test_nothing_remains_of_a_video_whose_frames_failed(tmp_path: Path) -> None:
+    def fail_half_way() -> None:
+        with VideoWriter(tmp_path / "clip.mp4", 50) as writer:
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail_half_way()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_videos_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.mp4: no such file"):
+        next(read_video(tmp_path / "absent.mp4"))
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match=r"text\.mp4: not a readable video"):
+        frame_rate(tmp_path / "text.mp4")
+
+
+def test_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), VideoWriter(tmp_path / "file" / "clip.mp4", 50):
+        pass
+
+
+def test_colours_are_rounded_and_clamped() -> None:
+    values = torch.tensor([[-1.0, 0.5, 2.0], [0.0, 1.0, 0.499 / 255]])
+    assert to_uint8(values).tolist() == [[0, 128, 255], [0, 255, 0]]

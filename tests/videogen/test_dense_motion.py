@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from gaussians.covariance import transform_covariance
+from gaussians.representation import Gaussians
+from gaussians.rotations import rotation_exp
+from videogen.dense_motion import DenseMotion
+
+# float32 rounding of a few hundred additions over coordinates of size 1.
+ROUNDING = 2e-5
+
+
+def cloud(count: int = 400, labels: int = 2, sh_count: int = 9, seed: int = 0) -> Gaussians:
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.rand(count, 3, generator=generator) - 0.5
+    label = torch.arange(count, dtype=torch.int32) % labels
+    return Gaussians(
+        means=means + 2.0 * label[:, None],
+        opacities=torch.rand(count, generator=generator),
+        sh=torch.randn(count, sh_count, 3, generator=generator),
+        scales=0.01 + 0.05 * torch.rand(count, 3, generator=generator),
+        quaternions=torch.randn(count, 4, generator=generator),
+        labels=label,
+    )
+
+
+def keypoint_rows(gaussians: Gaussians, count: int) -> list[torch.Tensor]:
+    assert gaussians.labels is not None
+    return [(gaussians.labels == label).nonzero().squeeze(1)[:count] for label in range(2)]
+
+
+def test_rigid_motion_moves_every_gaussian_like_its_transformed_ply() -> None:
+    gaussians = cloud()
+    rows = keypoint_rows(gaussians, 60)
+    rotations = [rotation_exp(torch.tensor(v)) for v in ([0.3, -1.2, 2.0], [0.0, 0.0, 3.0])]
+    translations = [torch.tensor([0.1, 0.2, -0.7]), torch.tensor([-1.0, 0.0, 0.5])]
+    keypoints = [gaussians.means[r] @ R.T + t for r, R, t in zip(rows, rotations, translations, strict=True)]
+
+    moved = DenseMotion(gaussians, [0, 1], rows).at(keypoints)
+
+    for label in range(2):
+        mine = gaussians.labels == label
+        expected = gaussians[mine].transformed(rotations[label], translations[label])
+        torch.testing.assert_close(moved.means[mine], expected.means, atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(moved.covariance()[mine], expected.covariance(), atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(moved.sh[mine], expected.sh, atol=50 * ROUNDING, rtol=0)
+
+
+def test_linear_stretch_is_interpolated_with_its_gradient() -> None:
+    gaussians = cloud(1200)
+    rows = keypoint_rows(gaussians, 200)
+    stretch = torch.tensor([[1.2, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]])  # symmetric: no rotation in it
+    centers = [gaussians.means[r].mean(0) for r in rows]
+    keypoints = [(gaussians.means[r] - c) @ stretch.T + c for r, c in zip(rows, centers, strict=True)]
+
+    moved = DenseMotion(gaussians, [0, 1], rows).at(keypoints)
+
+    for label in range(2):
+        mine = gaussians.labels == label
+        expected = (gaussians.means[mine] - centers[label]) @ stretch.T + centers[label]
+        # The regularisation takes up to 1e-3 / (smallest share of the second moments) off the gradient of 0.2.
+        torch.testing.assert_close(moved.means[mine], expected, atol=2e-3, rtol=0)
+        covariances = transform_covariance(gaussians.covariance()[mine], stretch)
+        torch.testing.assert_close(moved.covariance()[mine], covariances, atol=2e-4, rtol=0.05)
+
+
+def test_gaussians_of_no_object_stay() -> None:
+    gaussians = cloud()
+    rows = keypoint_rows(gaussians, 50)
+    moved = DenseMotion(gaussians, [1], rows[1:]).at([gaussians.means[rows[1]] + 1.0])
+    still = gaussians.labels == 0
+    assert torch.equal(moved.means[still], gaussians.means[still])
+    torch.testing.assert_close(moved.means[~still], gaussians.means[~still] + 1.0, atol=ROUNDING, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_keypoints_carry_an_object_without_breaking_it(count: int) -> None:
+    gaussians = cloud()
+    rows = keypoint_rows(gaussians, count)
+    shift = torch.tensor([0.5, -0.25, 1.0])
+    moved = DenseMotion(gaussians, [0, 1], rows).at([gaussians.means[r] + shift for r in rows])
+    assert moved.means.isfinite().all()
+    assert moved.covariance().isfinite().all()
+    if count >= 3:  # fewer points do not say how the object is turned
+        torch.testing.assert_close(moved.means, gaussians.means + shift, atol=1e-4, rtol=0)
+
+
+def test_coincident_keypoints_move_as_one() -> None:
+    gaussians = cloud()
+    rows = [r[:1].repeat(20) for r in keypoint_rows(gaussians, 1)]
+    moved = DenseMotion(gaussians, [0, 1], rows).at([gaussians.means[r] + 1.0 for r in rows])
+    assert moved.means.isfinite().all()
+    assert moved.covariance().isfinite().all()
+
+
+def test_frames_are_the_single_moments() -> None:
+    gaussians = cloud()
+    rows = keypoint_rows(gaussians, 50)
+    path = [torch.stack([gaussians.means[r] + 0.1 * t for t in range(3)]) for r in rows]
+    motion = DenseMotion(gaussians, [0, 1], rows)
+    frames = list(motion.frames(path))
+    assert len(frames) == 3
+    assert torch.equal(frames[2].means, motion.at([p[2] for p in path]).means)
