@@ -1,0 +1,112 @@
+"""The grid: where its nodes stand in the world, and how many particles its cells hold.
+
+Nodes are stored in blocks of 4 x 4 x 4, so that what lies together in space lies together in memory and only the
+blocks near particles need any work.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from gaussians.shapes import check_shape
+
+PADDING = 3
+"""Nodes outside the walls on each side."""
+BLOCK = 4
+"""Nodes along each side of a block."""
+NODES_IN_BLOCK = BLOCK**3
+
+# At 200 nodes over 4 metres the published grid, which spans [-2, 2] x [-2, 2] x [-1, 3], leaves its first node free
+# at these places. Anchoring every lattice there keeps floor and walls still when the resolution changes.
+_FIRST_FREE = (-1.94, -1.94, -0.94)
+_WALL_INSET = 0.12
+
+
+@wp.struct
+class LatticeStruct:
+    """What kernels know of a ``Lattice``."""
+
+    origin: wp.vec3
+    dx: float
+    inverse_dx: float
+    nodes: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A cubic lattice of nodes.
+
+    Attributes:
+        n_grid: cells along a side of ``grid_lim``.
+        grid_lim: side of the simulation box with its margins, metres.
+    """
+
+    n_grid: int
+    grid_lim: float = 4.0
+
+    @property
+    def dx(self) -> float:
+        """Distance between nodes, metres."""
+        return self.grid_lim / self.n_grid
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """World position of node (0, 0, 0), metres."""
+        x, y, z = (first - PADDING * self.dx for first in _FIRST_FREE)
+        return x, y, z
+
+    @property
+    def nodes(self) -> int:
+        """Nodes along each side, the padding included."""
+        return round((self.grid_lim - _WALL_INSET) / self.dx) + 2 * PADDING
+
+    @property
+    def blocks(self) -> int:
+        """Blocks along each side."""
+        return math.ceil(self.nodes / BLOCK)
+
+    @property
+    def walls(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """World positions of the lower (floor included) and upper walls: the first free and first blocked nodes."""
+        span = (self.nodes - 2 * PADDING) * self.dx
+        x, y, z = _FIRST_FREE
+        return (x, y, z), (x + span, y + span, z + span)
+
+    def struct(self) -> LatticeStruct:
+        value = LatticeStruct()
+        value.origin = wp.vec3(*self.origin)
+        value.dx = self.dx
+        value.inverse_dx = 1.0 / self.dx
+        value.nodes = self.nodes
+        value.blocks = self.blocks
+        return value
+
+    def coordinates(self, positions: np.ndarray) -> np.ndarray:
+        """Positions (N, 3), metres, in units of nodes from node (0, 0, 0)."""
+        check_shape("positions", positions, "N", 3)
+        return (positions.astype(np.float64) - self.origin) / self.dx
+
+    def contains(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether the 27 nodes around a particle exist. False for NaN."""
+        coordinates = self.coordinates(positions)
+        return np.all((coordinates >= 0.5) & (coordinates < self.nodes - 1.5), axis=1)
+
+    def particles_in_cell(self, positions: np.ndarray) -> np.ndarray:
+        """(N,): for each particle, the number of particles in its cell, itself included."""
+        cells = np.floor(self.coordinates(positions)).astype(np.int64)
+        _, inverse, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+        return counts[inverse.reshape(-1)]
+
+    def particle_volumes(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) m^3: each cell's volume shared equally by the particles in it."""
+        return self.dx**3 / self.particles_in_cell(positions)
+
+    def order(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) indices that sort the particles by block and then by cell, for memory locality."""
+        cells = np.floor(self.coordinates(positions)).astype(np.int64)
+        inside, outside = cells % BLOCK, cells // BLOCK
+        keys = [inside[:, 2], inside[:, 1], inside[:, 0], outside[:, 2], outside[:, 1], outside[:, 0]]
+        return np.lexsort(keys)

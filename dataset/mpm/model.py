@@ -1,0 +1,130 @@
+"""What does not change during a simulation: the grid, the particles' materials, gravity and boundaries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from dataset.mpm.boundary_conditions import BoundaryCondition
+from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.lattice import Lattice
+from gaussians.shapes import check_shape
+
+
+@dataclass(frozen=True)
+class Material:
+    """What each of N particles is made of.
+
+    Attributes:
+        youngs_modulus: (N,), Pa.
+        nu: (N,), Poisson's ratio, 0 to below 0.5.
+        density: (N,), kg/m^3.
+        law: (N,), names from ``constitutive_laws.LAWS``, or one name for all.
+    """
+
+    youngs_modulus: np.ndarray
+    nu: np.ndarray
+    density: np.ndarray
+    law: np.ndarray | str = "jelly"
+
+    @property
+    def lame(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lame's mu and lambda, (N,) each, Pa."""
+        E, nu = self.youngs_modulus, self.nu
+        return E / (2 * (1 + nu)), E * nu / ((1 + nu) * (1 - 2 * nu))
+
+    @property
+    def speed_of_sound(self) -> np.ndarray:
+        """Speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s."""
+        mu, lam = self.lame
+        return np.sqrt((lam + 2 * mu) / self.density)
+
+
+@dataclass(frozen=True)
+class MPMModel:
+    """N particles' constants on one device; make it with ``create``.
+
+    Attributes:
+        lattice: the grid.
+        gravity: m/s^2.
+        rpic_damping: 0 for APIC, up to 1 for RPIC, negative for PIC.
+        grid_damping: factor on grid velocities each substep.
+        boundary_conditions: what stops or moves the grid.
+        laws: names of the constitutive laws in use; ``law`` indexes them.
+        largest_substep: (N,) seconds, the substep each particle's elastic waves allow: dx / speed of sound.
+        mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
+    """
+
+    lattice: Lattice
+    gravity: tuple[float, float, float]
+    rpic_damping: float
+    grid_damping: float
+    boundary_conditions: tuple[BoundaryCondition, ...]
+    laws: tuple[str, ...]
+    largest_substep: np.ndarray
+    mass: wp.array
+    volume: wp.array
+    mu: wp.array
+    lam: wp.array
+    law: wp.array
+
+    @classmethod
+    def create(
+        cls,
+        lattice: Lattice,
+        volumes: np.ndarray,
+        material: Material,
+        gravity: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        rpic_damping: float = 0.0,
+        grid_damping: float = 1.0,
+        boundary_conditions: Sequence[BoundaryCondition] = (),
+        device: str = "cpu",
+    ) -> "MPMModel":
+        """Check the particles' constants and copy them to ``device``.
+
+        Args:
+            volumes: (N,), m^3, usually ``lattice.particle_volumes(positions)``.
+
+        Raises:
+            ValueError: arrays of other lengths, or no such law.
+        """
+        count = len(volumes)
+        for name in ("youngs_modulus", "nu", "density"):
+            check_shape(name, getattr(material, name), count)
+        names = np.broadcast_to(np.asarray(material.law), (count,))
+        laws, law = np.unique(names, return_inverse=True)
+        unknown = [name for name in laws.tolist() if name not in LAWS]
+        if unknown:
+            raise ValueError(f"law: expected one of {', '.join(LAWS)}, found {unknown[0]!r}")
+        mu, lam = material.lame
+
+        def on_device(values: np.ndarray, dtype: type = np.float32) -> wp.array:
+            return wp.array(np.ascontiguousarray(values, dtype), device=device)
+
+        return cls(
+            lattice=lattice,
+            gravity=gravity,
+            rpic_damping=rpic_damping,
+            grid_damping=grid_damping,
+            boundary_conditions=tuple(boundary_conditions),
+            laws=tuple(laws.tolist()),
+            largest_substep=lattice.dx / material.speed_of_sound,
+            mass=on_device(volumes * material.density),
+            volume=on_device(volumes),
+            mu=on_device(mu),
+            lam=on_device(lam),
+            law=on_device(law, np.int32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.mass)
+
+    @property
+    def device(self) -> wp.Device:
+        return wp.get_device(self.mass.device)
+
+    @property
+    def arrays(self) -> tuple[wp.array, ...]:
+        """The particles' constants in the order in which kernels take them."""
+        return self.mass, self.volume, self.mu, self.lam, self.law

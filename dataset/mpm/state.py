@@ -1,0 +1,72 @@
+"""What changes during a simulation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import warp as wp
+
+from dataset.mpm.kernels import deform_covariances, vec6
+from gaussians.shapes import check_shape
+
+
+@dataclass(frozen=True)
+class MPMState:
+    """N particles at one moment; the arrays' contents change, the arrays do not.
+
+    Attributes:
+        x: (N,) vec3, world positions, metres.
+        v: (N,) vec3, velocities, m/s.
+        C: (N,) mat33, affine velocity, 1/s.
+        F: (N,) mat33, deformation gradient.
+    """
+
+    x: wp.array
+    v: wp.array
+    C: wp.array
+    F: wp.array
+
+    @classmethod
+    def at_rest(
+        cls, positions: np.ndarray, velocities: np.ndarray | None = None, device: str | wp.Device = "cpu"
+    ) -> "MPMState":
+        """Undeformed particles.
+
+        Args:
+            positions: (N, 3), metres.
+            velocities: (N, 3), m/s, zero by default.
+        """
+        count = len(positions)
+        check_shape("positions", positions, "N", 3)
+        velocities = np.zeros((count, 3)) if velocities is None else velocities
+        check_shape("velocities", velocities, count, 3)
+        return cls(
+            x=wp.array(positions.astype(np.float32), dtype=wp.vec3, device=device),
+            v=wp.array(velocities.astype(np.float32), dtype=wp.vec3, device=device),
+            C=wp.zeros(count, dtype=wp.mat33, device=device),
+            F=wp.array(np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)), dtype=wp.mat33, device=device),
+        )
+
+    @property
+    def arrays(self) -> tuple[wp.array, wp.array, wp.array, wp.array]:
+        """In the order in which kernels take them."""
+        return self.x, self.v, self.C, self.F
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def deformed(self, covariances: wp.array) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gaussians carried along by the deformation.
+
+        Args:
+            covariances: (N,) vec6 of the undeformed Gaussians, metres^2.
+
+        Returns:
+            Covariances F cov F^T (N, 6), metres^2, and rotations (N, 3, 3), R of F = R S, on the state's device.
+        """
+        device = self.F.device
+        deformed = wp.empty(len(self), dtype=vec6, device=device)
+        rotations = wp.empty(len(self), dtype=wp.mat33, device=device)
+        wp.launch(deform_covariances, len(self), [self.F, covariances], [deformed, rotations], device=device)
+        wp.synchronize_device(device)
+        return wp.to_torch(deformed), wp.to_torch(rotations)
