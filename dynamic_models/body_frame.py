@@ -1,0 +1,72 @@
+"""Objects taken apart into a rigid motion and what remains of it: the deformation, in the body's own axes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dynamic_models.state import SceneState
+from gaussians.rotations import polar_rotation
+
+
+@dataclass(frozen=True)
+class BodyState:
+    """World keypoints are R q + x; their velocities are v + omega x (R q) + R qdot.
+
+    Attributes:
+        q: (B, O, P, 3), keypoints relative to the centre, body axes, metres; 0 where masked.
+        qdot: (B, O, P, 3), their velocities in the body, metres per second.
+        q0: (B, O, P, 3), q of the undeformed body.
+        x: (B, O, 3), centre, world, metres.
+        v: (B, O, 3), its velocity, metres per second.
+        R: (B, O, 3, 3), body to world.
+        omega: (B, O, 3), angular velocity, world axes, radians per second.
+    """
+
+    q: torch.Tensor
+    qdot: torch.Tensor
+    q0: torch.Tensor
+    x: torch.Tensor
+    v: torch.Tensor
+    R: torch.Tensor
+    omega: torch.Tensor
+
+
+def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Rotate (B, O, P, 3) by (B, O, 3, 3); in full precision also under autocast."""
+    with torch.autocast(points.device.type, enabled=False):
+        return points.to(rotations) @ rotations.mT
+
+
+def split_motion(state: SceneState) -> BodyState:
+    """Centre, orientation, and linear and angular velocity that explain most of a scene's state.
+
+    The centre is the mean of the keypoints; the orientation is the rotation nearest to the map from the undeformed to
+    the present shape (Kabsch 1976); the angular velocity is I^-1 L of equal point masses.
+    """
+    mask = state.mask[..., None]
+    count = mask.sum(-2).clamp_min(1)
+    x = _mean(state.points, mask, count)
+    v = _mean(state.velocities, mask, count)
+    arms = (state.points - x[..., None, :]) * mask
+    q0 = (state.rest - _mean(state.rest, mask, count)[..., None, :]) * mask
+    with torch.no_grad(), torch.autocast(arms.device.type, enabled=False):
+        R = polar_rotation(arms.mT @ q0)
+    relative = (state.velocities - v[..., None, :]) * mask
+    omega = _angular_velocity(arms, relative)
+    qdot = relative - torch.linalg.cross(omega[..., None, :].expand_as(arms), arms)
+    return BodyState(turn(R.mT, arms), turn(R.mT, qdot), q0, x, v, R, omega)
+
+
+def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    return (points * mask).sum(-2) / count
+
+
+def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
+    momentum = torch.linalg.cross(arms, velocities).sum(-2)
+    with torch.autocast(arms.device.type, enabled=False):
+        second = arms.mT @ arms
+    trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    identity = torch.eye(3).to(arms)
+    # Thin rods and single points have axes without inertia: the small term makes their spin zero, not infinite.
+    inertia = trace * identity - second + (1e-6 * trace + 1e-12) * identity
+    return torch.linalg.solve(inertia, momentum[..., None]).squeeze(-1)

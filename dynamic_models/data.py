@@ -1,0 +1,229 @@
+"""Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset.catalog import object_by_name
+from dataset.layout import Layout
+from dynamic_models.keypoints import KeypointClip, extract_keypoints
+from dynamic_models.state import SceneState, World, collate, pad
+from gaussians.errors import InputError
+from gaussians.rotations import axis_rotation
+from gaussians.trajectory import TrajectoryMeta, TrajectoryReader, read_labels
+
+TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
+_WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One simulated scene.
+
+    Attributes:
+        name: ``group/scene``.
+        clip: the keypoints' motion over all frames.
+        materials: (O, 4), see ``SceneState``.
+        world: gravity and walls.
+        frame_dt: seconds from frame to frame.
+        dx: cell size of the simulation's grid, metres; 0 for unknown.
+        wall_time: seconds that the simulation took, if it was recorded.
+    """
+
+    name: str
+    clip: KeypointClip
+    materials: torch.Tensor
+    world: World
+    frame_dt: float
+    dx: float
+    wall_time: float | None
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.clip.positions)
+
+    def window(self, start: int, length: int) -> tuple[SceneState, torch.Tensor]:
+        """The state (one scene) at frame ``start`` and the keypoints (1, length, O, P, 3) from there on."""
+        positions = self.clip.positions
+        state = SceneState(
+            points=positions[None, start],
+            velocities=velocities_at(self.clip, start, self.frame_dt)[None],
+            rest=positions[None, 0],
+            mask=self.clip.mask[None],
+            materials=self.materials[None],
+            gravity=torch.tensor([self.world.gravity]),
+            walls=torch.tensor([self.world.walls]),
+        )
+        return state, positions[None, start : start + length]
+
+
+def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
+    """Velocities (O, P, 3) at frame ``k``, metres per second.
+
+    Taken from the trajectory where it holds them, else second-order differences of positions: central ones, or
+    one-sided at the ends; both are exact for constant accelerations.
+    """
+    if clip.velocities is not None:
+        return clip.velocities[k]
+    p, last = clip.positions, len(clip.positions) - 1
+    if last == 0:
+        return torch.zeros_like(p[0])
+    if last == 1:
+        return (p[1] - p[0]) / frame_dt
+    if k == 0:
+        return (-3 * p[0] + 4 * p[1] - p[2]) / (2 * frame_dt)
+    if k == last:
+        return (3 * p[k] - 4 * p[k - 1] + p[k - 2]) / (2 * frame_dt)
+    return (p[k + 1] - p[k - 1]) / (2 * frame_dt)
+
+
+def collate_windows(windows: Sequence[tuple[SceneState, torch.Tensor]]) -> tuple[SceneState, torch.Tensor]:
+    """Windows of equal length as one batch: the states, padded, and targets (B, T, O, P, 3)."""
+    state = collate([state for state, _ in windows])
+    return state, torch.cat([pad(target, 2, state.mask.shape[1:]) for _, target in windows])
+
+
+def turn_about_vertical(
+    state: SceneState, target: torch.Tensor, generator: torch.Generator
+) -> tuple[SceneState, torch.Tensor]:
+    """The same motion seen from another side: turned about the vertical axis and, half of the time, mirrored.
+
+    Physics knows no preferred horizontal direction, so this is more data for nothing. Scenes that come near a side
+    wall are turned by quarter turns, and the walls with them.
+    """
+    reach = target[..., :2].norm(dim=-1).amax()
+    free = bool(reach < state.walls[:, :4].abs().amin() - _WALL_MARGIN)
+    draw, mirrored = torch.rand(2, generator=generator)
+    quarters = int(draw * 4)
+    rotation = axis_rotation(2, float(draw) * 360 if free else quarters * 90)
+    walls = state.walls
+    if mirrored < 0.5:
+        rotation = rotation @ torch.diag(torch.tensor([1.0, -1.0, 1.0]))
+        walls = torch.stack([walls[:, 0], walls[:, 1], -walls[:, 3], -walls[:, 2], walls[:, 4]], -1)
+    for _ in range(0 if free else quarters):
+        walls = torch.stack([-walls[:, 3], -walls[:, 2], walls[:, 0], walls[:, 1], walls[:, 4]], -1)
+    turned = replace(
+        state,
+        points=state.points @ rotation.T,
+        velocities=state.velocities @ rotation.T,
+        rest=state.rest @ rotation.T,
+        gravity=state.gravity @ rotation.T,
+        walls=walls,
+    )
+    return turned, target @ rotation.T
+
+
+def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:
+    """``groups``, or without any those of 3_0 to 3_8 that have trajectories, or else all that have.
+
+    Raises:
+        InputError: a group, or any at all, is missing.
+    """
+    present = layout.groups_in_mpm()
+    if not present:
+        raise InputError(f"{layout.root / 'mpm'}: no trajectories: expected <group>/<scene>/0000.h5")
+    if groups:
+        for group in groups:
+            if group not in present:
+                raise InputError(f"{layout.mpm(group)}: no such group; there are {', '.join(present)}")
+        return list(groups)
+    return [group for group in TRAINING_GROUPS if group in present] or present
+
+
+def load_scenes(
+    layout: Layout,
+    groups: Iterable[str],
+    num_keypoints: int,
+    num_frames: int,
+    per_group: int | None = None,
+    cache: Path | None = None,
+    frame_dt: float | None = None,
+    progress: bool = True,
+) -> list[Scene]:
+    """The first ``per_group`` scenes of every group, with their keypoints taken from the trajectories.
+
+    Args:
+        num_frames: frames that every scene must have.
+        cache: directory of extracted keypoints; default ``<root>/keypoints``.
+        frame_dt: what all scenes must have, seconds; default: what the first one has.
+
+    Raises:
+        InputError: a scene is damaged, too short, or of another frame_dt, or there is none.
+    """
+    cache = cache or layout.root / "keypoints"
+    names = [(group, scene) for group in groups for scene in layout.scenes_in_mpm(group)[:per_group]]
+    if not names:
+        raise InputError(f"{layout.root / 'mpm'}: no scenes in groups {', '.join(groups)}")
+    scenes: list[Scene] = []
+    for group, name in tqdm(names, desc="keypoints", unit="scene", disable=not progress):
+        scene = load_scene(layout, group, name, num_keypoints, cache / group / f"{name}_{num_keypoints}.safetensors")
+        where = layout.mpm_dir(group, name)
+        frame_dt = frame_dt or scene.frame_dt
+        if abs(scene.frame_dt - frame_dt) > 1e-6:
+            raise InputError(f"{where}: frame_dt: expected {frame_dt:g} s, found {scene.frame_dt:g} s")
+        if scene.num_frames < num_frames:
+            raise InputError(f"{where}: expected at least {num_frames} frames (--steps), found {scene.num_frames}")
+        scenes.append(scene)
+    return scenes
+
+
+def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache: Path | None = None) -> Scene:
+    """One scene of the dataset.
+
+    Raises:
+        InputError: its trajectory is damaged or incomplete, or nothing tells its objects apart.
+    """
+    reader = TrajectoryReader(layout.mpm_dir(group, name))
+    labels = _labels(layout, group, name, reader)
+    clip = extract_keypoints(reader, labels, num_keypoints, cache)
+    meta = reader.meta
+    return Scene(
+        name=f"{group}/{name}",
+        clip=clip,
+        materials=_materials(layout, name, clip.labels, meta),
+        world=World.of_trajectory(meta),
+        frame_dt=reader.frame_dt,
+        dx=meta.dx if meta else 0.0,
+        wall_time=meta.wall_time if meta else None,
+    )
+
+
+def _labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> torch.Tensor:
+    """The object of every Gaussian. Published trajectories do not say: there the scene's segmentation does, or the
+    numbers of Gaussians of the catalogue's objects that the scene is named after."""
+    if reader.labels is not None:
+        return reader.labels
+    segmentation = layout.scene_dir(group, name) / "segmentation.npy"
+    if segmentation.is_file():
+        labels = read_labels(segmentation)
+        if len(labels) == reader.count:
+            return labels
+    counts = [object_by_name(part).gaussian_count for part in name.split("_")[1:]]
+    if not counts or sum(counts) != reader.count:
+        raise InputError(
+            f"{reader.path}: cannot tell objects apart: no labels.npy or segmentation.npy for {reader.count} Gaussians, "
+            f"and the catalogue's objects in its name have {sum(counts)}"
+        )
+    return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+
+
+def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: TrajectoryMeta | None) -> torch.Tensor:
+    """(O, 4) from meta.json, or for published data from the catalogue by the names in the scene's name."""
+    rows = torch.full((len(labels), 4), math.nan)
+    if meta is None:
+        for row, part in zip(rows, itertools.islice(name.split("_"), 1, None), strict=False):
+            entry = object_by_name(part)
+            row[:3] = torch.tensor([entry.youngs_modulus, 0.3, entry.density])
+        return rows
+    by_label = {entry.label: entry for entry in meta.objects}
+    for row, label in zip(rows, labels.tolist(), strict=True):
+        if label in by_label:
+            entry = by_label[label]
+            row[:] = torch.tensor([entry.youngs_modulus, entry.nu, entry.density, entry.mass])
+    return rows

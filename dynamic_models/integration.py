@@ -1,0 +1,79 @@
+"""Ordinary differential equations over one interval: our own fixed-step methods, and torchdiffeq's.
+
+A method is a function ``advance(derivative, state, t0, t1)`` of a state that is a tuple of tensors. The fixed-step
+methods take the same steps as torchdiffeq's of the same name and give its numbers without its bookkeeping; gradients
+are those of the discrete steps, by backpropagation through them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torchdiffeq
+
+State = tuple[torch.Tensor, ...]
+Derivative = Callable[[float, State], State]
+Step = Callable[[Derivative, float, State, float], State]
+OdeMethod = Literal["euler", "midpoint", "rk4", "adaptive"]
+
+
+def euler_step(derivative: Derivative, t: float, state: State, h: float) -> State:
+    """Explicit Euler, first order."""
+    return _add(state, (h, derivative(t, state)))
+
+
+def midpoint_step(derivative: Derivative, t: float, state: State, h: float) -> State:
+    """Explicit midpoint rule, second order: exact for constant accelerations."""
+    middle = _add(state, (h / 2, derivative(t, state)))
+    return _add(state, (h, derivative(t + h / 2, middle)))
+
+
+def rk4_step(derivative: Derivative, t: float, state: State, h: float) -> State:
+    """Kutta's 3/8 rule, fourth order (the one torchdiffeq calls rk4)."""
+    k1 = derivative(t, state)
+    k2 = derivative(t + h / 3, _add(state, (h / 3, k1)))
+    k3 = derivative(t + 2 * h / 3, _add(state, (-h / 3, k1), (h, k2)))
+    k4 = derivative(t + h, _add(state, (h, k1), (-h, k2), (h, k3)))
+    return _add(state, (h / 8, k1), (3 * h / 8, k2), (3 * h / 8, k3), (h / 8, k4))
+
+
+FIXED_STEP: dict[str, Step] = {"euler": euler_step, "midpoint": midpoint_step, "rk4": rk4_step}
+
+
+def _add(state: State, *terms: tuple[float, State]) -> State:
+    for factor, direction in terms:
+        state = tuple(torch.add(s, d, alpha=factor) for s, d in zip(state, direction, strict=True))
+    return state
+
+
+def substeps(interval: float, step_size: float) -> int:
+    """Equal steps, none longer than ``step_size``, that fill ``interval``, both in seconds."""
+    return max(1, math.ceil(interval / step_size - 1e-6))
+
+
+def advance(
+    derivative: Derivative,
+    state: State,
+    t0: float,
+    t1: float,
+    method: OdeMethod,
+    step_size: float,
+    rtol: float,
+    atol: float,
+) -> State:
+    """The state at ``t1`` of d state / dt = derivative(t, state), given that at ``t0``.
+
+    Args:
+        method: euler, midpoint and rk4 take equal steps of at most ``step_size`` seconds; adaptive is torchdiffeq's
+            Dormand-Prince 5(4), which keeps the error of a step below ``atol + rtol * |state|``.
+    """
+    if method == "adaptive":
+        times = torch.tensor([t0, t1], dtype=torch.float64, device=state[0].device)
+        solution = torchdiffeq.odeint(derivative, state, times, method="dopri5", rtol=rtol, atol=atol)
+        return tuple(values[-1] for values in solution)
+    count = substeps(t1 - t0, step_size)
+    h = (t1 - t0) / count
+    for i in range(count):
+        state = FIXED_STEP[method](derivative, t0 + i * h, state, h)
+    return state

@@ -1,0 +1,52 @@
+"""How far a predicted trajectory is from the true one; docs/metrics.md has the formulas."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class TrajectoryErrors:
+    """Errors of one scene.
+
+    Attributes:
+        rmse: root mean squared distance of keypoints over all frames and objects, metres.
+        final_position_error: mean distance of keypoints in the last frame, metres.
+        correlation: Pearson's R between predicted and true displacements from frame 0; NaN where nothing moves.
+        over_time: (T,), root mean squared distance in every frame, metres.
+    """
+
+    rmse: float
+    final_position_error: float
+    correlation: float
+    over_time: torch.Tensor
+
+
+def trajectory_errors(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> TrajectoryErrors:
+    """Compare two trajectories (T, O, P, 3), metres, at the keypoints that ``mask`` (O, P) says exist."""
+    predicted, target = predicted[:, mask].double(), target[:, mask].double()  # (T, M, 3)
+    squared = (predicted - target).square().sum(-1)
+    return TrajectoryErrors(
+        rmse=float(squared.mean().sqrt()),
+        final_position_error=float(squared[-1].sqrt().mean()),
+        correlation=correlation(predicted - predicted[:1], target - target[:1]),
+        over_time=squared.mean(-1).sqrt(),
+    )
+
+
+def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Pearson's correlation of all entries of ``a`` and ``b``; NaN where either is constant."""
+    a, b = (a - a.mean()).flatten(), (b - b.mean()).flatten()
+    return float((a @ b) / (a.norm() * b.norm()))
+
+
+def mean_squared_error(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The training loss of each scene, (B,): squared error per coordinate, mean over frames and existing keypoints.
+
+    Args:
+        predicted, target: (B, T, O, P, 3), metres.
+        mask: (B, O, P).
+    """
+    squared = (predicted.float() - target).square().sum(-1) * mask[:, None]
+    count = mask.sum((1, 2)) * predicted.shape[1] * 3
+    return squared.sum((1, 2, 3)) / count.clamp_min(1)

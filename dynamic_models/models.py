@@ -1,0 +1,28 @@
+"""The table of learned models: their settings, validated, and what they build."""
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from dynamic_models.ngff import NGFF, NGFFSettings
+from gaussians.errors import InputError
+
+MODELS: dict[str, tuple[type[BaseModel], type[nn.Module]]] = {"ngff": (NGFFSettings, NGFF)}
+
+
+def build_model(settings: dict[str, Any]) -> nn.Module:
+    """An untrained model of ``settings["dynamic_model"]``.
+
+    Raises:
+        InputError: there is no such model, or a setting is unknown or invalid.
+    """
+    name = settings.get("dynamic_model")
+    if name not in MODELS:
+        raise InputError(f"dynamic_model: expected one of {', '.join(MODELS)}, found {name!r}")
+    settings_type, model_type = MODELS[name]
+    try:
+        return model_type(settings_type.model_validate(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from None

@@ -1,0 +1,64 @@
+"""The networks that force fields are made of."""
+
+import torch
+from torch import nn
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    """Linear + LayerNorm + ReLU."""
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU())
+
+
+def mlp(inputs: int, hidden: int, num_layers: int) -> nn.Sequential:
+    """``num_layers`` blocks, the first from ``inputs`` to ``hidden``."""
+    return nn.Sequential(*(block(inputs if i == 0 else hidden, hidden) for i in range(num_layers)))
+
+
+def silent_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A last layer that starts at zero, so that an untrained model adds nothing to free flight."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def masked_max(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Largest value over the points of each object, (B, O, h); 0 for objects without points.
+
+    Args:
+        features: (B, O, P, h).
+        mask: (B, O, P), bool.
+    """
+    lowest = torch.finfo(features.dtype).min
+    largest = features.masked_fill(~mask[..., None], lowest).amax(-2)
+    return largest.masked_fill(~mask.any(-1)[..., None], 0)
+
+
+class PointEncoder(nn.Module):
+    """PointNet (Qi et al. 2017) with residual blocks: a code (B, O, h) for each object's points (B, O, P, 3)."""
+
+    def __init__(self, hidden: int, num_layers: int) -> None:
+        super().__init__()
+        self.lift = block(3, hidden)
+        self.blocks = nn.ModuleList(block(hidden, hidden) for _ in range(num_layers))
+        self.head = block(hidden, hidden)
+
+    def forward(self, points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        features = self.lift(points)
+        for residual in self.blocks:
+            features = features + residual(features)
+        return self.head(masked_max(features, mask))
+
+
+class StressNet(nn.Module):
+    """Acceleration (B, O, P, 3) of every point in its body, from its own features and its object's largest ones."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.local = mlp(inputs, hidden, 3)
+        self.joint = nn.Sequential(mlp(2 * hidden, hidden, 2), silent_linear(hidden, 3))
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        local = self.local(features)
+        whole = masked_max(local, mask)[:, :, None].expand_as(local)
+        return self.joint(torch.cat([local, whole], -1))

@@ -1,0 +1,352 @@
+"""Train a dynamics model on simulated scenes.
+
+    python -m dynamic_models.train --groups 2 --num_keypoints 256 --hidden_dim 64 --steps 50 --chunk 50
+    accelerate launch --multi_gpu --num_processes 4 -m dynamic_models.train --num_keypoints 2048 --epochs 500
+
+Reads <data_root>/mpm/<group>/<scene>, takes keypoints (kept in <data_root>/keypoints), and learns to roll a scene out
+from its state in one frame. A sample is a window of --chunk frames that starts at a random frame of the first --steps,
+seen from a random side; the loss is the mean squared error of its keypoints, in metres^2. Writes to --output:
+best.json and last.json with their weights, metrics.jsonl, and state.pt, from which --resume auto goes on after any
+interruption. SIGTERM saves and ends with status 0. Lengths are in metres, times in seconds.
+"""
+
+import argparse
+import importlib.util
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from dataset.layout import Layout, add_data_root
+from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
+from dynamic_models.data import Scene, choose_groups, collate_windows, load_scenes, turn_about_vertical
+from dynamic_models.metrics import mean_squared_error, trajectory_errors
+from dynamic_models.models import MODELS, build_model
+from dynamic_models.schedule import learning_rate, window_length
+from dynamic_models.state import MATERIAL_FIELDS, SceneState
+from dynamic_models.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
+from gaussians.command_line import ArgumentParser, resolve_device, run
+from gaussians.errors import InputError
+
+_MINIMUM_THRESHOLD = 0.05  # metres
+_SKIPPED_LIMIT = 20  # updates in a row
+
+
+def main() -> None:
+    args = parse_args()
+    torch.manual_seed(args.seed)
+    accelerator = Accelerator(
+        mixed_precision=args.mixed_precision,
+        cpu=resolve_device(args.device).type == "cpu",
+        log_with=args.training_tracker,
+        project_dir=args.output,
+    )
+    device, lead = accelerator.device, accelerator.is_main_process
+
+    # Data. The first process extracts the keypoints, the others find them.
+    layout = Layout(args.data_root)
+    groups, val_groups = choose_groups(layout, args.groups), args.val_groups and choose_groups(layout, args.val_groups)
+    with accelerator.main_process_first():
+        load = dict(num_keypoints=args.num_keypoints, num_frames=args.steps, cache=args.cache, progress=lead)
+        scenes = load_scenes(layout, groups, per_group=args.sample_num, frame_dt=args.dt, **load)
+        frame_dt = scenes[0].frame_dt
+        held_out = load_scenes(layout, val_groups, frame_dt=frame_dt, **load) if val_groups else []
+
+    # Model.
+    settings = model_settings(args, scenes)
+    model = build_model(settings)
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    bare = accelerator.unwrap_model(model)
+    info = checkpoint_info(settings, scenes, args, groups)
+
+    # Where to begin.
+    share = args.batch_size * args.gradient_accumulation_steps  # samples of one process in one iteration
+    batch = share * accelerator.num_processes
+    total = math.ceil(args.epochs * len(scenes) / batch)
+    identity = training_identity(args, settings, scenes, batch)
+    progress = Progress()
+    if args.resume == "auto" and (state := load_state(args.output, identity)):
+        bare.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        progress = state["progress"]
+        if progress.finished:
+            if lead:
+                print(f"already trained: {args.output} ({progress.iteration} iterations); --resume none starts anew")
+            return
+    if args.training_tracker:
+        accelerator.init_trackers(args.project_name, config=settings, init_kwargs=tracker_name(args))
+    args.output.mkdir(parents=True, exist_ok=True)
+    log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
+    save_every = max(1, round(args.save_interval * len(scenes) / batch))
+    bar = tqdm(total=total, initial=progress.iteration, unit="it", desc=args.dynamic_model, disable=not lead)
+    stop, before, start = StopSignal(), progress.elapsed, time.monotonic()
+
+    ending = False
+    while not ending:
+        done = max(progress.iteration / total, progress.elapsed / args.time_limit if args.time_limit else 0)
+        frames = window_length(args.chunk_start or args.chunk, args.chunk, done)
+        lr = learning_rate(args.lr, args.min_lr, done)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+        # One update, from samples that are the same however many processes share them.
+        loss = 0.0
+        first = progress.iteration * batch + accelerator.process_index * share
+        for i in range(0, share, args.batch_size):
+            names, state, target = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
+            with nullcontext() if i + args.batch_size == share else accelerator.no_sync(model):
+                predicted = model(state.to(device), frames, frame_dt)
+                losses = mean_squared_error(predicted, target.to(device), state.mask.to(device))
+                check_finite(losses, names, progress.iteration)
+                accelerator.backward(losses.mean() / args.gradient_accumulation_steps)
+            loss += losses.mean().item() / args.gradient_accumulation_steps
+        norm = accelerator.clip_grad_norm_(model.parameters(), args.clip_grad)
+        update(optimizer, norm, progress, names)
+
+        # What became of it, agreed upon by all processes.
+        loss, elapsed, asked = agree(accelerator, loss, before + time.monotonic() - start, float(stop.asked))
+        progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
+        if frames == args.chunk:
+            progress.loss_sum, progress.loss_count = progress.loss_sum + loss, progress.loss_count + 1
+        progress.finished = progress.iteration >= total or (args.time_limit is not None and elapsed >= args.time_limit)
+        ending = progress.finished or asked > 0
+        metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
+        if progress.iteration % save_every == 0 or ending:
+            if lead:
+                metrics |= save(args, bare, optimizer, progress, info, identity, held_out)
+            accelerator.wait_for_everyone()
+        if log:
+            log.write(metrics)
+        accelerator.log(metrics, step=progress.iteration)
+        rate = batch * (bar.n + 1 - bar.initial) / (time.monotonic() - start)
+        shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
+        bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
+        bar.update()
+
+    bar.close()
+    accelerator.end_training()
+    stop.restore()
+    if log:
+        log.close()
+        verb = "trained" if progress.finished else "interrupted and saved"
+        print(f"{verb} {args.dynamic_model} in {args.output}: {progress.iteration} iterations, {progress.elapsed:.0f} s")
+
+
+def draw(
+    scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace
+) -> tuple[list[str], SceneState, torch.Tensor]:
+    """Samples ``numbers`` of the endless stream of shuffled epochs: scene names, states, targets.
+
+    A sample depends on --seed and its number alone, so that neither an interruption nor the number of processes changes
+    what is learned.
+    """
+    names, windows = [], []
+    for number in numbers:
+        epoch, place = divmod(number, len(scenes))
+        shuffle = torch.Generator().manual_seed(hash((args.seed, 0, epoch)) % 2**63)
+        scene = scenes[torch.randperm(len(scenes), generator=shuffle)[place]]
+        chance = torch.Generator().manual_seed(hash((args.seed, 1, number)) % 2**63)
+        start = int(torch.randint(args.steps - frames + 1, (), generator=chance))
+        window = scene.window(start, frames)
+        windows.append(turn_about_vertical(*window, chance) if args.augment else window)
+        names.append(scene.name)
+    return names, *collate_windows(windows)
+
+
+def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> None:
+    """Raise ``InputError`` with the names of scenes whose loss is not a number."""
+    bad = [name for name, finite in zip(names, losses.isfinite().tolist(), strict=True) if not finite]
+    if bad:
+        raise InputError(
+            f"training stopped in iteration {iteration}: the loss is not finite in scene {', '.join(sorted(set(bad)))}; "
+            "check its data, or lower --lr"
+        )
+
+
+def update(
+    optimizer: torch.optim.Optimizer, norm: torch.Tensor | None, progress: Progress, names: Sequence[str]
+) -> None:
+    """Step, unless the gradients overflowed, as long rollouts' may; too often in a row is an error."""
+    if norm is None or norm.isfinite():
+        optimizer.step()
+        progress.skipped = 0
+    else:
+        progress.skipped += 1
+        if progress.skipped == _SKIPPED_LIMIT:
+            raise InputError(
+                f"training stopped in iteration {progress.iteration}: infinite gradients {_SKIPPED_LIMIT} times in a "
+                f"row, last in scene {', '.join(sorted(set(names)))}; lower --lr, --chunk or --step_size"
+            )
+    optimizer.zero_grad()
+
+
+def agree(accelerator: Accelerator, loss: float, elapsed: float, asked: float) -> tuple[float, float, float]:
+    """Means over the processes, so that all of them decide alike."""
+    if accelerator.num_processes == 1:
+        return loss, elapsed, asked
+    values = torch.tensor([loss, elapsed, asked], dtype=torch.float32, device=accelerator.device)
+    loss, elapsed, asked = accelerator.reduce(values, "mean").tolist()
+    return loss, elapsed, asked
+
+
+def save(
+    args: argparse.Namespace,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    info: CheckpointInfo,
+    identity: dict[str, Any],
+    held_out: Sequence[Scene],
+) -> dict[str, float]:
+    """Write last.json, best.json if it is that, and state.pt; returns the errors that decided it.
+
+    Best is by the error on held-out scenes, or without any by the mean training loss since the last checkpoint (at the
+    full window length).
+    """
+    metrics: dict[str, float] = {}
+    if held_out:
+        metrics["val_rmse"] = validation_error(model, held_out, args)
+    if progress.loss_count:
+        metrics["train_loss"] = progress.loss_sum / progress.loss_count
+        progress.loss_sum, progress.loss_count = 0.0, 0
+    training = info.training | {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1)} | metrics
+    info = info.model_copy(update={"training": training})
+    save_checkpoint(args.output / "last.json", model, info)
+    error = metrics.get("val_rmse", math.sqrt(3 * metrics["train_loss"]) if "train_loss" in metrics else math.inf)
+    if error < progress.best or not (args.output / "best.json").is_file():
+        progress.best = error
+        save_checkpoint(args.output / "best.json", model, info)
+    save_state(args.output, progress, identity, model=model.state_dict(), optimizer=optimizer.state_dict())
+    return metrics
+
+
+@torch.no_grad()
+def validation_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Namespace) -> float:
+    """Mean RMSE, metres, of rollouts of --steps frames from the first frame."""
+    device = next(model.parameters()).device
+    model.eval()
+    errors = []
+    for i in range(0, len(scenes), args.batch_size):
+        state, target = collate_windows([scene.window(0, args.steps) for scene in scenes[i : i + args.batch_size]])
+        predicted = model(state.to(device), args.steps, scenes[0].frame_dt).cpu()
+        errors += [trajectory_errors(*item).rmse for item in zip(predicted, target, state.mask, strict=True)]
+    model.train()
+    return sum(errors) / len(errors)
+
+
+def model_settings(args: argparse.Namespace, scenes: Sequence[Scene]) -> dict[str, Any]:
+    """The model's settings among the flags; touching is decided no finer than the simulation's grid does."""
+    settings = {name: getattr(args, name) for name in MODELS[args.dynamic_model][0].model_fields}
+    if settings.get("threshold", 0) is None:
+        settings["threshold"] = max(_MINIMUM_THRESHOLD, 2 * max(scene.dx for scene in scenes))
+    return settings
+
+
+def checkpoint_info(
+    settings: dict[str, Any], scenes: Sequence[Scene], args: argparse.Namespace, groups: Sequence[str]
+) -> CheckpointInfo:
+    medians = torch.cat([scene.materials for scene in scenes]).nanmedian(0).values
+    known = {name: float(value) for name, value in zip(MATERIAL_FIELDS, medians, strict=True) if value.isfinite()}
+    return CheckpointInfo(
+        settings=settings,
+        num_keypoints=args.num_keypoints,
+        frame_dt=scenes[0].frame_dt,
+        world=scenes[0].world,
+        materials=known,
+        training={"groups": list(groups), "scenes": len(scenes), "steps": args.steps, "seed": args.seed},
+    )
+
+
+def training_identity(
+    args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
+) -> dict[str, Any]:
+    """What must be the same for --resume to go on with a training."""
+    names = ("seed", "num_keypoints", "steps", "chunk", "chunk_start", "epochs", "lr", "min_lr", "time_limit", "augment")
+    flags = {name: getattr(args, name) for name in names}
+    return settings | flags | {"batch": batch, "scenes": [scene.name for scene in scenes]}
+
+
+def tracker_name(args: argparse.Namespace) -> dict[str, Any]:
+    """Where trackers that have names for runs are told --experiment_name."""
+    names = {"wandb": "name", "swanlab": "experiment_name"}
+    if args.experiment_name is None or args.training_tracker not in names:
+        return {}
+    return {args.training_tracker: {names[args.training_tracker]: args.experiment_name}}
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(__doc__)
+    add_data_root(parser)
+    add = parser.add_argument
+    add("--groups", nargs="+", help="groups to train on (default: those of 3_0 ... 3_8 that exist, else all present)")
+    add("--val_groups", nargs="+", help="groups to validate on; the best checkpoint is then chosen by them")
+    add("--sample_num", type=int, default=60, help="scenes taken of every group")
+    add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
+    add("--output", type=Path, help="checkpoint directory (default: checkpoints/<experiment_name or dynamic_model>)")
+    add("--resume", choices=("auto", "none"), default="auto", help="go on with the training in --output, or start anew")
+    add("--seed", type=int, default=0, help="of weights, windows and order")
+
+    add("--dynamic_model", choices=tuple(MODELS), default="ngff", help="which model")
+    add("--num_keypoints", type=int, default=4096, help="keypoints of every object")
+    add("--hidden_dim", type=int, default=512, help="width of the networks")
+    add("--num_layers", type=int, default=2, help="depth of the networks")
+    add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
+    add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 2 dx of the data)")
+    add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
+    add("--ode_method", choices=("euler", "midpoint", "rk4", "adaptive"), default="euler", help="adaptive: dopri5")
+    add("--step_size", type=float, default=5e-3, help="longest step of a fixed-step method [s]")
+    add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
+    add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")
+
+    add("--steps", type=int, default=100, help="frames of every scene to learn from")
+    add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
+    add("--chunk_start", type=int, help="frames of a window at first; grows to --chunk by half of the training")
+    add("--dt", type=float, help="seconds from frame to frame; the data must agree (default: what the data says)")
+    add("--epochs", type=int, default=2001, help="times that every scene is seen")
+    add("--time_limit", type=float, help="end after so many seconds; the schedules shorten accordingly")
+    add("--batch_size", type=int, default=8, help="windows in a batch of one process")
+    add("--gradient_accumulation_steps", type=int, default=1, help="batches before an update")
+    add("--lr", type=float, default=1e-4, help="peak learning rate, reached after 2 %% of the training")
+    add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
+    add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
+    add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
+    add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
+    add("--save_interval", type=int, default=100, help="epochs between checkpoints and validations")
+    add("--training_tracker", choices=("tensorboard", "wandb", "swanlab"), help="also log there")
+    add("--project_name", default="ngff", help="the tracker's project")
+    add("--experiment_name", help="name of the run for the tracker and the checkpoint directory")
+    parser.add_device()
+    args = parser.parse_args(arguments)
+    check_args(args)
+    args.output = args.output or Path("checkpoints") / (args.experiment_name or args.dynamic_model)
+    return args
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Raise ``InputError`` for flags that no training can use."""
+    positive = "sample_num num_keypoints hidden_dim num_layers threshold mass step_size rtol atol dt epochs time_limit"
+    positive += " batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    for name in positive.split():
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise InputError(f"--{name}: expected a positive number, found {value}")
+    if not 2 <= args.chunk <= args.steps:
+        raise InputError(f"--chunk: expected 2 to {args.steps} (--steps), found {args.chunk}")
+    if args.chunk_start is not None and not 2 <= args.chunk_start <= args.chunk:
+        raise InputError(f"--chunk_start: expected 2 to {args.chunk} (--chunk), found {args.chunk_start}")
+    if args.min_lr > args.lr:
+        raise InputError(f"--min_lr: expected at most {args.lr:g} (--lr), found {args.min_lr:g}")
+    if args.training_tracker and importlib.util.find_spec(args.training_tracker) is None:
+        raise InputError(f"--training_tracker: {args.training_tracker} is not installed; pip install it")
+
+
+if __name__ == "__main__":
+    run(main)
