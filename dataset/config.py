@@ -26,6 +26,11 @@ _UNSUPPORTED_KEYS = (
     *("pic_damping", "additional_material_params", "particle_filling"),
 )
 
+_CAMERA_KEYS = (
+    *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
+    *("init_azimuthm", "init_elevation", "init_radius", "move_camera", "delta_a", "delta_e", "delta_r"),
+)
+
 Positive = Annotated[float, Field(gt=0)]
 PerObject = dict[str, Positive]
 Vector = tuple[float, float, float]
@@ -52,8 +57,8 @@ class Config(BaseModel):
     frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Number of frames; the first is the initial state."""
 
-    material: str | dict[str, str] = "jelly"
-    """Constitutive law, for all or by object name."""
+    material: str | dict[str, str] | None = None
+    """Constitutive law, for all or by object name. None: what the scene says of its objects, else jelly."""
     E: Positive | PerObject | None = None
     """Young's modulus, pascals, for all or by object name. None: what the scene says of its objects."""
     density: Positive | PerObject | None = None
@@ -99,9 +104,9 @@ class Config(BaseModel):
 
     @field_validator("material")
     @classmethod
-    def _material_has_a_law(cls, material: str | dict[str, str]) -> str | dict[str, str]:
+    def _material_has_a_law(cls, material: str | dict[str, str] | None) -> str | dict[str, str] | None:
         for name in material.values() if isinstance(material, dict) else (material,):
-            if name not in LAWS:
+            if name is not None and name not in LAWS:
                 raise ValueError(f"the material {name!r} is not supported: expected one of {', '.join(LAWS)}")
         return material
 
@@ -149,8 +154,12 @@ class Config(BaseModel):
         return Orbit((x, y, z), self.init_azimuthm, self.init_elevation, self.init_radius, *deltas)
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain JSON values, defaults included: what is hashed and recorded with results."""
+        """All settings as plain JSON values, defaults included: what is recorded with results."""
         return self.model_dump(mode="json")
+
+    def simulation_settings(self) -> dict[str, Any]:
+        """Those of ``settings`` that a trajectory depends on: all but the cameras'."""
+        return self.model_dump(mode="json", exclude=set(_CAMERA_KEYS))
 
 
 def load_config(path: str | Path) -> Config:

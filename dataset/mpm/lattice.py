@@ -94,15 +94,19 @@ class Lattice:
         coordinates = self.coordinates(positions)
         return np.all((coordinates >= 0.5) & (coordinates < self.nodes - 1.5), axis=1)
 
-    def particles_in_cell(self, positions: np.ndarray) -> np.ndarray:
-        """(N,): for each particle, the number of particles in its cell, itself included."""
-        cells = np.floor(self.coordinates(positions)).astype(np.int64)
-        _, inverse, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-        return counts[inverse.reshape(-1)]
+    def _cells(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) the number of each particle's cell."""
+        i, j, k = np.floor(self.coordinates(positions)).astype(np.int64).T
+        return (i * self.nodes + j) * self.nodes + k
+
+    def mean_particles_per_cell(self, positions: np.ndarray) -> float:
+        """Particles in a cell, over the cells that have any."""
+        return len(positions) / len(np.unique(self._cells(positions)))
 
     def particle_volumes(self, positions: np.ndarray) -> np.ndarray:
         """(N,) m^3: each cell's volume shared equally by the particles in it."""
-        return self.dx**3 / self.particles_in_cell(positions)
+        _, cell, counts = np.unique(self._cells(positions), return_inverse=True, return_counts=True)
+        return self.dx**3 / counts[cell]
 
     def order(self, positions: np.ndarray) -> np.ndarray:
         """(N,) indices that sort the particles by block and then by cell, for memory locality."""

@@ -1,0 +1,251 @@
+"""Simulate scenes of Gaussians with MLS-MPM and write their motion.
+
+--model_path is one scene (a directory with a 3DGS PLY, or the PLY itself) or a directory of scenes; of such a group
+each scene gets a directory of its own below --output_path. What the objects are made of comes from the config, else
+from the scene's objects.json; --E and --density override both. A scene that is complete and was made with the same
+settings is skipped.
+
+Units: metres, seconds, pascals, kg/m^3. docs/formats.md describes the files.
+
+Examples:
+  python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2/0_ball_duck \\
+      --config config/dynamic_config.json --output_path data/GSCollision/mpm/2/0_ball_duck --save_h5
+  python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2 \\
+      --config config/dynamic_config.json --output_path data/GSCollision/mpm/2 --shard 0/4
+  python -m dataset.gs_simulation_scene --model_path chair.ply --config config/dynamic_config.json \\
+      --output_path output/chair --E '[1e5]' --density '[400]'
+"""
+
+import hashlib
+import json
+import math
+import time
+from argparse import ArgumentTypeError, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import warp as wp
+from tqdm import tqdm
+
+import gaussians
+from dataset.config import Config, load_config
+from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
+from dataset.scene_objects import ObjectMaterial, SceneObject, object_materials, scene_directory, scene_objects
+from dataset.simulation import Simulation, check_substep, load_scene
+from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
+from gaussians.errors import InputError
+from gaussians.files import file_hash
+from gaussians.trajectory import FIELDS, TrajectoryMeta, TrajectoryWriter, read_meta
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene to simulate, with everything checked that can be without reading its Gaussians."""
+
+    path: Path
+    output: Path
+    objects: list[SceneObject]
+    materials: list[ObjectMaterial]
+
+
+def parse_values(text: str) -> list[float]:
+    """A JSON list of positive numbers; for ``argparse``."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        values = None
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not numbers or not values or not all(0 < value < math.inf for value in values):
+        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
+    return [float(value) for value in values]
+
+
+def parse_fields(text: str) -> tuple[str, ...]:
+    """Names of a frame's datasets, separated by commas; for ``argparse``."""
+    fields = tuple(dict.fromkeys(text.split(",")))
+    if "pos" not in fields or not set(fields) <= set(FIELDS):
+        raise ArgumentTypeError(f"expected pos and any of {', '.join(FIELDS)}, found {text!r}")
+    return fields
+
+
+def parse_arguments() -> Namespace:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--model_path", type=Path, required=True, help="a scene or a directory of scenes")
+    parser.add_argument("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
+    parser.add_argument("--output_path", type=Path, required=True, help="directory for the trajectory (or one a scene)")
+    parser.add_argument(
+        "--save_h5", action="store_true", help="accepted as published; the trajectory is always written as HDF5"
+    )
+    parser.add_argument("--E", type=parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
+    parser.add_argument("--density", type=parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of positions, rotations and velocities on disk; float16 is the published one, half the size",
+    )
+    parser.add_argument(
+        "--save_fields",
+        type=parse_fields,
+        default=FIELDS,
+        metavar=",".join(FIELDS),
+        help="what a frame holds; pos alone suffices for training",
+    )
+    add_data_root(parser)
+    parser.add_device()
+    parser.add_shard()
+    parser.add_overwrite()
+    return parser.parse_args()
+
+
+def find_scenes(model_path: Path, output_path: Path) -> list[tuple[Path, Path]]:
+    """Pairs of scene and output directory.
+
+    Raises:
+        InputError: ``model_path`` is neither a scene nor a directory of scenes.
+    """
+    try:
+        find_point_cloud(model_path)
+    except InputError:
+        scenes = [path for path in subdirectories(model_path) if _is_scene(path)]
+        if not scenes:
+            raise
+        return [(path, output_path / path.name) for path in scenes]
+    return [(model_path, output_path)]
+
+
+def _is_scene(path: Path) -> bool:
+    try:
+        find_point_cloud(path)
+    except InputError:
+        return False
+    return True
+
+
+def plan(arguments: Namespace, config: Config) -> list[Job]:
+    """The scenes of this shard, with the materials of their objects.
+
+    Raises:
+        InputError: a scene cannot be simulated with these settings.
+    """
+    layout = Layout(arguments.data_root)
+    jobs = []
+    for path, output in take_shard(find_scenes(arguments.model_path, arguments.output_path), arguments.shard):
+        objects = scene_objects(path, layout)
+        materials = object_materials(objects, config, arguments.E, arguments.density, arguments.config)
+        check_substep(config, materials, arguments.config)
+        jobs.append(Job(path, output, objects, materials))
+    return jobs
+
+
+def input_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of the scene's files that a trajectory depends on."""
+    segmentation = scene_directory(path) / "segmentation.npy"
+    hashes = {"point_cloud": file_hash(find_point_cloud(path))}
+    return hashes | ({"segmentation": file_hash(segmentation)} if segmentation.is_file() else {})
+
+
+def describe(job: Job, config: Config, arguments: Namespace) -> dict[str, Any]:
+    """What a trajectory is made from, as plain values: those of equal descriptions are equal."""
+    materials = [
+        {key: getattr(material, key) for key in ("name", "youngs_modulus", "nu", "density", "material")}
+        for material in job.materials
+    ]
+    stored = {"dtype": arguments.dtype, "save_fields": list(arguments.save_fields)}
+    settings = config.simulation_settings() | {"materials": materials} | stored
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return {"settings": settings, "hashes": {"config": digest} | input_hashes(job.path)}
+
+
+def is_complete(output: Path, description: dict[str, Any]) -> bool:
+    """Whether ``output`` holds the whole trajectory that ``description`` would give.
+
+    Raises:
+        InputError: it holds a trajectory that other settings or inputs gave, or a published one.
+    """
+    meta = read_meta(output)
+    if meta is None:
+        if (output / "0000.h5").is_file():
+            raise InputError(f"{output}: holds a trajectory that was not made here; --overwrite replaces it")
+        return False
+    if not meta.complete:
+        return False
+    wanted, found = description["settings"], meta.settings
+    different = [key for key in wanted if key not in found or found[key] != wanted[key]]
+    if not different and meta.hashes != description["hashes"]:
+        different = [key for key in {**meta.hashes, **description["hashes"]} if key != "config"]
+        different = [key for key in different if meta.hashes.get(key) != description["hashes"].get(key)]
+    if different:
+        raise InputError(
+            f"{output}: complete, but made with other {', '.join(different)}; --overwrite simulates it again"
+        )
+    return True
+
+
+def simulate(job: Job, config: Config, description: dict[str, Any], arguments: Namespace, device: torch.device) -> None:
+    """Simulate one scene and write its trajectory.
+
+    Raises:
+        InputError: a file is damaged, the output cannot be written, or the simulation breaks down; the frames until
+            then stay, marked incomplete.
+    """
+    start = time.monotonic()
+    scene = load_scene(job.path, job.objects, config)
+    simulation = Simulation(scene, job.materials, config, device)
+    if warning := simulation.warning():
+        tqdm.write(f"{job.path.name}: warning: {warning}")
+    meta = TrajectoryMeta(
+        frame_dt=config.frame_dt,
+        substep_dt=config.substep_dt,
+        frame_count=config.frame_num,
+        dx=simulation.lattice.dx,
+        gravity=config.g,
+        walls=simulation.walls(),
+        objects=simulation.objects(),
+        settings=config.settings() | description["settings"],
+        hashes=description["hashes"],
+        code_version=gaussians.__version__,
+    )
+    cloud = scene.gaussians
+    with TrajectoryWriter(
+        job.output,
+        meta,
+        cloud.opacities,
+        cloud.sh,
+        labels=cloud.labels,
+        source_index=scene.source_index,
+        dtype=arguments.dtype,
+        fields=arguments.save_fields,
+    ) as writer:
+        for k in tqdm(range(config.frame_num), desc=job.path.name, unit="frame", leave=False):
+            if k > 0:
+                simulation.advance()
+            try:
+                writer.write(simulation.frame())
+            except InputError as error:
+                raise InputError(f"{job.path}: {error} ({job.output} is marked incomplete)") from None
+        writer.finish(wall_time=round(time.monotonic() - start, 3))
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    wp.config.log_level = wp.LOG_WARNING
+    device = resolve_device(arguments.device)
+    config = load_config(arguments.config)
+    jobs = plan(arguments, config)
+    skipped = 0
+    for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
+        description = describe(job, config, arguments)
+        if not arguments.overwrite and is_complete(job.output, description):
+            skipped += 1
+            continue
+        simulate(job, config, description, arguments, device)
+    what = f"{len(jobs) - skipped} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
+    already = f", {skipped} were there already" if skipped else ""
+    print(f"simulated {what}, {config.frame_num} frames each{already}: {arguments.output_path}")
+
+
+if __name__ == "__main__":
+    run(main)

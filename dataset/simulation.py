@@ -1,0 +1,253 @@
+"""A scene of Gaussians as particles of the MLS-MPM solver: from its files to the frames of its motion."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import warp as wp
+
+from dataset.config import Config
+from dataset.layout import find_point_cloud
+from dataset.mpm.kernels import vec6
+from dataset.mpm.lattice import Lattice
+from dataset.mpm.model import Material, MPMModel
+from dataset.mpm.solver import MPMSolver
+from dataset.mpm.state import MPMState
+from dataset.scene_objects import ObjectMaterial, SceneObject, label_rows
+from gaussians.covariance import transform_covariance
+from gaussians.errors import InputError
+from gaussians.ply import read_ply
+from gaussians.representation import Gaussians
+from gaussians.rotations import axis_rotation
+from gaussians.trajectory import Frame, TrajectoryObject, Walls
+
+MIN_PARTICLES_PER_CELL = 4
+GOOD_PARTICLES_PER_CELL = 6
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene's Gaussians in the order of the trajectory: those that move, by label, then those that do not.
+
+    Attributes:
+        gaussians: N, in the world, with covariances and labels.
+        moving: how many of them move.
+        source_index: (N,) int32, row in the scene's PLY.
+    """
+
+    gaussians: Gaussians
+    moving: int
+    source_index: torch.Tensor
+
+
+def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Scene:
+    """Read a scene, leave out Gaussians below the opacity threshold, and part those that move from the others.
+
+    Gaussians outside ``sim_area`` or of no object do not move.
+
+    Raises:
+        InputError: a file is missing or damaged, or nothing is left that could move.
+    """
+    ply = find_point_cloud(path)
+    gaussians = read_ply(ply)
+    labels = label_rows(path, objects, len(gaussians))
+    visible = np.flatnonzero(gaussians.opacities.numpy() > config.opacity_threshold)
+    moves = labels[visible] >= 0
+    if config.sim_area is not None:
+        rotated = gaussians.means[visible].numpy() @ config_rotation(config).numpy().T
+        low, high = config.sim_area[0::2], config.sim_area[1::2]
+        moves &= ((rotated > low) & (rotated < high)).all(1)
+    if not moves.any():
+        raise InputError(
+            f"{ply}: no Gaussian to simulate: expected some of opacity over {config.opacity_threshold:g} inside "
+            f"sim_area {config.sim_area}"
+        )
+    order = np.lexsort((labels[visible], ~moves))
+    source = torch.from_numpy(visible[order].astype(np.int32))
+    kept = replace(gaussians.with_covariances(), labels=torch.from_numpy(labels))[source.long()]
+    return Scene(kept, int(moves.sum()), source)
+
+
+def config_rotation(config: Config) -> torch.Tensor:
+    """The rotation (3, 3) from the world to the simulation: ``rotation_degree`` about ``rotation_axis``, in turn."""
+    rotation = torch.eye(3)
+    for degrees, axis in zip(config.rotation_degree, config.rotation_axis, strict=True):
+        rotation = axis_rotation(axis, degrees) @ rotation
+    return rotation
+
+
+def check_substep(config: Config, materials: Sequence[ObjectMaterial], config_path: Path | str = "config") -> None:
+    """Refuse a substep that elastic waves outrun: it must stay under dx / sqrt((lambda + 2 mu) / rho).
+
+    Raises:
+        InputError: naming the object with the fastest waves and the largest substep that works.
+    """
+    E, nu, density = (np.array([getattr(m, key) for m in materials]) for key in ("youngs_modulus", "nu", "density"))
+    speeds = Material(E, nu, density).speed_of_sound
+    limit = config.grid_lim / config.n_grid / speeds.max()
+    if config.substep_dt < limit:
+        return
+    fastest = materials[int(speeds.argmax())]
+    works = config.frame_dt / (math.floor(config.frame_dt / limit) + 1)
+    raise InputError(
+        f"{config_path}: substep_dt: expected less than {limit:.4g} s, the time sound takes through a cell in "
+        f"{fastest.name!r} ({speeds.max():.4g} m/s), found {config.substep_dt:g}: the largest that works is {works:.4g}"
+    )
+
+
+class Simulation:
+    """A scene in motion.
+
+    Args:
+        scene: what moves.
+        materials: one an object, by label.
+        config: all settings.
+        device: where to compute.
+
+    Attributes:
+        lattice: the grid.
+
+    Raises:
+        InputError: something that should move starts outside the grid.
+    """
+
+    def __init__(
+        self, scene: Scene, materials: Sequence[ObjectMaterial], config: Config, device: torch.device | str
+    ) -> None:
+        self._scene, self._materials, self._config = scene, materials, config
+        self._rotation = config_rotation(config)
+        self._device = wp.get_device(str(device))
+        self.lattice = Lattice(config.n_grid, config.grid_lim)
+        moving = scene.gaussians[: scene.moving]
+        assert moving.labels is not None
+        positions = (moving.means.double() @ self._rotation.double().T).numpy()
+        inside = self.lattice.contains(positions)
+        if not inside.all():
+            name = self._object_of(int(moving.labels[np.flatnonzero(~inside)[0]]))
+            raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
+        order = self.lattice.order(positions)
+        self._order = torch.from_numpy(order)
+        self._positions, self._labels = positions[order], moving.labels.numpy()[order]
+        self._volumes = self.lattice.particle_volumes(self._positions)
+        self._model = self._create_model()
+        self._state = MPMState.at_rest(self._positions, device=self._device)
+        covariances = transform_covariance(moving.covariance(), self._rotation)[self._order]
+        self._covariances: wp.array = wp.array(covariances.numpy(), dtype=vec6, device=self._device)
+        self._solver = MPMSolver(self._model)
+        self._frame = 0
+
+    def _create_model(self) -> MPMModel:
+        def by_particle(key: str) -> np.ndarray:
+            return np.array([getattr(material, key) for material in self._materials])[self._labels]
+
+        config = self._config
+        material = Material(*(by_particle(key) for key in ("youngs_modulus", "nu", "density", "material")))
+        return MPMModel.create(
+            self.lattice,
+            self._volumes,
+            material,
+            gravity=config.g,
+            rpic_damping=config.rpic_damping,
+            grid_damping=min(1.0, config.grid_v_damping_scale),
+            boundary_conditions=config.boundary_conditions,
+            device=str(self._device),
+        )
+
+    def _object_of(self, label: int) -> str:
+        return self._materials[label].name
+
+    def advance(self) -> None:
+        """Simulate to the next frame."""
+        self._solver.advance(self._state, self._config.substeps, self._config.substep_dt)
+        self._frame += 1
+
+    def frame(self) -> Frame:
+        """The present moment of all N Gaussians, on the CPU.
+
+        Raises:
+            InputError: something is no longer finite, has left the grid, or runs away; the message has the frame, the
+                object and the setting to change.
+        """
+        covariances, rotations = self._state.deformed(self._covariances)
+        x, v = wp.to_torch(self._state.x).cpu(), wp.to_torch(self._state.v).cpu()
+        self._check(x.numpy(), v.numpy())
+        back = self._rotation.T
+        still = self._scene.gaussians[self._scene.moving :]
+        identity = torch.eye(3).expand(len(still), 3, 3)
+        return Frame(
+            means=torch.cat([self._unsorted(x) @ back.T, still.means]),
+            covariances=torch.cat([transform_covariance(self._unsorted(covariances.cpu()), back), still.covariance()]),
+            rotations=torch.cat([back @ self._unsorted(rotations.cpu()) @ back.T, identity]),
+            velocities=torch.cat([self._unsorted(v) @ back.T, torch.zeros_like(still.means)]),
+        )
+
+    def _unsorted(self, values: torch.Tensor) -> torch.Tensor:
+        result = torch.empty_like(values)
+        result[self._order] = values
+        return result
+
+    def _check(self, x: np.ndarray, v: np.ndarray) -> None:
+        speed = np.linalg.norm(v.astype(np.float64), axis=1)
+        fastest = self.lattice.dx / self._config.substep_dt
+        with np.errstate(invalid="ignore"):
+            problems = (
+                (~(np.isfinite(x).all(1) & np.isfinite(speed)), "is not finite", "a smaller substep_dt"),
+                (~(speed < fastest), "moves more than a cell each substep", "a smaller substep_dt"),
+                (~self.lattice.contains(x), "left the grid", "boundary_conditions with a bounding_box"),
+            )
+        for rows, what, setting in problems:
+            if rows.any():
+                name = self._object_of(int(self._labels[np.flatnonzero(rows)[0]]))
+                raise InputError(f"frame {self._frame}: object {name!r} {what}: try {setting}")
+
+    def warning(self) -> str | None:
+        """One line if some object has so few particles in its cells that it may tear, with the n_grid that mends it."""
+        found = {label: self._particles_per_cell(self.lattice, label) for label in np.unique(self._labels).tolist()}
+        worst = min(found, key=lambda label: found[label])
+        if found[worst] >= MIN_PARTICLES_PER_CELL:
+            return None
+        low, high = 1, self.lattice.n_grid  # coarse enough, too fine
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = self._particles_per_cell(Lattice(middle, self.lattice.grid_lim), worst) >= GOOD_PARTICLES_PER_CELL
+            low, high = (middle, high) if enough else (low, middle)
+        return (
+            f"object {self._object_of(worst)!r} has {found[worst]:.1f} particles in an occupied cell and may tear: "
+            f"n_grid {low} gives it {GOOD_PARTICLES_PER_CELL}"
+        )
+
+    def _particles_per_cell(self, lattice: Lattice, label: int) -> float:
+        return lattice.mean_particles_per_cell(self._positions[self._labels == label])
+
+    def objects(self) -> list[TrajectoryObject]:
+        """What meta.json says of the objects; masses and volumes are those of the particles."""
+        labels = self._scene.gaussians.labels
+        assert labels is not None
+        found = []
+        for material in self._materials:
+            volume = float(self._volumes[self._labels == material.label].sum())
+            found.append(
+                TrajectoryObject(
+                    name=material.name,
+                    label=material.label,
+                    index=material.index,
+                    count=int((labels == material.label).sum()),
+                    material=material.material,
+                    youngs_modulus=material.youngs_modulus,
+                    nu=material.nu,
+                    density=material.density,
+                    mass=volume * material.density,
+                    volume=volume,
+                )
+            )
+        return found
+
+    def walls(self) -> Walls | None:
+        """Where the bounding box stands, None without one."""
+        if not any(condition.type == "bounding_box" for condition in self._config.boundary_conditions):
+            return None
+        low, high = self.lattice.walls
+        return Walls(x=(low[0], high[0]), y=(low[1], high[1]), floor=low[2])
