@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from gaussians.errors import InputError
 from gaussians.files import read_json, write_json
 from gaussians.shapes import check_shape
+
+_Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ def look_at(
     """
     forward = torch.nn.functional.normalize(target - positions, dim=-1)
     right = torch.linalg.cross(forward, torch.tensor(up).to(forward).expand_as(forward))
-    # Looking straight along `up` leaves the image direction open: take x.
+    # Looking straight along `up` leaves the image direction open: take x for the usual z.
     degenerate = right.norm(dim=-1, keepdim=True) < 1e-6
-    right = torch.where(degenerate, torch.tensor([1.0, 0.0, 0.0]).to(forward), right)
+    right = torch.where(degenerate, torch.tensor(up).roll(1).to(forward), right)
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     rotations = torch.stack([right, down, forward], -2)
@@ -135,35 +138,43 @@ def write_cameras(path: str | Path, cameras: Cameras) -> None:
     write_json(path, entries)
 
 
+class _CameraEntry(BaseModel):
+    """One camera of cameras.json; whatever else an entry holds is left alone."""
+
+    rotation: tuple[_Vector, _Vector, _Vector]
+    position: _Vector
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    fx: FiniteFloat = Field(gt=0)
+    fy: FiniteFloat = Field(gt=0)
+
+
 def read_cameras(path: str | Path) -> Cameras:
     """Read cameras.json.
 
     Raises:
-        InputError: an entry lacks a field, has one of the wrong shape, or the image sizes differ.
+        InputError: an entry lacks a field, has one of the wrong shape, its rotation is none, or the image sizes differ.
     """
-    entries = read_json(path)
-    if not isinstance(entries, list) or not entries:
+    try:
+        entries = TypeAdapter(list[_CameraEntry]).validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: camera {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not entries:
         raise InputError(f"{path}: expected a non-empty list of cameras")
-    viewmats, Ks, sizes = [], [], set()
-    for index, entry in enumerate(entries):
-        try:
-            rotation = torch.tensor(entry["rotation"], dtype=torch.float64)
-            position = torch.tensor(entry["position"], dtype=torch.float64)
-            width, height, fx, fy = int(entry["width"]), int(entry["height"]), float(entry["fx"]), float(entry["fy"])
-            check_shape("rotation", rotation, 3, 3)
-            check_shape("position", position, 3)
-        except KeyError as error:
-            raise InputError(f"{path}: camera {index}: no field {error}") from None
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: camera {index}: {error}") from None
-        if not (rotation.isfinite().all() and position.isfinite().all() and min(width, height, fx, fy) > 0):
-            raise InputError(f"{path}: camera {index}: expected finite poses and positive width, height, fx, fy")
-        viewmat = torch.eye(4, dtype=torch.float64)
-        viewmat[:3, :3] = rotation.T
-        viewmat[:3, 3] = -rotation.T @ position
-        viewmats.append(viewmat)
-        Ks.append(torch.tensor([[fx, 0, width / 2], [0, fy, height / 2], [0, 0, 1]]))
-        sizes.add((width, height))
+    sizes = sorted({(entry.width, entry.height) for entry in entries})
     if len(sizes) > 1:
-        raise InputError(f"{path}: expected cameras of one image size, found {sorted(sizes)}")
-    return Cameras(torch.stack(viewmats).float(), torch.stack(Ks), *sizes.pop())
+        raise InputError(f"{path}: expected cameras of one image size, found {sizes}")
+    rotations = torch.tensor([entry.rotation for entry in entries], dtype=torch.float64)
+    positions = torch.tensor([entry.position for entry in entries], dtype=torch.float64)
+    # Files with three decimals still pass.
+    proper = ((rotations.mT @ rotations - torch.eye(3)).abs().amax((1, 2)) < 1e-2) & (torch.det(rotations) > 0)
+    if not proper.all():
+        index = int((~proper).nonzero()[0, 0])
+        raise InputError(f"{path}: camera {index}.rotation: expected the rows of a rotation matrix")
+    viewmats = torch.eye(4, dtype=torch.float64).repeat(len(entries), 1, 1)
+    viewmats[:, :3, :3] = rotations.mT
+    viewmats[:, :3, 3:] = -rotations.mT @ positions[..., None]
+    width, height = sizes[0]
+    Ks = torch.tensor([[[e.fx, 0, width / 2], [0, e.fy, height / 2], [0, 0, 1]] for e in entries])
+    return Cameras(viewmats.float(), Ks, width, height)

@@ -43,7 +43,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, (0, 1)):
+        # By identity: the default 0 equals False, and is worth telling.
+        if action.default is None or action.default is False or action.default == (0, 1):
             return action.help
         return super()._get_help_string(action)
 

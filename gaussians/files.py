@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and readers that say what is wrong in one line."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,10 @@ from typing import Any
 from gaussians.errors import InputError
 
 _TEMPORARY_MARK = ".partial-"
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 @contextmanager
@@ -30,7 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{path.stem}{_TEMPORARY_MARK}*{path.suffix}"):
+        for stale in path.parent.glob(glob.escape(f".{path.stem}{_TEMPORARY_MARK}") + "*" + glob.escape(path.suffix)):
             if not _owner_alive(stale):
                 _remove(stale)
         temporary = path.with_name(f".{path.stem}{_TEMPORARY_MARK}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -64,11 +69,10 @@ def _remove(path: Path) -> None:
 @contextmanager
 def writable(path: str | Path) -> Iterator[None]:
     """Turn the operating system's refusal to write ``path`` into an ``InputError``."""
-    refusals = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
     try:
         yield
     except OSError as error:
-        if error.errno not in refusals:
+        if error.errno not in _REFUSALS:
             raise
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -90,6 +94,8 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid JSON: expected UTF-8 text") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists nested as deep
+        raise InputError(f"{path}: not usable JSON: {error}") from None
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -41,7 +41,8 @@ class Gaussians:
         check_shape("opacities", self.opacities, count)
         check_shape("sh", self.sh, count, "K", 3)
         degree_of(self.sh.shape[1])
-        if (self.covariances is None) == (self.scales is None or self.quaternions is None):
+        held = (self.scales is not None, self.quaternions is not None, self.covariances is not None)
+        if held not in ((True, True, False), (False, False, True)):
             raise ValueError("expected either scales and quaternions or covariances")
         for name, size in (("scales", 3), ("quaternions", 4), ("covariances", 6)):
             tensor = getattr(self, name)

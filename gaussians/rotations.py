@@ -1,6 +1,6 @@
 """Rotations: quaternions (wxyz), matrices, Euler angles, and the exponential map of SO(3).
 
-All functions accept leading batch dimensions ``(...)`` and are differentiable.
+All functions accept leading batch dimensions ``(...)`` and, but for ``polar_rotation``, are differentiable everywhere.
 """
 
 import math
@@ -79,7 +79,8 @@ def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
     safe = torch.where(small, torch.ones_like(squared), squared)
     angle = safe.sqrt()
     sinc = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
-    cosc = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / safe)
+    # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
+    cosc = torch.where(small, 0.5 - squared / 24, 2 * (torch.sin(angle / 2) / angle) ** 2)
     skew = cross_matrix(vectors)
     identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
     return identity + sinc * skew + cosc * (skew @ skew)
@@ -110,7 +111,7 @@ def polar_rotation(matrices: torch.Tensor) -> torch.Tensor:
     """The proper rotation (..., 3, 3) nearest to each matrix: R of the polar decomposition F = R S.
 
     Where det F < 0 the singular vector of the smallest singular value is turned over, so that det R = 1
-    (Kabsch 1976).
+    (Kabsch 1976). The gradient is NaN where two singular values are equal, as they are for a rotation.
     """
     check_shape("matrices", matrices.reshape(-1, *matrices.shape[-2:]), "N", 3, 3)
     u, _, vh = torch.linalg.svd(matrices)
