@@ -1,0 +1,71 @@
+"""The CUDA backend: gsplat, a few cameras at a time."""
+
+import torch
+from gsplat import rasterization
+
+from gaussians.cameras import Cameras
+from gaussians.covariance import unpack_covariance
+from gaussians.rasterization.image_model import BLUR
+from gaussians.representation import Gaussians
+
+_GAUSSIAN_VIEWS = 2**21
+"""Gaussians times cameras of one call of gsplat, which bounds its memory: about 0.5 GiB at SH degree 3."""
+
+
+def draw(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    backgrounds: torch.Tensor,
+    sh_degree: int,
+    near_plane: float,
+    far_plane: float,
+    radius_clip: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); arguments as ``rasterize`` has them."""
+    height, width = cameras.height, cameras.width
+    if len(gaussians) == 0 or len(cameras) == 0:
+        empty = backgrounds.new_zeros(len(cameras), height, width)
+        return backgrounds[:, None, None].expand(-1, height, width, 3).clone(), empty, empty.clone()
+    scales, quaternions, covariances = gaussians.scales, gaussians.quaternions, None
+    if gaussians.covariances is not None:
+        covariances = unpack_covariance(gaussians.covariances)
+    opacities = torch.where(_finite(gaussians), gaussians.opacities, 0.0)
+    count = max(1, _GAUSSIAN_VIEWS // len(gaussians))
+    images, alphas = [], []
+    for first in range(0, len(cameras), count):
+        part = slice(first, first + count)
+        image, alpha, _ = rasterization(
+            gaussians.means,
+            quaternions,
+            scales,
+            opacities,
+            gaussians.sh,
+            cameras.viewmats[part],
+            cameras.Ks[part],
+            width,
+            height,
+            near_plane=near_plane,
+            far_plane=far_plane,
+            radius_clip=radius_clip,
+            eps2d=BLUR,
+            sh_degree=sh_degree,
+            # Packing would save memory where a camera sees few of the Gaussians. Ours see most of them, and the
+            # size of a call bounds the memory anyway.
+            packed=False,
+            backgrounds=backgrounds[part],
+            render_mode="RGB+D",
+            rasterize_mode="classic",
+            covars=covariances,
+        )
+        images.append(image)
+        alphas.append(alpha.squeeze(-1))
+    image = torch.cat(images)
+    return image[..., :3], image[..., 3], torch.cat(alphas)
+
+
+def _finite(gaussians: Gaussians) -> torch.Tensor:
+    """(N,), whether the mean, the shape and the opacity of each Gaussian are numbers."""
+    parts = (gaussians.means, gaussians.opacities[:, None])
+    shapes = (gaussians.scales, gaussians.quaternions, gaussians.covariances)
+    columns = torch.cat([*parts, *(shape for shape in shapes if shape is not None)], 1)
+    return columns.isfinite().all(1)

@@ -1,0 +1,290 @@
+"""Warp kernels of the CPU rasterizer: ``project`` turns Gaussians into splats, ``draw_band`` blends them into pixels.
+
+Projection runs in double precision, because the determinant of a long thin splat's covariance cancels; blending runs
+in single precision on vectors of 16 pixels, one row of a tile, which the compiler maps to SIMD registers.
+"""
+
+# mypy: ignore-errors
+
+import warp as wp
+
+from gaussians.rasterization.image_model import BLUR, GUARD_BAND, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+
+wp.set_module_options({"enable_backward": False})
+
+TILE = 16
+_CHECK_INTERVAL = 8
+"""Splats between two looks at whether a tile is finished."""
+
+Pixels = wp.types.vector(TILE, wp.float32)
+Covariance = wp.types.vector(6, wp.float32)
+
+_RAMP = wp.constant(Pixels(*[float(i) for i in range(TILE)]))
+_BLUR = wp.constant(wp.float64(BLUR))
+
+
+@wp.struct
+class Camera:
+    """A pinhole camera; world to camera is x -> rotation x + translation; focal lengths and centre in pixels."""
+
+    rotation: wp.mat33d
+    translation: wp.vec3d
+    position: wp.vec3d
+    focal: wp.vec2d
+    center: wp.vec2d
+    width: wp.int32
+    height: wp.int32
+
+
+@wp.struct
+class Splat:
+    """A projected Gaussian.
+
+    With (x, y) the offset from its mean, a pixel's squared distance in standard deviations is
+    (across x + shear y)^2 + (along y)^2: the Cholesky factor of the inverse covariance. The mean itself is
+    kept relative to the first pixel of the splat's bounds, so that single precision holds it closely.
+    """
+
+    corner: wp.vec2f  # centre of the first pixel minus mean
+    across: wp.float32
+    shear: wp.float32
+    along: wp.float32
+    opacity: wp.float32
+    reach: wp.float32  # squared distance at which alpha falls to MIN_ALPHA
+    depth: wp.float32
+    color: wp.vec3f
+
+
+@wp.func
+def sh_color(sh: wp.array2d[wp.vec3f], row: int, degree: int, direction: wp.vec3f) -> wp.vec3f:
+    """Colour of Gaussian ``row`` along the unit ``direction``, as ``gaussians.spherical_harmonics.sh_to_rgb``."""
+    x, y, z = direction[0], direction[1], direction[2]
+    color = wp.vec3f(0.5) + 0.28209479177387814 * sh[row, 0]
+    if degree >= 1:
+        color += 0.4886025119029199 * (z * sh[row, 2] - y * sh[row, 1] - x * sh[row, 3])
+    if degree >= 2:
+        color += 1.0925484305920792 * (x * y * sh[row, 4] - y * z * sh[row, 5] - x * z * sh[row, 7])
+        color += 0.31539156525252005 * (3.0 * z * z - 1.0) * sh[row, 6]
+        color += 0.5462742152960396 * (x * x - y * y) * sh[row, 8]
+    if degree >= 3:
+        color -= 0.5900435899266435 * (y * (3.0 * x * x - y * y) * sh[row, 9] + x * (x * x - 3.0 * y * y) * sh[row, 15])
+        color += 2.890611442640554 * (x * y * z) * sh[row, 10]
+        color -= 0.4570457994644658 * (5.0 * z * z - 1.0) * (y * sh[row, 11] + x * sh[row, 13])
+        color += 0.3731763325901154 * (z * (5.0 * z * z - 3.0)) * sh[row, 12]
+        color += 1.445305721320277 * (z * (x * x - y * y)) * sh[row, 14]
+    return wp.max(color, wp.vec3f(0.0))
+
+
+@wp.func
+def guarded_slope(slope: wp.float64, focal: wp.float64, center: wp.float64, size: int) -> wp.float64:
+    """x / z, held within the image's edges and the guard band outside them."""
+    margin = wp.float64(GUARD_BAND) * wp.float64(0.5) * wp.float64(size) / focal
+    return wp.clamp(slope, -center / focal - margin, (wp.float64(size) - center) / focal + margin)
+
+
+@wp.func
+def first_pixel(edge: wp.float64, size: int) -> int:
+    """The first pixel whose centre is at or after ``edge``, held within 0 .. size."""
+    return int(wp.clamp(wp.ceil(edge - wp.float64(0.5)), wp.float64(0.0), wp.float64(size)))
+
+
+@wp.kernel
+def project(
+    first: int,
+    order: wp.array[wp.int64],
+    means: wp.array[wp.vec3f],
+    opacities: wp.array[wp.float32],
+    covariances: wp.array[Covariance],
+    sh: wp.array2d[wp.vec3f],
+    degree: int,
+    camera: Camera,
+    radius_clip: float,
+    splats: wp.array[Splat],
+    bounds: wp.array[wp.vec4i],
+):
+    """EWA projection (Zwicker et al. 2001) of Gaussian ``order[i]`` to ``splats[i]``, and the pixels it can touch.
+
+    ``bounds``: first column, end of columns, first row, end of rows; empty for a splat that is not drawn.
+    """
+    i = first + wp.tid()
+    row = wp.int32(order[i])
+    bounds[i] = wp.vec4i()
+
+    world = wp.vec3d(means[row])
+    mean = camera.rotation * world + camera.translation
+    slope_x, slope_y = mean[0] / mean[2], mean[1] / mean[2]
+    mean_x = camera.focal[0] * slope_x + camera.center[0]
+    mean_y = camera.focal[1] * slope_y + camera.center[1]
+    held_x = guarded_slope(slope_x, camera.focal[0], camera.center[0], camera.width)
+    held_y = guarded_slope(slope_y, camera.focal[1], camera.center[1], camera.height)
+
+    # The rows of the Jacobian times the rotation.
+    right, down, forward = camera.rotation[0], camera.rotation[1], camera.rotation[2]
+    jx = (camera.focal[0] / mean[2]) * (right - held_x * forward)
+    jy = (camera.focal[1] / mean[2]) * (down - held_y * forward)
+    c = covariances[row]
+    xx, xy, xz = wp.float64(c[0]), wp.float64(c[1]), wp.float64(c[2])
+    yy, yz, zz = wp.float64(c[3]), wp.float64(c[4]), wp.float64(c[5])
+    covariance = wp.mat33d(xx, xy, xz, xy, yy, yz, xz, yz, zz)
+    var_x = wp.dot(jx, covariance * jx) + _BLUR
+    var_y = wp.dot(jy, covariance * jy) + _BLUR
+    cov = wp.dot(jx, covariance * jy)
+    determinant = var_x * var_y - cov * cov
+    numbers = wp.isfinite(mean_x) and wp.isfinite(mean_y) and wp.isfinite(determinant)
+    if not numbers or determinant <= wp.float64(0.0) or var_x <= wp.float64(0.0):
+        return
+
+    opacity = opacities[row]
+    reach = wp.float64(2.0) * wp.log(wp.float64(opacity) / wp.float64(MIN_ALPHA))
+    radius_x, radius_y = wp.sqrt(reach * var_x), wp.sqrt(reach * var_y)
+    if wp.max(wp.ceil(radius_x), wp.ceil(radius_y)) <= wp.float64(radius_clip):
+        return
+
+    left, top = first_pixel(mean_x - radius_x, camera.width), first_pixel(mean_y - radius_y, camera.height)
+    half = wp.float64(0.5)
+    splat = Splat()
+    splat.corner = wp.vec2f(wp.vec2d(wp.float64(left) + half - mean_x, wp.float64(top) + half - mean_y))
+    splat.across = wp.float32(wp.sqrt(var_y / determinant))
+    splat.shear = wp.float32(-cov / wp.sqrt(var_y * determinant))
+    splat.along = wp.float32(wp.float64(1.0) / wp.sqrt(var_y))
+    splat.opacity = opacity
+    splat.reach = wp.float32(reach)
+    splat.depth = wp.float32(mean[2])
+    splat.color = sh_color(sh, row, degree, wp.vec3f(wp.normalize(world - camera.position)))
+    splats[i] = splat
+    bounds[i] = wp.vec4i(
+        left, first_pixel(mean_x + radius_x, camera.width), top, first_pixel(mean_y + radius_y, camera.height)
+    )
+
+
+@wp.func
+def select(bounds: wp.array[wp.vec4i], top: int, bottom: int, selected: wp.array[wp.int32]) -> int:
+    """List in ``selected`` the splats that touch rows ``top`` to ``bottom``; return how many."""
+    count = wp.int32(0)
+    for i in range(bounds.shape[0]):
+        box = bounds[i]
+        if box[2] < bottom and box[3] > top:
+            selected[count] = i
+            count += 1
+    return count
+
+
+@wp.func
+def exp_negative_half(squared: Pixels) -> Pixels:
+    """exp(-squared / 2) for 0 <= squared <= 12: a minimax polynomial of exp(-squared / 32), to the power 16.
+
+    The polynomial adds 3e-8 to the relative error, rounding up to 2e-6. There are products only, which the compiler
+    vectorises, unlike a call of exp.
+    """
+    x = squared * (-1.0 / 32.0)
+    p = x * 0.006899906788 + Pixels(0.041072152555)
+    p = wp.cw_mul(p, x) + Pixels(0.166550531983)
+    p = wp.cw_mul(p, x) + Pixels(0.499989598989)
+    p = wp.cw_mul(p, x) + Pixels(0.999999642372)
+    p = wp.cw_mul(p, x) + Pixels(1.0)
+    p = wp.cw_mul(p, p)
+    p = wp.cw_mul(p, p)
+    p = wp.cw_mul(p, p)
+    return wp.cw_mul(p, p)
+
+
+@wp.func
+def alphas(splat: Splat, start: float, along: float) -> Pixels:
+    """Alpha of 16 pixels in a row, given the two parts of the first one's distance, in standard deviations."""
+    across = splat.across * _RAMP + Pixels(start)
+    squared = wp.cw_mul(across, across) + Pixels(along * along)
+    # Past 12 even full opacity is below MIN_ALPHA.
+    return wp.min(splat.opacity * exp_negative_half(wp.min(squared, Pixels(12.0))), Pixels(MAX_ALPHA))
+
+
+@wp.func
+def misses(splat: Splat, start: float, along: float) -> bool:
+    """Whether alpha is below MIN_ALPHA in all of 16 pixels in a row."""
+    stop = start + float(TILE - 1) * splat.across
+    room = splat.reach - along * along
+    return (start > 0.0 and start * start > room) or (stop < 0.0 and stop * stop > room)
+
+
+@wp.func
+def absorb(alpha: Pixels, transmittance: Pixels):
+    """Weights of a splat in 16 pixels, and what it leaves of their transmittance: 0 where the pixel is finished."""
+    weights = wp.cw_mul(alpha, transmittance)
+    left = transmittance - weights
+    for x in range(TILE):
+        seen = alpha[x] >= MIN_ALPHA
+        open = left[x] > MIN_TRANSMITTANCE
+        weights[x] = wp.where(seen and open, weights[x], 0.0)
+        left[x] = wp.where(seen, wp.where(open, left[x], 0.0), transmittance[x])
+    return weights, left
+
+
+@wp.kernel
+def draw_band(
+    top: int,
+    splats: wp.array[Splat],
+    bounds: wp.array[wp.vec4i],
+    selected: wp.array[wp.int32],
+    background: wp.vec3f,
+    rgb: wp.array2d[wp.vec3f],
+    depth: wp.array2d[wp.float32],
+    alpha: wp.array2d[wp.float32],
+):
+    """Blend the splats, front to back, into the TILE rows of pixels from ``top`` on.
+
+    ``selected`` is scratch space, as long as ``splats``.
+    """
+    width, height = rgb.shape[1], rgb.shape[0]
+    bottom = wp.min(top + TILE, height)
+    count = select(bounds, top, bottom, selected)
+
+    transmittance = wp.zeros(shape=(TILE,), dtype=Pixels)
+    red = wp.zeros(shape=(TILE,), dtype=Pixels)
+    green = wp.zeros(shape=(TILE,), dtype=Pixels)
+    blue = wp.zeros(shape=(TILE,), dtype=Pixels)
+    far = wp.zeros(shape=(TILE,), dtype=Pixels)
+    cover = wp.zeros(shape=(TILE,), dtype=Pixels)
+
+    for left in range(0, width, TILE):
+        for y in range(TILE):
+            transmittance[y] = Pixels(wp.where(top + y < height, 1.0, 0.0))
+            red[y] = Pixels()
+            green[y] = Pixels()
+            blue[y] = Pixels()
+            far[y] = Pixels()
+            cover[y] = Pixels()
+
+        drawn = wp.int32(0)
+        for j in range(count):
+            i = selected[j]
+            box = bounds[i]
+            if box[0] >= left + TILE or box[1] <= left:
+                continue
+            splat = splats[i]
+            for y in range(wp.max(box[2], top), wp.min(box[3], bottom)):
+                offset = splat.corner[1] + float(y - box[2])
+                along = splat.along * offset
+                start = splat.across * (splat.corner[0] + float(left - box[0])) + splat.shear * offset
+                if misses(splat, start, along):
+                    continue
+                w, t = absorb(alphas(splat, start, along), transmittance[y - top])
+                transmittance[y - top] = t
+                red[y - top] += splat.color[0] * w
+                green[y - top] += splat.color[1] * w
+                blue[y - top] += splat.color[2] * w
+                far[y - top] += splat.depth * w
+                cover[y - top] += w
+            drawn += 1
+            if drawn % _CHECK_INTERVAL == 0:
+                most = Pixels()
+                for y in range(TILE):
+                    most = wp.max(most, transmittance[y])
+                if wp.max(most) == 0.0:
+                    break
+
+        for y in range(bottom - top):
+            for x in range(wp.min(TILE, width - left)):
+                c = cover[y][x]
+                color = wp.vec3f(red[y][x], green[y][x], blue[y][x])
+                rgb[top + y, left + x] = color + (1.0 - c) * background
+                depth[top + y, left + x] = far[y][x]
+                alpha[top + y, left + x] = c
