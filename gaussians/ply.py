@@ -70,7 +70,7 @@ def read_ply(path: str | Path) -> Gaussians:
             f"{path}: properties scale_*: expected logarithms of metres, found a value past float32's range"
         )
     quaternions = columns(_QUATERNIONS)
-    norms = quaternions.norm(dim=1, keepdim=True)
+    norms = quaternions.double().norm(dim=1, keepdim=True)  # squares of float32 may over- or underflow in float32
     if not (norms > 0).all():
         row = int((norms == 0).nonzero()[0, 0])
         raise InputError(f"{path}: properties rot_*: expected a non-zero quaternion, found zero in row {row}")
@@ -81,7 +81,7 @@ def read_ply(path: str | Path) -> Gaussians:
         opacities=columns(("opacity",)).squeeze(1).sigmoid(),
         sh=sh.contiguous(),
         scales=scales,
-        quaternions=quaternions / norms,
+        quaternions=(quaternions / norms).float(),
     )
 
 
