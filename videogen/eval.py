@@ -1,0 +1,157 @@
+"""Predict the motion of a scene with a trained model and render it.
+
+--model_path is a scene of Gaussians at rest: a directory with a 3DGS PLY and the labels of its objects, from
+dataset.generate_scene or reconstructed from photographs. Keypoints of every object are rolled out by the model, all
+Gaussians follow them, and each view is written as <output_path>/<scene>.mp4 (in a folder for each view, if there are
+several). Cameras stand on the orbit that --config describes.
+
+Example:
+  python -m videogen.eval --model_path data/GSCollision/scenes/3_9/2810_bowl_pillow_can --dynamic_model ngff \\
+      --config config/dynamic_config.json --output_path output/2810_bowl_pillow_can --white_bg --single_view 0
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dataset.background import load_background
+from dataset.config import Config, load_config
+from dataset.layout import Layout, add_data_root
+from dataset.rendering import SceneRenderer, ground_plane, write_clip
+from dataset.scene_objects import SceneObject, scene_objects
+from dataset.simulation import Scene, load_scene
+from dataset.views import View, chosen_views, parse_views
+from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
+from dynamic_models.models import MODELS
+from dynamic_models.predict import predict_keypoints
+from dynamic_models.state import DynamicsModel, World
+from gaussians.command_line import ArgumentParser, resolve_device, run
+from gaussians.errors import InputError
+from videogen.dense_motion import DenseMotion
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--model_path", type=Path, required=True, help="scene directory or PLY file")
+    parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="which model predicts")
+    parser.add_argument("--checkpoint", type=Path, help="its .json file or directory (default: checkpoints/<model>)")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file with frame_dt, gravity and cameras")
+    parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
+    parser.add_argument("--background_path", type=Path, help="background directory or PLY; none: a checkered ground")
+    parser.add_argument("--steps", type=int, default=100, help="frames to predict, the present one included")
+    parser.add_argument(
+        "--compile_video", action="store_true", help="accepted as published; the video is always written"
+    )
+    parser.add_argument("--render_img", action="store_true", help="write every frame as a PNG, too")
+    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument(
+        "--single_view",
+        "--fixed_view",
+        type=int,
+        metavar="K",
+        help="one view of the orbit (0 to 99), or -1 for 25 views",
+    )
+    view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
+    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
+    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours, 0 to 3")
+    parser.add_overwrite()
+    parser.add_device()
+    add_data_root(parser)
+    args = parser.parse_args()
+    for flag in ("steps", "resolution"):
+        if getattr(args, flag) < 2:
+            raise InputError(f"--{flag}: expected at least 2, found {getattr(args, flag)}")
+    return args
+
+
+def scene_name(path: Path) -> str:
+    """The scene that ``path`` is of: its last part that names neither a point cloud nor a reconstruction's folder."""
+    path = path.resolve()
+    parts = list((path.parent if path.is_file() else path).parts)
+    while len(parts) > 1 and parts[-1] in ("sim", "sim_refine"):
+        parts.pop()
+    return path.stem if path.is_file() and path.stem != "point_cloud" else parts[-1]
+
+
+def predict_motion(
+    scene: Scene,
+    objects: list[SceneObject],
+    model: DynamicsModel,
+    info: CheckpointInfo,
+    config: Config,
+    steps: int,
+    device: torch.device,
+) -> tuple[DenseMotion, list[torch.Tensor]]:
+    """How a scene moves: its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
+
+    Gaussians that the scene's simulation would leave in place stay there.
+    """
+    still = torch.arange(len(scene.gaussians)) >= scene.moving
+    assert scene.gaussians.labels is not None
+    labels = torch.where(still, -1, scene.gaussians.labels)
+    gaussians = replace(scene.gaussians, labels=labels)
+    present = labels[labels >= 0].unique().tolist()
+    by_label = {entry.label: entry for entry in objects}
+    unknown = float("nan")
+    materials = torch.tensor(
+        [
+            [by_label[label].youngs_modulus or unknown, config.nu, by_label[label].density or unknown, unknown]
+            for label in present
+        ]
+    )
+    keypoints = predict_keypoints(
+        model,
+        gaussians,
+        info.num_keypoints,
+        steps,
+        config.frame_dt,
+        World(gravity=config.g, walls=info.world.walls),
+        materials,
+        device=device,
+    )
+    return DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows), keypoints.positions
+
+
+def main() -> None:
+    args = parse_arguments()
+    config = load_config(args.config)
+    views = parse_views(args.views) if args.views else chosen_views(args.single_view)
+    device = resolve_device(args.device)
+    objects = scene_objects(args.model_path, Layout(args.data_root))
+    scene = load_scene(args.model_path, objects, config)
+    model, info = load_checkpoint(args.checkpoint or Path("checkpoints") / args.dynamic_model, args.dynamic_model)
+    renderer = SceneRenderer(
+        orbit=config.orbit(),
+        resolution=args.resolution,
+        background=load_background(args.background_path) if args.background_path else ground_plane(),
+        white=args.white_bg,
+        sh_degree=args.shs_degree,
+        device=device,
+    )
+    outputs = _outputs(args.output_path, scene_name(args.model_path), views)
+    if not args.overwrite:
+        outputs = [(view, path) for view, path in outputs if not path.is_file()]
+    if not outputs:
+        print(f"nothing to do: all {len(views)} videos are in {args.output_path}; --overwrite makes them anew")
+        return
+    start = time.monotonic()
+    motion, keypoints = predict_motion(scene, objects, model.to(device), info, config, args.steps, device)
+    seconds = time.monotonic() - start
+    write_clip(renderer, motion.frames(keypoints), args.steps, outputs, config.fps, images=args.render_img)
+    where = outputs[0][1] if len(outputs) == 1 else args.output_path
+    print(f"predicted {args.steps} frames in {seconds:.1f} s and wrote {len(outputs)} videos: {where}")
+
+
+def _outputs(path: Path, scene: str, views: list[View]) -> list[tuple[View, Path]]:
+    if len(views) == 1:
+        return [(views[0], path / f"{scene}.mp4")]
+    return [(view, path / view.name / f"{scene}.mp4") for view in views]
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        run(main)
