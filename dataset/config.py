@@ -183,7 +183,8 @@ def _first_problem(error: ValidationError) -> str:
     # Of a field's alternatives (a number, or numbers by name) report the one whose JSON type fits.
     of_first_field = [problem for problem in problems if problem["loc"][:1] == problems[0]["loc"][:1]]
     problem = max(of_first_field, key=lambda p: (len(p["loc"]), not p["type"].endswith("_type")))
-    place = ".".join(str(step) for step in problem["loc"] if not _is_alternative(step))
+    # A key of the file may hold line breaks: escape them.
+    place = ".".join(json.dumps(step).strip('"') for step in problem["loc"] if not _is_alternative(step))
     if problem["type"] == "extra_forbidden":
         return f"{place}: {_about_unknown_key(str(problem['loc'][-1]))}"
     if problem["type"] == "missing":

@@ -1,0 +1,154 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset.config import Config, load_config
+from gaussians.errors import InputError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "config"
+PUBLISHED = ("dynamic_config.json", "static_config.json", "real_world_config.json", "vlm_config.json")
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    config = load_config(path)
+    assert config.fps == 50
+    assert config.substeps * config.substep_dt == pytest.approx(config.frame_dt)
+    assert {condition.type for condition in config.boundary_conditions} == {"bounding_box"}
+
+
+def test_all_configs_are_there() -> None:
+    assert {path.name for path in CONFIGS.glob("*.json")} >= {*PUBLISHED, "quickstart_config.json"}
+
+
+def test_published_values_arrive() -> None:
+    config = load_config(CONFIGS / "dynamic_config.json")
+    assert isinstance(config.E, dict)
+    assert config.E["phone"] == 2e7
+    assert (config.n_grid, config.grid_lim, config.substeps, config.frame_num) == (200, 4.0, 200, 100)
+    assert config.g == (0.0, 0.0, -5.0)
+
+
+def test_orbit_is_in_world_coordinates() -> None:
+    orbit = load_config(CONFIGS / "dynamic_config.json").orbit()
+    assert orbit.center == pytest.approx((0.0, 0.0, -0.3))
+    assert (orbit.azimuth, orbit.elevation, orbit.radius, orbit.delta_azimuth) == (120.0, 20.0, 4.0, 3.6)
+
+
+def test_orbit_stands_still_if_the_camera_does_not_move() -> None:
+    orbit = Config(move_camera=False, delta_a=3.6, delta_r=0.1).orbit()
+    assert (orbit.delta_azimuth, orbit.delta_elevation, orbit.delta_radius) == (0.0, 0.0, 0.0)
+
+
+def test_camera_settings_are_no_simulation_settings() -> None:
+    assert Config(init_radius=2.0).simulation_settings() == Config(init_radius=3.0, delta_a=1.0).simulation_settings()
+    assert Config(n_grid=32).simulation_settings() != Config(n_grid=64).simulation_settings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"E": -1}, "E: expected greater than 0, found -1"),
+        ({"E": "soft"}, "E: expected a valid number"),
+        ({"E": True}, "E: expected a valid number"),
+        ({"E": {"duck": 0}}, "E.duck: expected greater than 0"),
+        ({"density": {"duck": "heavy"}}, "density.duck: expected a valid number"),
+        ({"n_grid": 64.5}, "n_grid: expected a valid integer"),
+        ({"n_grid": 2}, "n_grid: expected greater than or equal to 16"),
+        ({"grid_lim": -4}, "grid_lim: expected greater"),
+        ({"nu": 0.5}, "nu: expected less than 0.5"),
+        ({"frame_num": 0}, "frame_num: expected greater than or equal to 1"),
+        ({"frame_num": True}, "frame_num: expected a valid integer"),
+        ({"g": [0, 0]}, "g.2: missing"),
+        ({"g": [0, 0, "down"]}, "g.2: expected a valid number"),
+        ({"g": [0, 0, float("nan")]}, "g.2: expected a finite number"),
+        ({"frame_dt": float("inf")}, "frame_dt: expected a finite number"),
+        ({"substep_dt": 3e-4}, "substep_dt: expected frame_dt = 0.02 to be a whole number of substeps"),
+        ({"substep_dt": 0.05}, "substep_dt: expected frame_dt"),
+        ({"sim_area": [1, -1, -1, 1, -1, 1]}, "sim_area: expected x0 < x1"),
+        ({"rotation_degree": [90]}, "rotation_degree and rotation_axis: expected lists of the same length"),
+        ({"rotation_degree": [90], "rotation_axis": [3]}, "rotation_axis.0: expected 0, 1 or 2"),
+        ({"mpm_space_vertical_upward_axis": [0, 1, 0]}, "mpm_space_vertical_upward_axis: expected [0, 0, 1]"),
+        ({"default_camera_index": 3}, "default_camera_index: expected -1"),
+        ({"material": "sand"}, "material: the material 'sand' is not supported: expected one of jelly"),
+        ({"material": {"duck": "mud"}}, "material: the material 'mud' is not supported"),
+        ({"boundary_conditions": [{"type": "cuboid"}]}, "boundary_conditions.0.type: expected 'bounding_box'"),
+        ({"boundary_conditions": [{}]}, "boundary_conditions.0.type: missing"),
+        ({"boundary_conditions": [{"type": "bounding_box", "size": 1}]}, "boundary_conditions.0.size: unknown key"),
+        ({"particle_filling": {}}, "particle_filling: this key is not supported"),
+        ({"n_gird": 64}, "n_gird: unknown key: did you mean 'n_grid'?"),
+        ({"colour": "red"}, "colour: unknown key"),
+    ],
+)
+def test_refusals_name_the_field_and_what_was_expected(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    base = json.loads((CONFIGS / "dynamic_config.json").read_text())
+    assert refusal(write(tmp_path / "config.json", base | changes)).startswith(expected)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "3", '"text"', "null", '{"n_grid": 64,}', "[" * 100_000])
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    assert refusal(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.json") == "no such file"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(sorted(Config.model_fields)) | st.text(max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=st.dictionaries(FIELDS, JSON, max_size=6) | JSON)
+def test_any_json_is_either_valid_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: Any
+) -> None:
+    path = write(tmp_path_factory.getbasetemp() / "any.json", content)
+    try:
+        config = load_config(path)
+    except InputError as error:
+        message = str(error)
+    else:
+        assert config == Config.model_validate_json(json.dumps(config.settings()))
+        return
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    E=st.floats(min_value=1e-3, max_value=1e9) | st.dictionaries(st.text(max_size=5), st.floats(1, 1e9), max_size=3),
+    n_grid=st.integers(16, 1024),
+    substeps=st.integers(1, 500),
+    g=st.tuples(*[st.floats(-100, 100)] * 3),
+)
+def test_valid_settings_survive_a_file(
+    tmp_path_factory: pytest.TempPathFactory, E: Any, n_grid: int, substeps: int, g: tuple[float, float, float]
+) -> None:
+    content = {"E": E, "n_grid": n_grid, "frame_dt": 0.02, "substep_dt": 0.02 / substeps, "g": g}
+    config = load_config(write(tmp_path_factory.getbasetemp() / "valid.json", content))
+    assert (config.E, config.n_grid, config.substeps, config.g) == (E, n_grid, substeps, g)
