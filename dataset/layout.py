@@ -13,13 +13,19 @@ BACKGROUND_CLOUDS = ("gaussians_feedforward.ply", "gaussians_postopt.ply")
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths below one dataset root; docs/formats.md says what each file holds."""
+    """The paths below one dataset root; docs/formats.md says what each file holds.
+
+    Attributes:
+        root: of the dataset.
+        objects_root: where the objects are, if not in ``root / "objects"``.
+    """
 
     root: Path
+    objects_root: Path | None = None
 
     @property
     def objects(self) -> Path:
-        return self.root / "objects"
+        return self.objects_root or self.root / "objects"
 
     def object_dir(self, name: str) -> Path:
         return self.objects / name

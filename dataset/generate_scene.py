@@ -1,0 +1,117 @@
+"""Put the objects of each scene together: scaled, moved, and joined to one 3D Gaussian point cloud.
+
+Example:
+    python -m dataset.generate_scene --group 2
+    python -m dataset.generate_scene --input scenes.json --output out/scenes
+
+Reads scene configs (see dataset.generate_configs; metres) and writes for each scene a folder with
+point_cloud/iteration_30000/point_cloud.ply, cameras.json (100 views of the default orbit), segmentation.npy (int32, the
+object 0..K-1 of each Gaussian) and objects.json (what each object is made of). A folder appears when it is whole.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset.layout import POINT_CLOUD, Layout, add_data_root
+from dataset.scene_config import PlacedObject, read_scenes
+from gaussians.cameras import Cameras, Orbit, write_cameras
+from gaussians.command_line import ArgumentParser, run, take_shard
+from gaussians.errors import InputError
+from gaussians.files import atomic_path, write_json
+from gaussians.ply import read_ply, write_ply
+from gaussians.representation import Gaussians
+
+DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
+"""The published cameras of dynamic_config.json, in world coordinates."""
+
+_VIEWS = 100
+_RESOLUTION = 1280
+_FILES = (str(POINT_CLOUD), "cameras.json", "segmentation.npy", "objects.json")
+
+
+def compose(objects: list[PlacedObject], clouds: dict[str, Gaussians]) -> Gaussians:
+    """The Gaussians of a scene, labelled 0..K-1 in the order of its objects.
+
+    Args:
+        clouds: the objects' Gaussians as stored, by name.
+    """
+    parts = []
+    for label, placed in enumerate(objects):
+        translation = torch.tensor(placed.translation, dtype=torch.float32)
+        part = clouds[placed.entry.name].transformed(translation=translation, scale=placed.scale)
+        labels = torch.full((len(part),), label, dtype=torch.int32)
+        parts.append(Gaussians(part.means, part.opacities, part.sh, part.scales, part.quaternions, labels=labels))
+    return Gaussians.cat(parts)
+
+
+def describe(objects: list[PlacedObject], clouds: dict[str, Gaussians]) -> list[dict[str, int | float | str]]:
+    """The content of objects.json: youngs_modulus in Pa, density in kg/m^3."""
+    return [
+        {
+            "label": label,
+            "name": placed.entry.name,
+            "index": placed.entry.index,
+            "count": len(clouds[placed.entry.name]),
+            "youngs_modulus": placed.entry.youngs_modulus,
+            "density": placed.entry.density,
+            "material": placed.entry.material,
+        }
+        for label, placed in enumerate(objects)
+    ]
+
+
+def write_scene(path: Path, objects: list[PlacedObject], clouds: dict[str, Gaussians], cameras: Cameras) -> None:
+    """Write a scene's folder, atomically."""
+    scene = compose(objects, clouds)
+    assert scene.labels is not None
+    with atomic_path(path) as folder:
+        write_ply(folder / POINT_CLOUD, scene)
+        write_cameras(folder / "cameras.json", cameras)
+        np.save(folder / "segmentation.npy", scene.labels.numpy())
+        write_json(folder / "objects.json", describe(objects, clouds))
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    add_data_root(parser)
+    parser.add_argument("--group", help="the group of scenes; names --input and --output where they are not given")
+    parser.add_argument("--input", type=Path, help="scene configs (default: <data_root>/scene_configs/<group>.json)")
+    parser.add_argument("--output", type=Path, help="folder for the scenes (default: <data_root>/scenes/<group>)")
+    parser.add_shard()
+    parser.add_overwrite()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    layout = Layout(args.data_root)
+    if args.input is None and args.group is None:
+        raise InputError("expected --input JSON or --group NAME")
+    source = args.input or layout.scene_config(args.group)
+    output = args.output or layout.scenes(args.group or source.stem)
+    scenes = read_scenes(source, layout)
+    chosen = take_shard(list(scenes), args.shard)
+    todo = [name for name in chosen if args.overwrite or not all((output / name / file).is_file() for file in _FILES)]
+    clouds = _read_clouds({placed.entry.name for name in todo for placed in scenes[name]}, layout)
+    cameras = DEFAULT_ORBIT.cameras(range(_VIEWS), _RESOLUTION)
+    for name in tqdm(todo, desc="scenes", unit="scene"):
+        write_scene(output / name, scenes[name], clouds, cameras)
+    print(f"wrote {len(todo)} scenes to {output} ({len(chosen) - len(todo)} were there already)")
+
+
+def _read_clouds(names: set[str], layout: Layout) -> dict[str, Gaussians]:
+    missing = sorted(name for name in names if not layout.object_ply(name).is_file())
+    if missing:
+        listed = ",".join(missing)
+        raise InputError(
+            f"{layout.objects}: no point cloud of {listed}: "
+            f"`python -m dataset.generate_objects --data_root {layout.root} --objects {listed}` makes them"
+        )
+    return {name: read_ply(layout.object_ply(name)) for name in tqdm(sorted(names), desc="read objects", leave=False)}
+
+
+if __name__ == "__main__":
+    run(main)

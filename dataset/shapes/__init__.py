@@ -1,0 +1,1 @@
+"""Shapes made of formulas, and how they are turned into Gaussians."""

@@ -1,0 +1,198 @@
+"""Coloured bodies made of signed distance fields, and their Gaussians."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from dataset.shapes.covering import SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
+from dataset.shapes.fields import Field, smooth_union, union
+from gaussians.representation import Gaussians
+
+Rgb = tuple[float, float, float]
+Colour = Rgb | Callable[[np.ndarray], np.ndarray]
+"""One colour, 0 to 1, or a function from points (N, 3) to colours (N, 3)."""
+
+INTERIOR_SPACING = 1.6
+"""Distance of neighbours inside a body over that on its surface: looks come from the surface, but a simulation
+needs particles inside."""
+
+_GRID = 32
+_STEP = 1e-4
+_LIGHT = np.array([0.12, -0.28, 0.95]) / np.linalg.norm([0.12, -0.28, 0.95])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A field with its colour: a piece of a body, or paint where the field is negative."""
+
+    field: Field
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A coloured body in metres.
+
+    Attributes:
+        parts: the pieces; a point has the colour of the piece nearest to it.
+        paints: colours put on top, later ones over earlier ones.
+        blend: width of the fillets between the parts, metres.
+        gloss: strength of the baked highlight, 0 to 1.
+        reach: the body lies inside [-reach, reach]^3, metres.
+        extent: largest extent that the body is to have in a scene, metres; None: as modelled.
+    """
+
+    parts: Sequence[Part]
+    paints: Sequence[Part] = ()
+    blend: float = 0.0
+    gloss: float = 0.0
+    reach: float = 0.4
+    extent: float | None = None
+
+    @property
+    def field(self) -> Field:
+        fields = [part.field for part in self.parts]
+        return smooth_union(self.blend, *fields) if self.blend and len(fields) > 1 else union(*fields)
+
+    def colours(self, points: np.ndarray) -> np.ndarray:
+        """The paint at points (N, 3) of the surface, without light: (N, 3), 0 to 1."""
+        nearest = np.argmin([part.field(points) for part in self.parts], axis=0)
+        colours = np.empty_like(points)
+        for index, part in enumerate(self.parts):
+            _paint(colours, points, nearest == index, part.colour)
+        for paint in self.paints:
+            _paint(colours, points, paint.field(points) < 0, paint.colour)
+        return colours
+
+
+def _paint(colours: np.ndarray, points: np.ndarray, where: np.ndarray, colour: Colour) -> None:
+    if where.any():
+        colours[where] = colour(points[where]) if callable(colour) else colour
+
+
+def solid_gaussians(solid: Solid, count: int, rng: np.random.Generator) -> Gaussians:
+    """``count`` Gaussians: flat ones on the surface of ``solid``, round ones inside, both evenly spaced."""
+    voxels = _voxels(solid)
+    area = surface_samples(solid, 4_000, rng, voxels).area
+    volume = _volume(solid, voxels, rng)
+    surface_count = surface_share(count, area, volume)
+    surface = surface_samples(solid, SAMPLES_PER_CELL * surface_count, rng, voxels)
+    shell = cover_surface(surface, surface_count, 8, rng)
+    if surface_count == count:
+        return shell
+    depth = 0.5 * np.sqrt(area / surface_count)
+    points, inside = _interior_samples(solid, voxels, SAMPLES_PER_CELL * (count - surface_count), depth, rng)
+    return Gaussians.cat([shell, fill_volume(points, inside, count - surface_count, surface, rng)])
+
+
+def object_gaussians(solid: Solid, count: int, scale: float, rng: np.random.Generator) -> Gaussians:
+    """``count`` Gaussians of ``solid`` as an object is stored: centred, its extent reached when times ``scale``."""
+    gaussians = solid_gaussians(solid, count, rng)
+    low, high = gaussians.means.min(0).values, gaussians.means.max(0).values
+    longest = float((high - low).max())
+    factor = (solid.extent or longest) / longest / scale
+    return gaussians.transformed(translation=-factor * (low + high) / 2, scale=factor)
+
+
+def surface_share(count: int, area: float, volume: float) -> int:
+    """How many of ``count`` Gaussians go to the surface.
+
+    With spacing h there, and INTERIOR_SPACING h below a skin of h/2, they are area / h^2 and inner volume / spacing^3.
+    """
+
+    def surplus(h: float) -> float:
+        inner = max(volume - 0.5 * h * area, 0.0)
+        return area / h**2 + inner / (INTERIOR_SPACING * h) ** 3 - count
+
+    finest = np.sqrt(area / count)
+    spacing = brentq(surplus, finest, 100 * finest) if surplus(finest) > 0 else finest
+    return min(count, max(1, round(area / spacing**2)))
+
+
+def surface_samples(
+    solid: Solid, count: int, rng: np.random.Generator, voxels: "tuple[np.ndarray, float] | None" = None
+) -> SurfaceSamples:
+    """``count`` even random samples of the surface with lit colours."""
+    field = solid.field
+    centers, size = voxels or _voxels(solid)
+    band = 0.35 * size
+    near = centers[np.abs(field(centers)) < 1.3 * size]
+    found: list[np.ndarray] = []
+    total = tried = 0
+    while total < count:
+        batch = 4 * (count - total) + 256
+        points = near[rng.integers(len(near), size=batch)] + (rng.random((batch, 3)) - 0.5) * size
+        points = points[np.abs(field(points)) < 1.5 * band]
+        gradients = _gradient(field, points)
+        slopes = np.maximum(np.linalg.norm(gradients, axis=1), 0.2)
+        distances = field(points) / slopes
+        normals = gradients / slopes[:, None]
+        inside_band = np.abs(distances) < band
+        points = points[inside_band] - (distances[:, None] * normals)[inside_band]
+        points -= field(points)[:, None] * normals[inside_band]
+        found.append(points)
+        total, tried = total + len(points), tried + batch
+    area = total / tried * len(near) * size**3 / (2 * band)
+    points = np.concatenate(found)[:count]
+    normals = _gradient(field, points)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return SurfaceSamples(points, normals, _lit(solid, field, points, normals), area)
+
+
+def _voxels(solid: Solid) -> tuple[np.ndarray, float]:
+    """Centres (V, 3) of the grid cells that touch the body or its surface, and their size, metres."""
+    size = 2 * solid.reach / _GRID
+    line = (np.arange(_GRID) + 0.5) * size - solid.reach
+    centers = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    return centers[solid.field(centers) < 1.3 * size], size
+
+
+def _interior_samples(
+    solid: Solid, voxels: tuple[np.ndarray, float], count: int, depth: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Even random points (count, 3) at least ``depth`` below the surface, and the volume there, metres^3.
+
+    Where the body is too thin for ``depth``, half of the greatest depth takes its place.
+    """
+    field = solid.field
+    centers, size = voxels
+    centers = centers[field(centers) < size]
+    found: list[np.ndarray] = []
+    total = tried = 0
+    while total < count:
+        batch = 3 * (count - total) + 1_000
+        points = centers[rng.integers(len(centers), size=batch)] + (rng.random((batch, 3)) - 0.5) * size
+        distances = field(points)
+        depth = min(depth, -0.5 * distances.min())
+        found.append(points[distances < -depth])
+        total, tried = total + len(found[-1]), tried + batch
+    return np.concatenate(found)[:count], total / tried * len(centers) * size**3
+
+
+def _volume(solid: Solid, voxels: tuple[np.ndarray, float], rng: np.random.Generator) -> float:
+    centers, size = voxels
+    points = np.concatenate([centers + (rng.random(centers.shape) - 0.5) * size for _ in range(3)])
+    return float((solid.field(points) < 0).mean() * len(centers) * size**3)
+
+
+def _gradient(field: Field, points: np.ndarray) -> np.ndarray:
+    """Central differences on the corners of a tetrahedron: four evaluations instead of six."""
+    corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+    return sum(corner * field(points + corner * _STEP)[:, None] for corner in corners) / (4 * _STEP)
+
+
+def soft_light(normals: np.ndarray) -> np.ndarray:
+    """How bright (N,) surfaces with unit ``normals`` (N, 3) are under a soft light from above and in front."""
+    return 0.66 + 0.4 * (0.5 + 0.5 * normals @ _LIGHT) ** 1.3
+
+
+def _lit(solid: Solid, field: Field, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Colours under a soft light from above, darker in creases, with a highlight on glossy bodies."""
+    light = soft_light(normals)
+    for reach in (0.02, 0.05):
+        light *= 1 - 0.3 * np.clip(1 - field(points + reach * normals) / reach, 0, 1)
+    colours = solid.colours(points) * light[:, None]
+    highlight = solid.gloss * np.clip(normals @ _LIGHT, 0, 1)[:, None] ** 40
+    return np.clip(colours + (1 - colours) * highlight, 0, 1)
