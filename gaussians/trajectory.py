@@ -7,6 +7,7 @@ A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, 
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters that published files may be compressed with
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, read_json, writable, write_json
@@ -32,7 +33,7 @@ _FRAME_NAME = re.compile(r"\d{4,}\.h5")
 
 class _Record(BaseModel):
     # Files of a later version may hold more than we know.
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TrajectoryObject(_Record):
@@ -71,13 +72,13 @@ class TrajectoryMeta(_Record):
 
     format_version: int = FORMAT_VERSION
     complete: bool = False
-    frame_dt: float
+    frame_dt: float = Field(gt=0)
     """seconds from frame to frame"""
-    substep_dt: float
+    substep_dt: float = Field(gt=0)
     """seconds"""
-    frame_count: int
+    frame_count: int = Field(ge=0)
     """frames that a complete directory holds"""
-    dx: float
+    dx: float = Field(gt=0)
     """cell size of the simulation grid, metres"""
     gravity: tuple[float, float, float]
     """m/s^2"""
@@ -138,9 +139,10 @@ class TrajectoryReader:
         self.frame_dt = self.meta.frame_dt if self.meta else PUBLISHED_FRAME_DT
         self.num_frames = self._count_frames(allow_incomplete)
         opacities = _read_array(self.path / "opacity.h5", "opacity")
+        if opacities.ndim not in (1, 2) or opacities.numel() != len(opacities):
+            found = tuple(opacities.shape)
+            raise InputError(f"{self.path / 'opacity.h5'}: opacity: expected shape (N, 1), found {found}")
         self.count = len(opacities)
-        if opacities.shape not in ((self.count,), (self.count, 1)):
-            raise InputError(f"{self.path / 'opacity.h5'}: opacity: expected shape (N, 1), found {opacities.shape}")
         self._opacities = opacities.reshape(-1)
         self._sh: torch.Tensor | None = None
         self.labels = self._read_labels()
@@ -200,19 +202,17 @@ class TrajectoryReader:
         path, n = self._frame_path(k), self.count
         arrays: dict[str, torch.Tensor] = {}
         with _open(path) as file:
-            if "pos" not in file:
-                raise InputError(f"{path}: no dataset 'pos'")
             for name, shape in (("pos", (n, 3)), ("cov3D", (n, 6)), ("rot", (n, 3, 3)), ("vel", (n, 3))):
-                if name not in file or name not in fields:
+                if name != "pos" and (name not in file or name not in fields):
                     continue
-                array = _to_tensor(path, name, file)
-                if name == "rot" and array.ndim == 3 and len(array) < n:
-                    # Published files leave out the rows that the simulation does not move.
-                    still = torch.eye(3).expand(n - len(array), 3, 3)
-                    array = torch.cat([array, still]) if array.shape[1:] == (3, 3) else array
-                if tuple(array.shape) != shape:
-                    raise InputError(f"{path}: {name}: expected shape {shape}, found {tuple(array.shape)}")
-                arrays[name] = array
+                dataset = _dataset(path, name, file)
+                # Published files leave out the rotations of rows that the simulation does not move.
+                rows = min(n, len(dataset)) if name == "rot" and dataset.ndim else n
+                if dataset.shape != (rows, *shape[1:]):
+                    raise InputError(f"{path}: {name}: expected shape {shape}, found {dataset.shape}")
+                arrays[name] = _to_tensor(path, name, dataset)
+                if rows < n:
+                    arrays[name] = torch.cat([arrays[name], torch.eye(3).expand(n - rows, 3, 3)])
         rotations = arrays["rot"].mT if "rot" in arrays else None  # stored transposed, as published
         return Frame(arrays["pos"], arrays.get("cov3D"), rotations, arrays.get("vel"))
 
@@ -349,14 +349,14 @@ def read_meta(path: str | Path) -> TrajectoryMeta | None:
     if not file.is_file():
         return None
     contents = read_json(file)
+    version = contents.get("format_version") if isinstance(contents, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {version}")
     try:
-        meta = TrajectoryMeta.model_validate(contents)
+        return TrajectoryMeta.model_validate(contents)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file}: {'.'.join(map(str, first['loc'])) or 'contents'}: {first['msg']}") from None
-    if meta.format_version > FORMAT_VERSION:
-        raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {meta.format_version}")
-    return meta
 
 
 def read_labels(path: str | Path) -> torch.Tensor:
@@ -369,27 +369,39 @@ def read_labels(path: str | Path) -> torch.Tensor:
         labels = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError(f"{path}: not a readable .npy file: {error}") from None
     if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"{path}: expected one whole number for each Gaussian")
     return torch.from_numpy(labels.astype(np.int32))
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read from; whatever HDF5 finds wrong with it becomes an ``InputError``."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{path}: truncated or damaged HDF5 file: {error}") from None
 
 
-def _to_tensor(path: Path, name: str, file: h5py.File) -> torch.Tensor:
-    try:
-        array = np.asarray(file[name], dtype=np.float32)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path}: {name}: cannot be read as numbers: {error}") from None
+def _dataset(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: no dataset {name!r}")
+    if dataset.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {name}: expected real numbers, found {dataset.dtype}")
+    return dataset
+
+
+def _to_tensor(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
+    with np.errstate(over="ignore"):  # a float64 past float32's range becomes inf, which is reported
+        array = np.asarray(dataset, dtype=np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"{path}: {name}: expected finite values")
     return torch.from_numpy(array)
@@ -397,6 +409,4 @@ def _to_tensor(path: Path, name: str, file: h5py.File) -> torch.Tensor:
 
 def _read_array(path: Path, name: str) -> torch.Tensor:
     with _open(path) as file:
-        if name not in file:
-            raise InputError(f"{path}: no dataset {name!r}")
-        return _to_tensor(path, name, file)
+        return _to_tensor(path, name, _dataset(path, name, file))
