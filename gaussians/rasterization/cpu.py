@@ -4,7 +4,7 @@ Warp runs a CPU launch on the calling thread and without Python's lock, so sever
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import warp as wp
 
 from gaussians.cameras import Cameras
 from gaussians.rasterization.image_model import MIN_ALPHA
-from gaussians.rasterization.kernels import TILE, Camera, Covariance, Splat, draw_band, project
+from gaussians.rasterization.kernels import TILE, Camera, Covariance, Splat, covariance_from_scales, draw_band, project
 from gaussians.representation import Gaussians
 
 # Warp greets and reports every module it loads on stdout, where a command's own output belongs.
@@ -35,16 +35,16 @@ def draw(
     depth = torch.empty(count, height, width)
     alpha = torch.empty(count, height, width)
     means, opacities = _plain(gaussians.means), _plain(gaussians.opacities)
-    inputs = [
-        wp.from_torch(means, dtype=wp.vec3f),
-        wp.from_torch(opacities),
-        wp.from_torch(_plain(gaussians.covariance()), dtype=Covariance),
-        wp.from_torch(_plain(gaussians.sh), dtype=wp.vec3f),
-        sh_degree,
-    ]
     precise_means, opaque = means.double(), opacities >= MIN_ALPHA
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
+        inputs = [
+            wp.from_torch(means, dtype=wp.vec3f),
+            wp.from_torch(opacities),
+            _covariances(gaussians, pool, threads),
+            wp.from_torch(_plain(gaussians.sh), dtype=wp.vec3f),
+            sh_degree,
+        ]
         for c in range(count):
             axis, offset = cameras.viewmats[c, 2, :3].double(), cameras.viewmats[c, 2, 3].double()
             depths = (precise_means @ axis + offset).float()
@@ -52,31 +52,43 @@ def draw(
             splats = wp.empty(len(order), dtype=Splat, device="cpu")
             bounds = wp.empty(len(order), dtype=wp.vec4i, device="cpu")
             shared = [wp.from_torch(order), *inputs, _camera(cameras, c), radius_clip, splats, bounds]
-            for work in [
-                pool.submit(_launch, project, end - start, [start, *shared])
-                for start, end in _shares(len(order), threads)
-            ]:
-                work.result()
+            _launch_in_shares(pool, threads, project, len(order), shared)
             background = wp.vec3f(*backgrounds[c].tolist())
             images = [wp.from_torch(rgb[c], dtype=wp.vec3f), wp.from_torch(depth[c]), wp.from_torch(alpha[c])]
             tops = iter(range(0, height, TILE))
-            for work in [pool.submit(_draw_bands, tops, splats, bounds, background, images) for _ in range(threads)]:
+            works = [pool.submit(_draw_bands, tops, splats, bounds, background, images) for _ in range(threads)]
+            for work in works:
                 work.result()
     return rgb, depth, alpha
+
+
+def _covariances(gaussians: Gaussians, pool: Executor, threads: int) -> object:
+    """Double precision from the scales on: single would cost long thin Gaussians their width."""
+    if gaussians.covariances is not None:
+        return wp.from_torch(_plain(gaussians.covariances).double(), dtype=Covariance)
+    assert gaussians.scales is not None
+    assert gaussians.quaternions is not None
+    covariances = wp.empty(len(gaussians), dtype=Covariance, device="cpu")
+    scales = wp.from_torch(_plain(gaussians.scales), dtype=wp.vec3f)
+    quaternions = wp.from_torch(_plain(gaussians.quaternions), dtype=wp.vec4f)
+    inputs = [scales, quaternions, covariances]
+    _launch_in_shares(pool, threads, covariance_from_scales, len(gaussians), inputs)
+    return covariances
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().float().contiguous()
 
 
-def _launch(kernel: wp.Kernel, size: int, inputs: Sequence[object]) -> None:
-    wp.launch(kernel, dim=size, inputs=inputs, device="cpu")
-
-
-def _shares(size: int, parts: int) -> list[tuple[int, int]]:
-    """``range(size)`` cut into at most ``parts`` ranges (start, end), none of them empty."""
-    step = max(1, -(-size // parts))
-    return [(start, min(start + step, size)) for start in range(0, size, step)]
+def _launch_in_shares(pool: Executor, threads: int, kernel: wp.Kernel, size: int, inputs: Sequence[object]) -> None:
+    """Launch ``kernel(first, *inputs)`` over ``range(size)``, one contiguous share a thread."""
+    step = max(1, -(-size // threads))
+    works = [
+        pool.submit(wp.launch, kernel, dim=min(step, size - first), inputs=[first, *inputs], device="cpu")
+        for first in range(0, size, step)
+    ]
+    for work in works:
+        work.result()
 
 
 def _draw_bands(
@@ -85,7 +97,8 @@ def _draw_bands(
     """Draw bands until ``tops``, which all threads share, has no more."""
     selected = wp.empty(len(splats), dtype=wp.int32, device="cpu")
     for top in tops:
-        _launch(draw_band, 1, [top, splats, bounds, selected, background, *images])
+        inputs = [top, splats, bounds, selected, background, *images]
+        wp.launch(draw_band, dim=1, inputs=inputs, device="cpu")
 
 
 def _front_to_back(depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def draw(
             quaternions,
             scales,
             opacities,
-            gaussians.sh,
+            gaussians.sh[:, : (sh_degree + 1) ** 2],
             cameras.viewmats[part],
             cameras.Ks[part],
             width,

@@ -1,7 +1,7 @@
 """Warp kernels of the CPU rasterizer: ``project`` turns Gaussians into splats, ``draw_band`` blends them into pixels.
 
-Projection runs in double precision, because the determinant of a long thin splat's covariance cancels; blending runs
-in single precision on vectors of 16 pixels, one row of a tile, which the compiler maps to SIMD registers.
+Covariances and projection run in double precision, because the determinant of a long thin splat's covariance cancels;
+blending runs in single precision on vectors of 16 pixels, one row of a tile, which the compiler maps to SIMD registers.
 """
 
 # mypy: ignore-errors
@@ -17,7 +17,7 @@ _CHECK_INTERVAL = 8
 """Splats between two looks at whether a tile is finished."""
 
 Pixels = wp.types.vector(TILE, wp.float32)
-Covariance = wp.types.vector(6, wp.float32)
+Covariance = wp.types.vector(6, wp.float64)
 
 _RAMP = wp.constant(Pixels(*[float(i) for i in range(TILE)]))
 _BLUR = wp.constant(wp.float64(BLUR))
@@ -53,6 +53,21 @@ class Splat:
     reach: wp.float32  # squared distance at which alpha falls to MIN_ALPHA
     depth: wp.float32
     color: wp.vec3f
+
+
+@wp.kernel
+def covariance_from_scales(
+    first: int,
+    scales: wp.array[wp.vec3f],
+    quaternions: wp.array[wp.vec4f],
+    covariances: wp.array[Covariance],
+):
+    """R diag(s^2) R^T as xx, xy, xz, yy, yz, zz."""
+    i = first + wp.tid()
+    q = wp.normalize(wp.vec4d(quaternions[i]))
+    axes = wp.quat_to_matrix(wp.quatd(q[1], q[2], q[3], q[0])) * wp.diag(wp.vec3d(scales[i]))
+    c = axes * wp.transpose(axes)
+    covariances[i] = Covariance(c[0, 0], c[0, 1], c[0, 2], c[1, 1], c[1, 2], c[2, 2])
 
 
 @wp.func
@@ -123,9 +138,7 @@ def project(
     jx = (camera.focal[0] / mean[2]) * (right - held_x * forward)
     jy = (camera.focal[1] / mean[2]) * (down - held_y * forward)
     c = covariances[row]
-    xx, xy, xz = wp.float64(c[0]), wp.float64(c[1]), wp.float64(c[2])
-    yy, yz, zz = wp.float64(c[3]), wp.float64(c[4]), wp.float64(c[5])
-    covariance = wp.mat33d(xx, xy, xz, xy, yy, yz, xz, yz, zz)
+    covariance = wp.mat33d(c[0], c[1], c[2], c[1], c[3], c[4], c[2], c[4], c[5])
     var_x = wp.dot(jx, covariance * jx) + _BLUR
     var_y = wp.dot(jy, covariance * jy) + _BLUR
     cov = wp.dot(jx, covariance * jy)

@@ -1,0 +1,102 @@
+"""Seconds and memory that drawing a scene takes: three speckled balls half a metre wide on a ground, from 4 m."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from gaussians.cameras import Orbit
+from gaussians.rasterization import rasterize
+from gaussians.representation import Gaussians
+
+_WORKLOADS = ((10_000, 256, 1), (100_000, 448, 1), (100_000, 448, 25), (100_000, 1280, 1))  # Gaussians, pixels, views
+_REPEATS = 7
+_ORBIT = Orbit(center=(0.0, 0.0, -0.4), azimuth=30.0, elevation=25.0, radius=4.0)
+_FLOOR = -0.94
+
+
+def measure(device: torch.device) -> list[dict[str, object]]:
+    """The median of seven calls after one to warm up, RGB, depth and alpha of all views, degree-1 colours.
+
+    Memory is what the calls need beyond the Gaussians: on the CPU the growth of the process, on a GPU of PyTorch's
+    allocations.
+    """
+    rows: list[dict[str, object]] = []
+    for count, resolution, views in _WORKLOADS:
+        seconds, mebibytes = _measure(device, count, resolution, views)
+        rows.append(
+            {
+                "what": "rasterize",
+                "Gaussians": count,
+                "size": f"{resolution} x {resolution}",
+                "views": views,
+                "seconds": seconds,
+                "peak MiB": mebibytes,
+            }
+        )
+    return rows
+
+
+@torch.no_grad()
+def _measure(device: torch.device, count: int, resolution: int, views: int) -> tuple[float, float]:
+    gaussians = _balls_on_ground(count).to(device)
+    cameras = _ORBIT.cameras(range(0, 4 * views, 4), resolution).to(device)
+    rasterize(gaussians[:100], cameras[:1])  # loads the backend, which is none of the memory asked for
+    before = _reset_peak(device)
+    rasterize(gaussians, cameras)
+    mebibytes = (_peak(device) - before) / 2**20
+    durations = []
+    for _ in range(_REPEATS):
+        _wait(device)
+        start = time.perf_counter()
+        rasterize(gaussians, cameras)
+        _wait(device)
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations), mebibytes
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _reset_peak(device: torch.device) -> int:
+    """Forget earlier peaks; the bytes in use now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the memory in use
+    return _peak(device)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def _balls_on_ground(count: int) -> Gaussians:
+    """A lattice of flat Gaussians over [-4, 4]^2, and as many again in three solid balls."""
+    generator = torch.Generator().manual_seed(0)
+    side = int((count // 2) ** 0.5)
+    axis = torch.linspace(-4, 4, side)
+    ground = torch.cartesian_prod(axis, axis, torch.tensor([_FLOOR]))
+    ball_count = count - len(ground)
+    directions = torch.nn.functional.normalize(torch.randn(ball_count, 3, generator=generator), dim=1)
+    offsets = 0.25 * directions * torch.rand(ball_count, 1, generator=generator) ** (1 / 3)
+    centers = torch.tensor([[0, 0, -0.69], [0.6, 0.2, 0.0], [-0.4, 0.5, -0.3]])
+    balls = offsets + centers[torch.randint(3, (ball_count,), generator=generator)]
+    # Standard deviations of about half the distance between neighbours.
+    ground_size, ball_size = 4 / side, 0.2 * (3 / ball_count) ** (1 / 3)
+    flat, round_ = torch.tensor([ground_size, ground_size, 1e-3]), torch.full((3,), ball_size)
+    return Gaussians(
+        means=torch.cat([ground, balls]),
+        opacities=torch.cat([torch.full((len(ground),), 0.4), torch.full((ball_count,), 0.8)]),
+        sh=0.4 * torch.randn(count, 4, 3, generator=generator),
+        scales=torch.cat([flat.expand(len(ground), 3), round_.expand(ball_count, 3)]),
+        quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+    ).with_covariances()
