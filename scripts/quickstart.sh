@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# The whole way once; `bash scripts/quickstart.sh --help` says what it does.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    cat <<'EOF'
+From objects to a predicted 4D video, on a laptop.
+
+    bash scripts/quickstart.sh [OUTPUT]
+
+Sets up the environment (setup_env.sh), then: makes objects -> places them in scenes -> simulates -> renders ->
+trains a small force field -> predicts a scene that it has not seen -> compares. Everything, the small dataset
+included, goes to OUTPUT (default: output/quickstart). Can be interrupted and run again: what is complete is kept.
+EOF
+}
+
+case ${1:-} in
+    -h | --help)
+        usage
+        exit
+        ;;
+esac
+out=${1:-output/quickstart}
+data=$out/data
+config=config/quickstart_config.json
+background=table6
+held_out=2_held_out
+python=$(bash setup_env.sh --print_python)
+started=$SECONDS
+
+stage() {
+    printf '\n== %s\n' "$1"
+    shift
+    "$python" -m "$@"
+}
+
+stage "Objects and a background" dataset.generate_objects --data_root "$data" --gaussians 2500 \
+    --objects ball,bowl,can,cloth,duck,miku,panda,phone,pillow,rope --backgrounds "$background"
+stage "Scenes to learn from" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 12 --seed 42
+stage "Scenes to predict" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 3 --seed 7 \
+    --group "$held_out"
+for group in 2 "$held_out"; do
+    stage "Gaussians of group $group" dataset.generate_scene --data_root "$data" \
+        --input "$data/scene_configs/$group.json" --output "$data/scenes/$group"
+    stage "Simulation of group $group" dataset.gs_simulation_scene --data_root "$data" \
+        --model_path "$data/scenes/$group" --config "$config" --output_path "$data/mpm/$group"
+done
+shopt -s nullglob
+scenes=("$data/mpm/$held_out/"2_*)
+scene=$(basename "${scenes[0]}")
+
+picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320)
+stage "Video of the simulation" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
+    --output_path "$out/simulated" --compile_video "${picture[@]}"
+stage "Training" accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no \
+    --dynamo_backend no -m dynamic_models.train --data_root "$data" --groups 2 --output "$out/checkpoint" \
+    --num_keypoints 128 --hidden_dim 64 --num_layers 2 --batch_size 4 --steps 50 --chunk 50 --time_limit 150
+stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
+    --dynamic_model ngff --checkpoint "$out/checkpoint" --output_path "$out/predicted" --steps 50 --compile_video \
+    "${picture[@]}" --overwrite
+stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" "$out/predicted/$scene.mp4" \
+    --titles "MPM simulation" "NGFF prediction" --output "$out/compared.mp4"
+stage "Errors" dynamic_models.evaluate --data_root "$data" --groups "$held_out" --models ngff,ballistic \
+    --checkpoints "$out/checkpoint" --output "$out"
+
+printf '\nDone in %d s. Open %s (and %s, %s).\n' $((SECONDS - started)) \
+    "$out/compared.mp4" "$out/error_over_time.png" "$out/metrics.json"
