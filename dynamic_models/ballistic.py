@@ -16,7 +16,7 @@ class Ballistic(torch.nn.Module):
         gravity = state.gravity[:, None]
         lowest = state.points[..., 2].masked_fill(~state.mask, torch.inf).amin(-1)
         landing = _time_to_fall(lowest - state.walls[:, None, 4], velocity[..., 2], gravity[..., 2])
-        times = torch.arange(num_frames, device=state.points.device) * frame_dt
+        times = torch.arange(num_frames).to(state.points) * frame_dt
         times = torch.minimum(times[:, None], landing[:, None])[..., None]  # (B, T, O, 1)
         moved = velocity[:, None] * times + gravity[:, None] * times**2 / 2
         return (state.points[:, None] + moved[..., None, :]) * mask[:, None]

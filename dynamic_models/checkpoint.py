@@ -55,7 +55,8 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary_name = path.parent / f"{path.stem}-new.safetensors"
         with atomic_path(temporary_name) as temporary:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, temporary)
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+            save_file(tensors, temporary)
         digest = file_hash(temporary_name)
         weights = path.parent / f"{path.stem}-{digest[:8]}.safetensors"
         temporary_name.replace(weights)

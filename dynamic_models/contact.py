@@ -1,4 +1,4 @@
-"""Which keypoints touch a wall or another object: distances only, without dynamic shapes or synchronisation on a GPU."""
+"""Which keypoints touch a wall or another object, without dynamic shapes or synchronisation on a GPU."""
 
 from dataclasses import dataclass
 
@@ -46,13 +46,13 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     The search runs without gradients; the gaps are then taken once more from the nearest two points, so that they
     have the gradient of the smallest distance.
     """
-    O = world.shape[1]
+    objects = world.shape[1]
     with torch.no_grad():
         squared = _nearest_squared(world, mask, threshold)
         points = (squared < threshold**2) & mask[:, :, None]
         nearest = squared.argmin(-1)
     batch = torch.arange(len(world), device=world.device)[:, None, None]
-    rows = torch.arange(O, device=world.device)[None, :, None]
+    rows = torch.arange(objects, device=world.device)[None, :, None]
     here = world[batch, rows, nearest]
     gaps = (here - here.transpose(1, 2)).square().sum(-1).clamp_min(1e-12).sqrt()
     touching = points.any(-1)
@@ -64,12 +64,12 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
 def _nearest_squared(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
     """(B, O, O, P): squared distance of each point of i to the nearest point of j; _FAR for i = j and where the
     boxes around two objects are further apart than the threshold."""
-    B, O, P, _ = world.shape
-    squared = world.new_full((B, O, O, P), _FAR)
+    batch, objects, count, _ = world.shape
+    squared = world.new_full((batch, objects, objects, count), _FAR)
     low = torch.where(mask[..., None], world, _FAR).amin(-2) - threshold
     high = torch.where(mask[..., None], world, -_FAR).amax(-2)
     near = ((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None])).all(-1)
-    for i in range(O):
+    for i in range(objects):
         for j in range(i):
             # Asking costs nothing on a CPU; on a GPU the answer would have to be waited for.
             if world.device.type == "cpu" and not near[:, i, j].any():

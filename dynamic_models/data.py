@@ -207,8 +207,8 @@ def _labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> 
     counts = [object_by_name(part).gaussian_count for part in name.split("_")[1:]]
     if not counts or sum(counts) != reader.count:
         raise InputError(
-            f"{reader.path}: cannot tell objects apart: no labels.npy or segmentation.npy for {reader.count} Gaussians, "
-            f"and the catalogue's objects in its name have {sum(counts)}"
+            f"{reader.path}: cannot tell objects apart: no labels.npy or segmentation.npy for {reader.count} "
+            f"Gaussians, and the catalogue's objects in its name have {sum(counts)}"
         )
     return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
 
@@ -224,6 +224,6 @@ def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: Trajectory
     by_label = {entry.label: entry for entry in meta.objects}
     for row, label in zip(rows, labels.tolist(), strict=True):
         if label in by_label:
-            entry = by_label[label]
-            row[:] = torch.tensor([entry.youngs_modulus, entry.nu, entry.density, entry.mass])
+            known = by_label[label]
+            row[:] = torch.tensor([known.youngs_modulus, known.nu, known.density, known.mass])
     return rows

@@ -1,8 +1,7 @@
 """Ordinary differential equations over one interval: our own fixed-step methods, and torchdiffeq's.
 
-A method is a function ``advance(derivative, state, t0, t1)`` of a state that is a tuple of tensors. The fixed-step
-methods take the same steps as torchdiffeq's of the same name and give its numbers without its bookkeeping; gradients
-are those of the discrete steps, by backpropagation through them.
+States are tuples of tensors. Euler, midpoint and rk4 take the same steps as torchdiffeq's of the same name and give
+its numbers without its bookkeeping; gradients are those of the discrete steps, by backpropagation through them.
 """
 
 import math
@@ -15,7 +14,7 @@ import torchdiffeq
 State = tuple[torch.Tensor, ...]
 Derivative = Callable[[float, State], State]
 Step = Callable[[Derivative, float, State, float], State]
-OdeMethod = Literal["euler", "midpoint", "rk4", "adaptive"]
+OdeMethod = Literal["euler", "leapfrog", "midpoint", "rk4", "adaptive"]
 
 
 def euler_step(derivative: Derivative, t: float, state: State, h: float) -> State:
@@ -38,7 +37,25 @@ def rk4_step(derivative: Derivative, t: float, state: State, h: float) -> State:
     return _add(state, (h / 8, k1), (3 * h / 8, k2), (3 * h / 8, k3), (h / 8, k4))
 
 
-FIXED_STEP: dict[str, Step] = {"euler": euler_step, "midpoint": midpoint_step, "rk4": rk4_step}
+def leapfrog_step(derivative: Derivative, t: float, state: State, h: float) -> State:
+    """Drift, kick, drift (position Verlet): one evaluation, symplectic, exact for constant accelerations.
+
+    For states whose entries alternate between positions and their velocities.
+    """
+    positions, velocities = state[::2], state[1::2]
+    positions = _add(positions, (h / 2, velocities))
+    middle = tuple(entry for pair in zip(positions, velocities, strict=True) for entry in pair)
+    velocities = _add(velocities, (h, derivative(t + h / 2, middle)[1::2]))
+    positions = _add(positions, (h / 2, velocities))
+    return tuple(entry for pair in zip(positions, velocities, strict=True) for entry in pair)
+
+
+FIXED_STEP: dict[str, Step] = {
+    "euler": euler_step,
+    "leapfrog": leapfrog_step,
+    "midpoint": midpoint_step,
+    "rk4": rk4_step,
+}
 
 
 def _add(state: State, *terms: tuple[float, State]) -> State:
@@ -65,7 +82,7 @@ def advance(
     """The state at ``t1`` of d state / dt = derivative(t, state), given that at ``t0``.
 
     Args:
-        method: euler, midpoint and rk4 take equal steps of at most ``step_size`` seconds; adaptive is torchdiffeq's
+        method: all but adaptive take equal steps of at most ``step_size`` seconds; adaptive is torchdiffeq's
             Dormand-Prince 5(4), which keeps the error of a step below ``atol + rtol * |state|``.
     """
     if method == "adaptive":

@@ -80,7 +80,9 @@ def farthest_point_sampling(points: torch.Tensor, count: int) -> torch.Tensor:
     return torch.from_numpy(chosen)
 
 
-def keypoint_rows(positions: torch.Tensor, labels: torch.Tensor, num_keypoints: int) -> tuple[torch.Tensor, torch.Tensor]:
+def keypoint_rows(
+    positions: torch.Tensor, labels: torch.Tensor, num_keypoints: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows (O, P) of every object's keypoints, -1 past the points that an object has, and the objects' labels (O,).
 
     Objects come in the order of their labels; negative labels are no object. P is ``num_keypoints``, or the points of

@@ -133,7 +133,6 @@ class NGFF(nn.Module):
         arms = turn(R, q)
         world = arms + x[..., None, :]
         shape = self.shape(arms / _LENGTH, mask)
-        O = shape.shape[1]
 
         walls = wall_contact(world, mask, scene.walls, threshold)
         gaps = (walls.gaps / threshold).clamp_max(1)
@@ -145,7 +144,7 @@ class NGFF(nn.Module):
         relative = [(s[:, :, None] - s[:, None]) / scale for s, scale in ((x, _LENGTH), (v, 1.0), (omega, _SPIN))]
         gap = (pairs.gaps / threshold).clamp_max(1)[..., None]
         embedding = self.pair_state(torch.cat([*relative, gap], -1))
-        own = shape[:, :, None].expand(-1, -1, O, -1)
+        own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
         pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
         pair = _limit(pair.to(q)) * pairs.touching[..., None]
 
@@ -156,7 +155,7 @@ class NGFF(nn.Module):
 
     def _activation_bytes(self, state: SceneState, num_frames: int, frame_dt: float) -> float:
         """About what backpropagation would keep: some 6 tensors for each block and point."""
-        stages = {"euler": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
+        stages = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
         steps = num_frames * stages * max(1.0, frame_dt / self.settings.step_size)
         return 4.0 * state.mask.numel() * self.settings.hidden_dim * 6 * (self.settings.num_layers + 7) * steps
 

@@ -64,13 +64,13 @@ class SceneState:
 
     def __post_init__(self) -> None:
         check_shape("points", self.points, "B", "O", "P", 3)
-        B, O, P, _ = self.points.shape
-        check_shape("velocities", self.velocities, B, O, P, 3)
-        check_shape("rest", self.rest, B, O, P, 3)
-        check_shape("mask", self.mask, B, O, P)
-        check_shape("materials", self.materials, B, O, len(MATERIAL_FIELDS))
-        check_shape("gravity", self.gravity, B, 3)
-        check_shape("walls", self.walls, B, len(WALL_FIELDS))
+        batch, objects, count, _ = self.points.shape
+        check_shape("velocities", self.velocities, batch, objects, count, 3)
+        check_shape("rest", self.rest, batch, objects, count, 3)
+        check_shape("mask", self.mask, batch, objects, count)
+        check_shape("materials", self.materials, batch, objects, len(MATERIAL_FIELDS))
+        check_shape("gravity", self.gravity, batch, 3)
+        check_shape("walls", self.walls, batch, len(WALL_FIELDS))
 
     def to(self, device: torch.device | str) -> "SceneState":
         return SceneState(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from dataset.layout import Layout, add_data_root
 from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
 from dynamic_models.data import Scene, choose_groups, collate_windows, load_scenes, turn_about_vertical
+from dynamic_models.integration import OdeMethod
 from dynamic_models.metrics import mean_squared_error, trajectory_errors
 from dynamic_models.models import MODELS, build_model
 from dynamic_models.schedule import learning_rate, window_length
@@ -54,10 +55,10 @@ def main() -> None:
     layout = Layout(args.data_root)
     groups, val_groups = choose_groups(layout, args.groups), args.val_groups and choose_groups(layout, args.val_groups)
     with accelerator.main_process_first():
-        load = dict(num_keypoints=args.num_keypoints, num_frames=args.steps, cache=args.cache, progress=lead)
-        scenes = load_scenes(layout, groups, per_group=args.sample_num, frame_dt=args.dt, **load)
+        keypoints = {"num_keypoints": args.num_keypoints, "num_frames": args.steps, "cache": args.cache}
+        scenes = load_scenes(layout, groups, per_group=args.sample_num, frame_dt=args.dt, progress=lead, **keypoints)
         frame_dt = scenes[0].frame_dt
-        held_out = load_scenes(layout, val_groups, frame_dt=frame_dt, **load) if val_groups else []
+        held_out = load_scenes(layout, val_groups, frame_dt=frame_dt, progress=lead, **keypoints) if val_groups else []
 
     # Model.
     settings = model_settings(args, scenes)
@@ -73,10 +74,10 @@ def main() -> None:
     total = math.ceil(args.epochs * len(scenes) / batch)
     identity = training_identity(args, settings, scenes, batch)
     progress = Progress()
-    if args.resume == "auto" and (state := load_state(args.output, identity)):
-        bare.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        progress = state["progress"]
+    if args.resume == "auto" and (stored := load_state(args.output, identity)):
+        bare.load_state_dict(stored["model"])
+        optimizer.load_state_dict(stored["optimizer"])
+        progress = stored["progress"]
         if progress.finished:
             if lead:
                 print(f"already trained: {args.output} ({progress.iteration} iterations); --resume none starts anew")
@@ -137,7 +138,8 @@ def main() -> None:
     if log:
         log.close()
         verb = "trained" if progress.finished else "interrupted and saved"
-        print(f"{verb} {args.dynamic_model} in {args.output}: {progress.iteration} iterations, {progress.elapsed:.0f} s")
+        spent = f"{progress.iteration} iterations, {progress.elapsed:.0f} s"
+        print(f"{verb} {args.dynamic_model} in {args.output}: {spent}")
 
 
 def draw(
@@ -152,11 +154,11 @@ def draw(
     for number in numbers:
         epoch, place = divmod(number, len(scenes))
         shuffle = torch.Generator().manual_seed(hash((args.seed, 0, epoch)) % 2**63)
-        scene = scenes[torch.randperm(len(scenes), generator=shuffle)[place]]
+        scene = scenes[int(torch.randperm(len(scenes), generator=shuffle)[place])]
         chance = torch.Generator().manual_seed(hash((args.seed, 1, number)) % 2**63)
         start = int(torch.randint(args.steps - frames + 1, (), generator=chance))
-        window = scene.window(start, frames)
-        windows.append(turn_about_vertical(*window, chance) if args.augment else window)
+        state, target = scene.window(start, frames)
+        windows.append(turn_about_vertical(state, target, chance) if args.augment else (state, target))
         names.append(scene.name)
     return names, *collate_windows(windows)
 
@@ -166,8 +168,8 @@ def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> 
     bad = [name for name, finite in zip(names, losses.isfinite().tolist(), strict=True) if not finite]
     if bad:
         raise InputError(
-            f"training stopped in iteration {iteration}: the loss is not finite in scene {', '.join(sorted(set(bad)))}; "
-            "check its data, or lower --lr"
+            f"training stopped in iteration {iteration}: the loss is not finite in scene "
+            f"{', '.join(sorted(set(bad)))}; check its data, or lower --lr"
         )
 
 
@@ -269,8 +271,8 @@ def training_identity(
     args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
 ) -> dict[str, Any]:
     """What must be the same for --resume to go on with a training."""
-    names = ("seed", "num_keypoints", "steps", "chunk", "chunk_start", "epochs", "lr", "min_lr", "time_limit", "augment")
-    flags = {name: getattr(args, name) for name in names}
+    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad time_limit augment"
+    flags = {name: getattr(args, name) for name in names.split()}
     return settings | flags | {"batch": batch, "scenes": [scene.name for scene in scenes]}
 
 
@@ -301,7 +303,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
     add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 2 dx of the data)")
     add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
-    add("--ode_method", choices=("euler", "midpoint", "rk4", "adaptive"), default="euler", help="adaptive: dopri5")
+    add("--ode_method", choices=get_args(OdeMethod), default="euler", help="adaptive: dopri5")
     add("--step_size", type=float, default=5e-3, help="longest step of a fixed-step method [s]")
     add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
     add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")

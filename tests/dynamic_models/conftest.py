@@ -10,6 +10,7 @@ from dataset.layout import Layout
 from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
 
 FLOOR, GRAVITY, FRAME_DT = -0.94, -5.0, 0.02
+BALL = {"youngs_modulus": 8e5, "nu": 0.3, "density": 600.0, "mass": 20.0, "volume": 0.03}
 
 
 def ball(count: int, generator: torch.Generator, radius: float = 0.2) -> torch.Tensor:
@@ -18,7 +19,9 @@ def ball(count: int, generator: torch.Generator, radius: float = 0.2) -> torch.T
     return directions * radius * torch.rand(count, 1, generator=generator) ** (1 / 3)
 
 
-def bounce(center: torch.Tensor, velocity: torch.Tensor, radius: float, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+def bounce(
+    center: torch.Tensor, velocity: torch.Tensor, radius: float, frames: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Centres and velocities (frames, 3) of a ball that bounces on the floor with restitution 0.5, in 1 ms steps."""
     x, v, h = center.double().clone(), velocity.double().clone(), 1e-3
     centers, velocities = [], []
@@ -36,7 +39,12 @@ def bounce(center: torch.Tensor, velocity: torch.Tensor, radius: float, frames: 
 
 
 def write_toy_scene(
-    path: Path, seed: int, objects: int = 2, frames: int = 50, count: int = 300, fields: tuple[str, ...] = ("pos", "vel")
+    path: Path,
+    seed: int,
+    objects: int = 2,
+    frames: int = 50,
+    count: int = 300,
+    fields: tuple[str, ...] = ("pos", "vel"),
 ) -> None:
     """A trajectory directory with ``objects`` balls side by side, of ``count`` Gaussians each."""
     generator = torch.Generator().manual_seed(seed)
@@ -55,12 +63,7 @@ def write_toy_scene(
         dx=0.02,
         gravity=(0.0, 0.0, GRAVITY),
         walls=Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=FLOOR),
-        objects=[
-            TrajectoryObject(
-                name="ball", label=i, index=0, count=count, youngs_modulus=8e5, nu=0.3, density=600.0, mass=20.0, volume=0.03
-            )
-            for i in range(objects)
-        ],
+        objects=[TrajectoryObject(name="ball", label=i, index=0, count=count, **BALL) for i in range(objects)],
     )
     labels = torch.arange(objects).repeat_interleave(count).int()
     total = objects * count

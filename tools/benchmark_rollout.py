@@ -1,0 +1,60 @@
+"""Seconds that a rollout of an NGFF takes, whatever its weights."""
+
+import time
+
+import torch
+
+from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.state import SceneState, World
+
+_WORKLOADS = ((3, 512, 128), (3, 2048, 128))  # objects, keypoints, hidden
+_FRAMES, _FRAME_DT = 100, 0.02
+_REPEATS = 3
+
+
+def measure(device: torch.device) -> list[dict[str, object]]:
+    """The best of three rollouts of 100 frames, one scene, one Euler step a frame, after one to warm up."""
+    return [
+        {
+            "what": "ngff rollout",
+            "objects": objects,
+            "keypoints": keypoints,
+            "hidden": hidden,
+            "frames": _FRAMES,
+            "seconds": _seconds(device, objects, keypoints, hidden),
+        }
+        for objects, keypoints, hidden in _WORKLOADS
+    ]
+
+
+@torch.no_grad()
+def _seconds(device: torch.device, objects: int, keypoints: int, hidden: int) -> float:
+    settings = NGFFSettings(hidden_dim=hidden, num_layers=4, threshold=0.05, step_size=_FRAME_DT)
+    model = NGFF(settings).to(device).eval()
+    state = _touching_objects(objects, keypoints).to(device)
+    best = float("inf")
+    for repeat in range(_REPEATS + 1):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        model(state, _FRAMES, _FRAME_DT).cpu()
+        if repeat > 0:
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _touching_objects(objects: int, keypoints: int) -> SceneState:
+    """Balls of keypoints so near each other that every step has to search for contacts."""
+    generator = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(1, objects, keypoints, 3, generator=generator)
+    points[..., 0] += 0.4 * torch.arange(objects)[:, None]
+    world = World()
+    return SceneState(
+        points=points,
+        velocities=torch.zeros_like(points),
+        rest=points,
+        mask=torch.ones(1, objects, keypoints, dtype=torch.bool),
+        materials=torch.ones(1, objects, 4),
+        gravity=torch.tensor([world.gravity]),
+        walls=torch.tensor([world.walls]),
+    )
