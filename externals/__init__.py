@@ -1,0 +1,1 @@
+"""Third-party perception models, each behind one small class."""
