@@ -1,4 +1,7 @@
+import importlib
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,3 +25,14 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real test data: NGFF_REAL_DATA names no directory ({path})")
     return path
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a command in this process: ``command("dataset.render", "--resolution", 64)``."""
+
+    def run(module: str, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        importlib.import_module(module).main()
+
+    return run
