@@ -1,0 +1,134 @@
+"""The shell scripts and the contracts of the repository itself."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SETUP = ROOT / "setup_env.sh"
+
+
+def run_setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run setup_env.sh with the given variables and without any of an active environment."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = ["bash", str(SETUP), *arguments]
+    return subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=False)
+
+
+def fake_python(directory: Path, version: str, has_venv: bool = True) -> None:
+    """A ``python3`` that says it is ``version``."""
+    directory.mkdir()
+    program = directory / "python3"
+    program.write_text(
+        "#!/bin/bash\n"
+        'case "$*" in\n'
+        f"    *version_info*) echo {version} ;;\n"
+        f"    *ensurepip*) exit {int(not has_venv)} ;;\n"
+        "    *) exit 1 ;;\n"
+        "esac\n"
+    )
+    program.chmod(0o755)
+    # What the script calls before it asks for a Python, and nothing else, so that no other Python is found.
+    for tool in ("bash", "dirname", "cat"):
+        (directory / tool).symlink_to(
+            next(path for path in (Path("/bin") / tool, Path("/usr/bin") / tool) if path.exists())
+        )
+
+
+@pytest.fixture
+def bare_clone(tmp_path: Path) -> Path:
+    """setup_env.sh and what it reads, without a .venv."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("setup_env.sh", "requirements.txt", "requirements-dev.txt"):
+        (clone / name).write_bytes((ROOT / name).read_bytes())
+    return clone
+
+
+def run_in(clone: Path, path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the clone's setup_env.sh with the programs of one directory."""
+    command = [str(path / "bash"), str(clone / "setup_env.sh")]
+    return subprocess.run(command, env={"PATH": str(path)} | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def complete_environment(tmp_path: Path) -> Path:
+    """An environment whose Python finds nothing missing."""
+    program = tmp_path / "environment" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/bash\n")
+    program.chmod(0o755)
+    return tmp_path / "environment"
+
+
+@pytest.mark.parametrize("variables", [("VIRTUAL_ENV",), ("CONDA_PREFIX",), ("VIRTUAL_ENV", "CONDA_PREFIX")])
+def test_an_active_environment_is_taken_and_named(complete_environment, variables):
+    done = run_setup("--dev", "--print_python", **dict.fromkeys(variables, str(complete_environment)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{complete_environment}/bin/python\n", "")
+
+
+def test_the_base_environment_of_conda_is_left_alone(bare_clone, complete_environment, tmp_path):
+    fake_python(tmp_path / "bin", "3.10")
+    done = run_in(bare_clone, tmp_path / "bin", CONDA_PREFIX=str(complete_environment), CONDA_DEFAULT_ENV="base")
+    assert "Python 3.10 has reached its end of life" in done.stderr
+
+
+def test_a_conda_environment_without_python_is_named(bare_clone, tmp_path):
+    fake_python(tmp_path / "bin", "3.12")
+    done = run_in(bare_clone, tmp_path / "bin", CONDA_PREFIX=str(tmp_path / "empty"))
+    assert done.returncode == 1
+    assert "empty has no Python; conda install python" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "has_venv", "message"),
+    [
+        ("3.10", True, "Python 3.10 has reached its end of life and is not supported; install Python 3.11"),
+        ("3.8", True, "Python 3.8 has reached its end of life"),
+        ("3.14", True, "Python 3.14 is newer than the pinned libraries support"),
+        ("3.12", False, "Python 3.12 lacks its venv module; .* sudo apt install python3-venv"),
+    ],
+)
+def test_an_unusable_python_is_named_with_the_way_out(bare_clone, tmp_path, version, has_venv, message):
+    fake_python(tmp_path / "bin", version, has_venv)
+    done = run_in(bare_clone, tmp_path / "bin")
+    assert done.returncode == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
+def test_an_unknown_argument_is_named():
+    done = run_setup("--devel")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "unknown argument '--devel'" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["setup_env.sh", "scripts/quickstart.sh"])
+def test_help_is_quick_and_free_of_side_effects(tmp_path, script):
+    command = ["bash", str(ROOT / script), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert script.split("/")[-1] in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    assert [line for line in lines if not re.match(r"[A-Za-z0-9_-]+==\d[\w.]*(  # .*)?$", line)] == []
+
+
+def test_every_command_is_listed_in_the_contract_that_nobody_imports_one():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    packages = contracts["root_packages"]
+    listed = {name for contract in contracts["contracts"] for name in contract.get("protected_modules", ())}
+    commands = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if 'if __name__ == "__main__":' in path.read_text()
+    }
+    assert listed == commands
