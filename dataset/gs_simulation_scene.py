@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import warp as wp
 from tqdm import tqdm
 
 import gaussians
@@ -231,7 +230,6 @@ def simulate(job: Job, config: Config, description: dict[str, Any], arguments: N
 
 def main() -> None:
     arguments = parse_arguments()
-    wp.config.log_level = wp.LOG_WARNING
     device = resolve_device(arguments.device)
     config = load_config(arguments.config)
     jobs = plan(arguments, config)

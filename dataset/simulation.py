@@ -23,6 +23,7 @@ from gaussians.ply import read_ply
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
 from gaussians.trajectory import Frame, TrajectoryObject, Walls
+from gaussians.warp_runtime import start_warp
 
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6
@@ -119,6 +120,7 @@ class Simulation:
     ) -> None:
         self._scene, self._materials, self._config = scene, materials, config
         self._rotation = config_rotation(config)
+        start_warp()
         self._device = wp.get_device(str(device))
         self.lattice = Lattice(config.n_grid, config.grid_lim)
         moving = scene.gaussians[: scene.moving]

@@ -22,7 +22,6 @@ _CUDA_WORKLOADS = ((20_000, 64), (232_788, 200), (2_000_000, 400))
 
 def measure(device: torch.device) -> list[dict[str, object]]:
     """The best of several runs, after one that compiles and warms up."""
-    wp.config.log_level = wp.LOG_WARNING
     workloads = _CUDA_WORKLOADS if device.type == "cuda" else _CPU_WORKLOADS
     return [
         {

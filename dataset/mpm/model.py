@@ -10,6 +10,7 @@ from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.lattice import Lattice
 from gaussians.shapes import check_shape
+from gaussians.warp_runtime import start_warp
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class MPMModel:
         if unknown:
             raise ValueError(f"law: expected one of {', '.join(LAWS)}, found {unknown[0]!r}")
         mu, lam = material.lame
+
+        start_warp()
 
         def on_device(values: np.ndarray, dtype: type = np.float32) -> wp.array:
             return wp.array(np.ascontiguousarray(values, dtype), device=device)

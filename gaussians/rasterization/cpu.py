@@ -14,9 +14,7 @@ from gaussians.cameras import Cameras
 from gaussians.rasterization.image_model import MIN_ALPHA
 from gaussians.rasterization.kernels import TILE, Camera, Covariance, Splat, covariance_from_scales, draw_band, project
 from gaussians.representation import Gaussians
-
-# Warp greets and reports every module it loads on stdout, where a command's own output belongs.
-wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+from gaussians.warp_runtime import start_warp
 
 
 def draw(
@@ -29,6 +27,7 @@ def draw(
     radius_clip: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); arguments as ``rasterize`` has them."""
+    start_warp()
     wp.load_module(project.module, device="cpu")  # here, so that threads do not compile it at the same time
     count, height, width = len(cameras), cameras.height, cameras.width
     rgb = torch.empty(count, height, width, 3)
