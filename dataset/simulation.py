@@ -153,7 +153,7 @@ class Simulation:
             material,
             gravity=config.g,
             rpic_damping=config.rpic_damping,
-            grid_damping=min(1.0, config.grid_v_damping_scale),
+            grid_damping=config.grid_v_damping_scale,
             boundary_conditions=config.boundary_conditions,
             device=str(self._device),
         )

@@ -50,7 +50,7 @@ class MPMModel:
         lattice: the grid.
         gravity: m/s^2.
         rpic_damping: 0 for APIC, up to 1 for RPIC, negative for PIC.
-        grid_damping: factor on grid velocities each substep.
+        grid_damping: factor on grid velocities each substep; above 1 it has no effect.
         boundary_conditions: what stops or moves the grid.
         laws: names of the constitutive laws in use; ``law`` indexes them.
         largest_substep: (N,) seconds, the substep each particle's elastic waves allow: dx / speed of sound.
