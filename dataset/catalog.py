@@ -137,7 +137,7 @@ def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
         if builtin is None:
             raise InputError(_unknown_object(name, layout))
         return builtin
-    found = {key: value for key, value in _read_object_json(path) if value is not None}
+    found: dict[str, Any] = {key: value for key, value in _read_object_json(path) if value is not None}
     if builtin is not None:
         if found.get("index", builtin.index) != builtin.index:
             raise InputError(f"{path}: index: expected {builtin.index}, as {name} has it, found {found['index']}")
@@ -147,7 +147,7 @@ def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
             raise InputError(f"{path}: no field {key!r}: expected index, youngs_modulus and density")
     if found["index"] < FIRST_CUSTOM_INDEX:
         raise InputError(f"{path}: index: expected {FIRST_CUSTOM_INDEX} or more, found {found['index']}")
-    defaults = {"scale": 1.0, "prompt": f"A {name}."}
+    defaults: dict[str, Any] = {"scale": 1.0, "prompt": f"A {name}."}
     return ObjectEntry(name=name, split="custom", gaussian_count=0, **(defaults | found))
 
 

@@ -40,8 +40,8 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int, scene_num: int, g
         objects = _draw_scene(bodies, obj_num, rng)
         if objects is None:
             raise InputError(
-                f"--obj_num {obj_num}: scene {i}: found no room for so many objects in [-{SPACE}, {SPACE}]^3 m with gaps of "
-                f"{GAP} m, with {_DRAWS} draws of objects: expected fewer or smaller ones"
+                f"--obj_num {obj_num}: scene {i}: found no room for so many objects in [-{SPACE}, {SPACE}]^3 m "
+                f"with gaps of {GAP} m in {_DRAWS} draws of objects: expected fewer or smaller ones"
             )
         scenes[scene_name(i, [placed.entry for placed in objects])] = objects
     return scenes
@@ -79,8 +79,8 @@ def load_bodies(entries: list[ObjectEntry], layout: Layout) -> dict[ObjectEntry,
         body = Body.of(read_ply(path).means.double().numpy() * entry.scale)
         if not fits_at_origin(body):
             raise InputError(
-                f"{path}: too large for a scene: at scale {entry.scale} its bounding sphere of radius {body.radius:.2f} m "
-                f"is not inside [-{SPACE}, {SPACE}]^3 m"
+                f"{path}: too large for a scene: at scale {entry.scale} its bounding sphere "
+                f"of radius {body.radius:.2f} m is not inside [-{SPACE}, {SPACE}]^3 m"
             )
         bodies[entry] = body
     return bodies

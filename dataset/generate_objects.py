@@ -14,7 +14,6 @@ trimesh reads, with vertex colours, textures or plain materials) becomes 0.5 m l
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,21 +153,25 @@ def _mesh_entry(args: argparse.Namespace, layout: Layout) -> ObjectEntry:
         raise InputError(f"--name: expected letters, digits and hyphens, found {args.name!r}")
     if args.name in {entry.name for entry in OBJECTS}:
         raise InputError(f"--name: {args.name!r} is an object of the catalogue: expected another name")
-    values = {
-        key: getattr(args, key) if getattr(args, key) is not None else default
-        for key, default in _MESH_DEFAULTS.items()
-    }
-    for key, value in values.items():
-        if not (0 < value < float("inf")):
-            raise InputError(f"--{key}: expected a positive number, found {value}")
+    values = {key: getattr(args, key) or default for key, default in _MESH_DEFAULTS.items()}
+    for key in _MESH_DEFAULTS:
+        given = getattr(args, key)
+        if given is not None and not 0 < given < float("inf"):
+            raise InputError(f"--{key}: expected a positive number, found {given}")
     existing = all_objects(layout)
     index = next(
         (entry.index for entry in existing if entry.name == args.name),
         max(FIRST_CUSTOM_INDEX, *(entry.index + 1 for entry in existing)),
     )
-    template = ObjectEntry(index, args.name, "custom", 1.0, 1.0, 0, 1.0, args.prompt or f"A {args.name}.")
     load_mesh(args.mesh, "z")
-    return replace(template, **values)
+    return ObjectEntry(
+        *(index, args.name, "custom"),
+        youngs_modulus=values["youngs_modulus"],
+        density=values["density"],
+        gaussian_count=0,
+        scale=values["scale"],
+        prompt=args.prompt or f"A {args.name}.",
+    )
 
 
 if __name__ == "__main__":

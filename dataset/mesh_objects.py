@@ -3,12 +3,14 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
-import warp as wp
+from trimesh.visual.material import PBRMaterial
 
-from dataset.shapes.covering import SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
+from dataset.mesh_interior import sample_inside
+from dataset.shapes.covering import ITERATIONS, SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
 from dataset.shapes.solid import soft_light, surface_share
 from gaussians.errors import InputError
 from gaussians.representation import Gaussians
@@ -31,9 +33,6 @@ _UPRIGHT = {
 UP_AXES = tuple(_UPRIGHT)
 
 _Z_UP_SUFFIXES = {".stl", ".ply", ".3mf"}
-_INTERIOR_BATCH = 50_000
-_INTERIOR_BATCHES = 40
-_LEAST_INSIDE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,11 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     """
     pieces = load_mesh(path, up)
     notes = _colour_notes(path, pieces)
-    whole = trimesh.util.concatenate([trimesh.Trimesh(p.vertices, p.faces, process=False) for p in pieces])
-    inside = _inside_samples(whole, SAMPLES_PER_CELL * count, rng)
+    whole = _joined(pieces)
+    if whole.volume < 0:  # faces that look inwards
+        for mesh in (whole, *pieces):
+            mesh.invert()
+    inside = sample_inside(whole, SAMPLES_PER_CELL * count, rng)
     if inside is None:
         notes.append("encloses no volume, so only its surface becomes Gaussians: close the mesh to get a solid object")
     elif not whole.is_watertight:
@@ -94,7 +96,7 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     volume = inside.volume if inside else 0.0
     surface_count = surface_share(count, whole.area, volume) if inside else count
     surface = _surface_samples(pieces, SAMPLES_PER_CELL * surface_count, rng)
-    shell = cover_surface(surface, surface_count, 8, rng)
+    shell = cover_surface(surface, surface_count, ITERATIONS, rng)
     if inside is None or surface_count == count:
         return MeshObject(shell, notes)
     deep = inside.depths > 0.5 * np.sqrt(whole.area / surface_count)
@@ -105,46 +107,11 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     return MeshObject(Gaussians.cat([shell, core]), notes)
 
 
-@dataclass(frozen=True)
-class _Inside:
-    """Even samples (M, 3) of a mesh's interior, their depths (M,), and its volume."""
-
-    points: np.ndarray
-    depths: np.ndarray
-    volume: float
-
-
-def _inside_samples(mesh: trimesh.Trimesh, count: int, rng: np.random.Generator) -> _Inside | None:
-    """Random points where the winding number (Jacobson et al. 2013) is over 1/2, or None if there is hardly any."""
-    vertices = wp.array(mesh.vertices, dtype=wp.vec3, device="cpu")
-    faces = wp.array(np.asarray(mesh.faces, np.int32).ravel(), dtype=wp.int32, device="cpu")
-    shape = wp.Mesh(vertices, faces, support_winding_number=True)
-    low, extents = mesh.bounds[0], mesh.extents
-    found: list[np.ndarray] = []
-    depths: list[np.ndarray] = []
-    total = tried = 0
-    for _ in range(_INTERIOR_BATCHES):
-        points = low + extents * rng.random((_INTERIOR_BATCH, 3))
-        signed = wp.empty(len(points), dtype=wp.float32, device="cpu")
-        queries = wp.array(points, dtype=wp.vec3, device="cpu")
-        wp.launch(_signed_distances, len(points), [shape.id, queries, signed], device="cpu")
-        distances = signed.numpy()
-        found.append(points[distances < 0])
-        depths.append(-distances[distances < 0])
-        total, tried = total + len(found[-1]), tried + len(points)
-        if total >= count or total < _LEAST_INSIDE * tried:
-            break
-    if total < _LEAST_INSIDE * tried:
-        return None
-    return _Inside(np.concatenate(found), np.concatenate(depths), float(total / tried * extents.prod()))
-
-
-@wp.kernel
-def _signed_distances(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), distances: wp.array(dtype=wp.float32)):  # type: ignore[no-untyped-def, valid-type]
-    i = wp.tid()
-    query = wp.mesh_query_point_sign_winding_number(mesh, points[i], 1.0e3)
-    closest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
-    distances[i] = query.sign * wp.length(points[i] - closest)
+def _joined(pieces: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    """One mesh without colours, with vertices at the same place merged."""
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
+    faces = [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
+    return trimesh.Trimesh(np.concatenate([piece.vertices for piece in pieces]), np.concatenate(faces))
 
 
 def _surface_samples(pieces: list[trimesh.Trimesh], count: int, rng: np.random.Generator) -> SurfaceSamples:
@@ -164,45 +131,38 @@ def _surface_samples(pieces: list[trimesh.Trimesh], count: int, rng: np.random.G
 
 def surface_colours(mesh: trimesh.Trimesh, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Colours (N, 3), 0 to 1, of surface points (N, 3) on faces (N,): texture, vertex or face colours, or material."""
-    visual = mesh.visual
-    if visual.kind == "texture":
-        material = visual.material
-        factor = np.asarray(_base_colour(material)[:3]) / 255
-        image = _image(material)
-        if image is None or visual.uv is None:
-            return np.broadcast_to(factor, points.shape)
-        barycentric = trimesh.triangles.points_to_barycentric(mesh.triangles[faces], points)
-        uv = np.einsum("nc,ncd->nd", barycentric, np.asarray(visual.uv)[mesh.faces[faces]])
-        texels = trimesh.visual.color.uv_to_interpolated_color(uv, image.convert("RGBA"))[:, :3] / 255
-        return texels * factor if isinstance(material, trimesh.visual.material.PBRMaterial) else texels
-    if visual.kind == "vertex":
-        barycentric = trimesh.triangles.points_to_barycentric(mesh.triangles[faces], points)
-        return np.einsum("nc,ncd->nd", barycentric, visual.vertex_colors[mesh.faces[faces], :3] / 255)
+    visual: Any = mesh.visual
     if visual.kind == "face":
-        return visual.face_colors[faces, :3] / 255
-    return np.broadcast_to(PLAIN, points.shape)
+        return np.asarray(visual.face_colors[faces, :3] / 255)
+    if visual.kind not in ("texture", "vertex"):
+        return np.broadcast_to(PLAIN, points.shape)
+    weights = trimesh.triangles.points_to_barycentric(mesh.triangles[faces], points)
+    if visual.kind == "vertex":
+        return np.einsum("nc,ncd->nd", weights, visual.vertex_colors[mesh.faces[faces], :3] / 255)
+    image, factor = _image(visual.material), _base_colour(visual.material)
+    if image is None or visual.uv is None:
+        return np.broadcast_to(factor, points.shape)
+    uv = np.einsum("nc,ncd->nd", weights, np.asarray(visual.uv)[mesh.faces[faces]])
+    texels = trimesh.visual.color.uv_to_interpolated_color(uv, image.convert("RGBA"))[:, :3] / 255
+    # glTF multiplies its texture by a factor; OBJ's diffuse colour stands in where there is no texture.
+    return np.asarray(texels * factor if isinstance(visual.material, PBRMaterial) else texels)
 
 
-def _image(material):  # type: ignore[no-untyped-def]
+def _image(material: Any) -> Any:
     return getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
 
 
-def _base_colour(material) -> np.ndarray:  # type: ignore[no-untyped-def]
-    factor = getattr(material, "baseColorFactor", None)
-    if isinstance(material, trimesh.visual.material.PBRMaterial):
-        return np.full(4, 255) if factor is None else np.asarray(factor)
-    return np.asarray(material.main_color)
+def _base_colour(material: Any) -> np.ndarray:
+    colour = material.baseColorFactor if isinstance(material, PBRMaterial) else material.main_color
+    return np.ones(3) if colour is None else np.asarray(colour)[:3] / 255
 
 
 def _colour_notes(path: Path, pieces: list[trimesh.Trimesh]) -> list[str]:
-    kinds = {piece.visual.kind for piece in pieces}
+    visuals: list[Any] = [piece.visual for piece in pieces]
     notes = []
-    if kinds == {None}:
+    if all(visual.kind is None for visual in visuals):
         notes.append("has no colours: it becomes light grey")
-    if any(
-        p.visual.kind == "texture" and p.visual.uv is not None and _image(p.visual.material) is None for p in pieces
-    ):
-        notes.append(
-            f"has texture coordinates but no readable image beside {path.name}: its plain material colours are used"
-        )
+    textured = [visual for visual in visuals if visual.kind == "texture" and visual.uv is not None]
+    if any(_image(visual.material) is None for visual in textured):
+        notes.append("has texture coordinates, but its image is not there: its materials' plain colours are used")
     return notes

@@ -15,15 +15,16 @@ from gaussians.covariance import scales_from_covariance
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 
-SAMPLES_PER_CELL = 14
+SAMPLES_PER_CELL = 11
+ITERATIONS = 6
 # A colour difference of 1, or normals at right angles, count as much as this many spacings.
 _COLOUR_WEIGHT = 1.2
 _NORMAL_WEIGHT = 0.6
 # Standard deviations of neighbours overlap by this factor over those of their cells: closed, and not yet blurred.
-_OVERLAP = 1.75
-_EDGE_DENSITY = 4.0
-# Next to another colour a Gaussian loses this share of its width.
-_NARROWING = 0.4
+_OVERLAP = 1.8
+_EDGE_DENSITY = 1.5
+# Next to another colour, or over an edge, a Gaussian loses this share of its width.
+_NARROWING = 0.35
 _THICKNESS = 0.12
 _INTERIOR_SIZE = 0.45
 _OPACITY = 0.97
@@ -49,17 +50,17 @@ class SurfaceSamples:
 def cover_surface(samples: SurfaceSamples, count: int, iterations: int, rng: np.random.Generator) -> Gaussians:
     """``count`` opaque flat Gaussians that close the surface."""
     spacing = np.sqrt(samples.area / count)
-    edges = _edges(samples)
+    edges = _edges(samples, count, rng)
     extra = [samples.colours * (_COLOUR_WEIGHT * spacing), samples.normals * (_NORMAL_WEIGHT * spacing)]
     features = np.concatenate([samples.points, *extra], 1).astype(np.float32)
     cells = _group(features, count, iterations, rng, 1 + _EDGE_DENSITY * edges)
     means = _cell_means(samples.points, cells, count)
     covariances = _cell_covariances(samples.points - means[cells], cells, count) * _OVERLAP**2
     colours = _cell_means(samples.colours, cells, count)
-    narrow = _narrowing(means, colours)
-    covariances = narrow @ covariances @ narrow
     normals = _cell_means(samples.normals, cells, count)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    narrow = _narrowing(means, np.concatenate([colours, 0.5 * normals], 1))
+    covariances = narrow @ covariances @ narrow
     covariances += (_THICKNESS * spacing) ** 2 * np.einsum("ni,nj->nij", normals, normals)
     covariances += (0.05 * spacing) ** 2 * np.eye(3)
     scales, quaternions = scales_from_covariance(torch.from_numpy(covariances[:, *np.triu_indices(3)]))
@@ -95,16 +96,18 @@ def _opaque(means: np.ndarray, colours: np.ndarray, scales: torch.Tensor, quater
     )
 
 
-def _edges(samples: SurfaceSamples) -> np.ndarray:
-    """How strongly colour varies around each sample (M,), 0 to about 1."""
-    neighbours = cKDTree(samples.points).query(samples.points, k=10)[1]
-    return samples.colours[neighbours].std(1).sum(1)
+def _edges(samples: SurfaceSamples, count: int, rng: np.random.Generator) -> np.ndarray:
+    """How strongly colour varies around each sample (M,), 0 to about 1: its spread in ``count`` random cells."""
+    seeds = samples.points[rng.choice(len(samples.points), count, replace=False)]
+    cells = cKDTree(seeds).query(samples.points)[1]
+    spread = _cell_means(samples.colours**2, cells, count) - _cell_means(samples.colours, cells, count) ** 2
+    return np.sqrt(spread.clip(0)).sum(1)[cells]
 
 
-def _narrowing(means: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Maps (N, 3, 3) that keep Gaussians next to another colour from spilling over it, by shrinking them towards it."""
+def _narrowing(means: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """Maps (N, 3, 3) that shrink Gaussians towards neighbours with other ``looks`` (N, D), so as not to spill over."""
     neighbours = cKDTree(means).query(means, k=range(2, min(8, len(means) + 1)))[1]
-    contrast = np.linalg.norm(colours[neighbours] - colours[:, None], axis=2)
+    contrast = np.linalg.norm(looks[neighbours] - looks[:, None], axis=2)
     directions = means[neighbours] - means[:, None]
     directions /= np.maximum(np.linalg.norm(directions, axis=2, keepdims=True), 1e-9)
     across = (contrast[..., None] * directions).sum(1)
@@ -145,5 +148,8 @@ def _cell_means(values: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
 
 
 def _cell_covariances(offsets: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
+    """Unbiased covariances (count, 3, 3) of ``offsets`` (M, 3) from the cells' means."""
     products = np.einsum("ni,nj->nij", offsets, offsets).reshape(-1, 9)
-    return _cell_means(products, cells, count).reshape(-1, 3, 3)
+    sizes = np.bincount(cells, minlength=count)
+    unbiased = sizes / np.maximum(sizes - 1, 1)
+    return (_cell_means(products, cells, count) * unbiased[:, None]).reshape(-1, 3, 3)

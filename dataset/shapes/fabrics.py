@@ -38,9 +38,6 @@ def cloth() -> Solid:
         extent=0.44,
         parts=[Part(extruded(outline, 0.03, 0.024), yellow)],
         paints=[
-            Part(
-                lambda p: np.maximum(0.012 - (0.205 - p[:, 2] + 0.2 * np.abs(p[:, 0])), -1 + 0 * p[:, 0]) * 0 + 1, WHITE
-            ),
             Part(on_chest(ear), (0.38, 0.22, 0.11)),
             Part(on_chest(ellipsoid((0.086, 1, 0.112), (0, 0, -0.02))), (0.45, 0.27, 0.14)),
             Part(on_chest(ellipsoid((0.05, 1, 0.062), (0, 0, -0.062))), (0.90, 0.76, 0.54)),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dataset.shapes.fields import (
+    Field,
     box,
     capsule,
     complement,
@@ -74,8 +75,7 @@ def panda() -> Solid:
                 ),
                 BLACK,
             ),
-            Part(mirrored(sphere(0.018, (0.056, -0.138, 0.135))), WHITE),
-            Part(mirrored(sphere(0.011, (0.054, -0.142, 0.133))), BLACK),
+            Part(mirrored(sphere(0.02, (0.054, -0.138, 0.138))), WHITE),
             Part(ellipsoid((0.024, 0.03, 0.015), (0, -0.16, 0.085)), BLACK),
             Part(mirrored(ellipsoid((0.022, 0.04, 0.014), (0.098, -0.115, 0.068))), (0.98, 0.72, 0.70)),
             Part(mirrored(ellipsoid((0.034, 0.03, 0.034), (0.15, -0.228, -0.2))), (0.35, 0.34, 0.36)),
@@ -88,7 +88,7 @@ def panda() -> Solid:
     )
 
 
-def _rings(distance: float):  # type: ignore[no-untyped-def]
+def _rings(distance: float) -> Field:
     return lambda points: np.abs((points[:, 2] + 0.03) % distance - distance / 2) - 0.006
 
 

@@ -65,7 +65,7 @@ def smooth_noise(
 
 
 def near_random_points(points: np.ndarray, cell: float, density: float, salt: int = 0) -> np.ndarray:
-    """Distance (N,) of points (N, 2) to the nearest of randomly placed spots, one in a share ``density`` of the cells."""
+    """Distance (N,) of points (N, 2) to the nearest random spot; a share ``density`` of the cells has one."""
     base = np.floor(points / cell)
     nearest = np.full(len(points), np.inf)
     for offset in np.ndindex(3, 3):
@@ -77,7 +77,7 @@ def near_random_points(points: np.ndarray, cell: float, density: float, salt: in
 
 
 def text_mask(text: str, height: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Whether points (N, 2), metres, x right and y up, lie on ``text`` centred at 0 with letters of ``height`` metres."""
+    """Whether points (N, 2), metres, x right and y up, lie on ``text``, centred at 0 and ``height`` metres high."""
     font, thickness = cv2.FONT_HERSHEY_SCRIPT_COMPLEX, 11
     (width, rows), below = cv2.getTextSize(text, font, 6.0, thickness)
     image = np.zeros((rows + below + 40, width + 40), np.uint8)

@@ -15,7 +15,7 @@ from dataset.shapes.fields import (
     turned,
     union,
 )
-from dataset.shapes.patterns import Rgb, blend, choose, smooth_noise
+from dataset.shapes.patterns import Pattern, Rgb, blend, choose, smooth_noise
 from dataset.shapes.solid import Part, Solid
 
 
@@ -41,7 +41,7 @@ def books() -> Solid:
     return Solid(parts, reach=0.36)
 
 
-def _pages(colour: Rgb, z: float, half: tuple[float, float, float], turn: float):  # type: ignore[no-untyped-def]
+def _pages(colour: Rgb, z: float, half: tuple[float, float, float], turn: float) -> Pattern:
     angle = np.radians(turn)
 
     def pattern(points: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ def stone() -> Solid:
 
 def mat_cushion(colour: Rgb) -> Solid:
     """A flat square floor cushion."""
-    seam = tuple(0.7 * channel for channel in colour)
+    seam = (0.7 * colour[0], 0.7 * colour[1], 0.7 * colour[2])
     return Solid(
         [Part(box((0.36, 0.36, 0.07), 0.06), colour)],
         [Part(lambda p: np.abs(p[:, 2]) - 0.012, seam), Part(sphere(0.04, (0, 0, 0.08)), seam)],

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from dataset.shapes.covering import SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
+from dataset.shapes.covering import ITERATIONS, SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
 from dataset.shapes.fields import Field, smooth_union, union
+from dataset.shapes.sampling import FieldSampler
 from gaussians.representation import Gaussians
 
 Rgb = tuple[float, float, float]
@@ -18,8 +19,6 @@ INTERIOR_SPACING = 1.6
 """Distance of neighbours inside a body over that on its surface: looks come from the surface, but a simulation
 needs particles inside."""
 
-_GRID = 32
-_STEP = 1e-4
 _LIGHT = np.array([0.12, -0.28, 0.95]) / np.linalg.norm([0.12, -0.28, 0.95])
 
 
@@ -74,16 +73,15 @@ def _paint(colours: np.ndarray, points: np.ndarray, where: np.ndarray, colour: C
 
 def solid_gaussians(solid: Solid, count: int, rng: np.random.Generator) -> Gaussians:
     """``count`` Gaussians: flat ones on the surface of ``solid``, round ones inside, both evenly spaced."""
-    voxels = _voxels(solid)
-    area = surface_samples(solid, 4_000, rng, voxels).area
-    volume = _volume(solid, voxels, rng)
+    sampler = FieldSampler(solid.field, solid.reach, rng)
+    area, volume = sampler.area_and_volume()
     surface_count = surface_share(count, area, volume)
-    surface = surface_samples(solid, SAMPLES_PER_CELL * surface_count, rng, voxels)
-    shell = cover_surface(surface, surface_count, 8, rng)
+    surface = _lit_samples(solid, sampler, SAMPLES_PER_CELL * surface_count, area)
+    shell = cover_surface(surface, surface_count, ITERATIONS, rng)
     if surface_count == count:
         return shell
     depth = 0.5 * np.sqrt(area / surface_count)
-    points, inside = _interior_samples(solid, voxels, SAMPLES_PER_CELL * (count - surface_count), depth, rng)
+    points, inside = sampler.interior(SAMPLES_PER_CELL * (count - surface_count), depth)
     return Gaussians.cat([shell, fill_volume(points, inside, count - surface_count, surface, rng)])
 
 
@@ -111,76 +109,15 @@ def surface_share(count: int, area: float, volume: float) -> int:
     return min(count, max(1, round(area / spacing**2)))
 
 
-def surface_samples(
-    solid: Solid, count: int, rng: np.random.Generator, voxels: "tuple[np.ndarray, float] | None" = None
-) -> SurfaceSamples:
+def surface_samples(solid: Solid, count: int, rng: np.random.Generator) -> SurfaceSamples:
     """``count`` even random samples of the surface with lit colours."""
-    field = solid.field
-    centers, size = voxels or _voxels(solid)
-    band = 0.35 * size
-    near = centers[np.abs(field(centers)) < 1.3 * size]
-    found: list[np.ndarray] = []
-    total = tried = 0
-    while total < count:
-        batch = 4 * (count - total) + 256
-        points = near[rng.integers(len(near), size=batch)] + (rng.random((batch, 3)) - 0.5) * size
-        points = points[np.abs(field(points)) < 1.5 * band]
-        gradients = _gradient(field, points)
-        slopes = np.maximum(np.linalg.norm(gradients, axis=1), 0.2)
-        distances = field(points) / slopes
-        normals = gradients / slopes[:, None]
-        inside_band = np.abs(distances) < band
-        points = points[inside_band] - (distances[:, None] * normals)[inside_band]
-        points -= field(points)[:, None] * normals[inside_band]
-        found.append(points)
-        total, tried = total + len(points), tried + batch
-    area = total / tried * len(near) * size**3 / (2 * band)
-    points = np.concatenate(found)[:count]
-    normals = _gradient(field, points)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return SurfaceSamples(points, normals, _lit(solid, field, points, normals), area)
+    sampler = FieldSampler(solid.field, solid.reach, rng)
+    return _lit_samples(solid, sampler, count, sampler.area_and_volume()[0])
 
 
-def _voxels(solid: Solid) -> tuple[np.ndarray, float]:
-    """Centres (V, 3) of the grid cells that touch the body or its surface, and their size, metres."""
-    size = 2 * solid.reach / _GRID
-    line = (np.arange(_GRID) + 0.5) * size - solid.reach
-    centers = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-    return centers[solid.field(centers) < 1.3 * size], size
-
-
-def _interior_samples(
-    solid: Solid, voxels: tuple[np.ndarray, float], count: int, depth: float, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Even random points (count, 3) at least ``depth`` below the surface, and the volume there, metres^3.
-
-    Where the body is too thin for ``depth``, half of the greatest depth takes its place.
-    """
-    field = solid.field
-    centers, size = voxels
-    centers = centers[field(centers) < size]
-    found: list[np.ndarray] = []
-    total = tried = 0
-    while total < count:
-        batch = 3 * (count - total) + 1_000
-        points = centers[rng.integers(len(centers), size=batch)] + (rng.random((batch, 3)) - 0.5) * size
-        distances = field(points)
-        depth = min(depth, -0.5 * distances.min())
-        found.append(points[distances < -depth])
-        total, tried = total + len(found[-1]), tried + batch
-    return np.concatenate(found)[:count], total / tried * len(centers) * size**3
-
-
-def _volume(solid: Solid, voxels: tuple[np.ndarray, float], rng: np.random.Generator) -> float:
-    centers, size = voxels
-    points = np.concatenate([centers + (rng.random(centers.shape) - 0.5) * size for _ in range(3)])
-    return float((solid.field(points) < 0).mean() * len(centers) * size**3)
-
-
-def _gradient(field: Field, points: np.ndarray) -> np.ndarray:
-    """Central differences on the corners of a tetrahedron: four evaluations instead of six."""
-    corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    return sum(corner * field(points + corner * _STEP)[:, None] for corner in corners) / (4 * _STEP)
+def _lit_samples(solid: Solid, sampler: FieldSampler, count: int, area: float) -> SurfaceSamples:
+    points, normals = sampler.surface(count)
+    return SurfaceSamples(points, normals, _lit(solid, solid.field, points, normals), area)
 
 
 def soft_light(normals: np.ndarray) -> np.ndarray:

@@ -92,8 +92,8 @@ def duck() -> Solid:
             Part(bill, orange),
         ],
         paints=[
-            Part(mirrored(sphere(0.024, (0.055, -0.195, 0.135))), WHITE),
-            Part(mirrored(sphere(0.018, (0.056, -0.2, 0.137))), BLACK),
+            Part(mirrored(sphere(0.024, (0.055, -0.192, 0.135))), BLACK),
+            Part(mirrored(sphere(0.011, (0.05, -0.205, 0.146))), WHITE),
             Part(
                 lambda points: np.maximum(np.abs(points[:, 2] - 0.079) - 0.004, points[:, 1] + 0.21), (0.6, 0.22, 0.03)
             ),
