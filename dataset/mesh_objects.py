@@ -58,7 +58,8 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
         raise InputError(f"{path}: no such file")
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)
     try:
-        loaded = trimesh.load_scene(path)
+        # Processing would drop vertices that are NaN in silence.
+        loaded = trimesh.load_scene(path, process=False)
     except Exception as error:  # the formats' readers raise whatever they meet
         raise InputError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from None
     pieces = [piece for piece in loaded.dump() if isinstance(piece, trimesh.Trimesh) and len(piece.faces)]
@@ -85,7 +86,8 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     pieces = load_mesh(path, up)
     notes = _colour_notes(path, pieces)
     whole = _joined(pieces)
-    if whole.volume < 0:  # faces that look inwards
+    a, b, c = whole.triangles.transpose(1, 0, 2)
+    if (a * np.cross(b, c)).sum() < 0:  # six times the signed volume: the faces look inwards
         for mesh in (whole, *pieces):
             mesh.invert()
     inside = sample_inside(whole, SAMPLES_PER_CELL * count, rng)

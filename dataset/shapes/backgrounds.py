@@ -174,9 +174,9 @@ def table3() -> Background:
     return Background(
         [*_round_top(walnut, (0.20, 0.11, 0.06)), *room],
         [
-            Prop(props.books(), 2.05, 1.6, turn=-40),
+            Prop(props.books(), 2.35, 0.9, turn=-40),
             Prop(props.books(), -2.35, -1.05, turn=70),
-            Prop(props.candle(), -1.9, 1.85),
+            Prop(props.candle(), -2.07, 1.95),
             Prop(props.mug((0.92, 0.90, 0.84)), 1.2, -2.35, turn=200),
             Prop(props.candle(), 2.6, 0.3),
         ],

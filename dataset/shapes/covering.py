@@ -106,12 +106,14 @@ def _edges(samples: SurfaceSamples, count: int, rng: np.random.Generator) -> np.
 
 def _narrowing(means: np.ndarray, looks: np.ndarray) -> np.ndarray:
     """Maps (N, 3, 3) that shrink Gaussians towards neighbours with other ``looks`` (N, D), so as not to spill over."""
+    if len(means) == 1:
+        return np.eye(3)[None]
     neighbours = cKDTree(means).query(means, k=range(2, min(8, len(means) + 1)))[1]
     contrast = np.linalg.norm(looks[neighbours] - looks[:, None], axis=2)
     directions = means[neighbours] - means[:, None]
     directions /= np.maximum(np.linalg.norm(directions, axis=2, keepdims=True), 1e-9)
     across = (contrast[..., None] * directions).sum(1)
-    strength = np.clip(contrast.max(1, initial=0) / 0.8, 0, 1)
+    strength = np.clip(contrast.max(1) / 0.8, 0, 1)
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
     return np.eye(3) - (_NARROWING * strength)[:, None, None] * np.einsum("ni,nj->nij", across, across)
 

@@ -158,5 +158,5 @@ def rope2() -> Solid:
     first, second, third = _strands(path, 0.032, 12)
     return Solid(
         extent=0.5,
-        parts=[Part(tube(first, 0.019), red), Part(tube(np.concatenate([second, third]), 0.019), cream)],
+        parts=[Part(tube(first, 0.021), red), Part(tube(np.concatenate([second, third]), 0.021), cream)],
     )
