@@ -14,6 +14,7 @@ from dataset.shapes.surfaces import (
     gingham,
     grass,
     hedge,
+    lawn,
     marble,
     painted,
     paving,
@@ -81,12 +82,12 @@ def _room(
     return [ground, *_walls(wall, height, level, half)]
 
 
-def _ground(pattern: Pattern, wall: Pattern, height: float = 3.0) -> list[Patch]:
-    """Ground that reaches from the middle to the horizon."""
+def _ground(pattern: Pattern, far_pattern: Pattern, wall: Pattern, height: float = 3.0) -> list[Patch]:
+    """Ground that reaches from the middle to the horizon, where its pattern is to have no small details."""
     near = Patch((0, 0, 0), (2.8, 0, 0), (0, 2.8, 0), pattern, weight=9)
     far = Patch(
         *((0, 0, -0.002), (8, 0, 0), (0, 8, 0)),
-        pattern=pattern,
+        pattern=far_pattern,
         weight=0.5,
         shape=lambda p: 2.76 - np.abs(p).max(1),
     )
@@ -130,7 +131,7 @@ def table0() -> Background:
 def table1() -> Background:
     """A gingham cloth on a picnic table in a garden."""
     return Background(
-        [*_top(gingham, (0.80, 0.40, 0.38)), *_room(grass, hedge)],
+        [*_top(gingham, (0.80, 0.40, 0.38)), *_room(lawn, hedge)],
         [
             Prop(props.basket(), -2.4, -2.3, turn=45),
             Prop(props.fruit((0.80, 0.14, 0.12)), -1.75, -2.5),
@@ -146,7 +147,7 @@ def table2() -> Background:
     """A lawn with flowers and a picket fence."""
     bushes = [(4.2, 1.5), (-4.4, 2.6), (-3.0, -4.5), (2.2, -5.0), (5.0, -3.2), (-5.2, -1.2), (0.8, 5.2)]
     return Background(
-        _ground(grass, fence),
+        _ground(grass, lawn, fence),
         [
             *(Prop(props.bush(), x, y, turn=37.0 * i) for i, (x, y) in enumerate(bushes)),
             Prop(props.mushroom(), 2.5, 1.2),
@@ -186,7 +187,7 @@ def table3() -> Background:
 def table4() -> Background:
     """Tatami mats between paper screens."""
     return Background(
-        _ground(tatami, shoji),
+        _ground(tatami, tatami, shoji),
         [
             Prop(props.mat_cushion((0.50, 0.14, 0.30)), 3.3, 0.4),
             Prop(props.mat_cushion((0.16, 0.26, 0.48)), -3.3, -0.6),
@@ -202,7 +203,7 @@ def table5() -> Background:
     """A terrace of flagstones before brick walls."""
     pots = [(2.7, 2.7), (-2.8, 2.5), (2.9, -2.6), (-4.4, -3.9), (4.6, 0.2)]
     return Background(
-        _ground(paving, bricks),
+        _ground(paving, paving, bricks),
         [
             *(Prop(props.plant(), x, y, turn=50.0 * i) for i, (x, y) in enumerate(pots)),
             Prop(props.stone(), -2.55, -0.6),
@@ -232,7 +233,7 @@ def table6() -> Background:
 def table7() -> Background:
     """A sandy beach by the sea."""
     return Background(
-        _ground(sand, sea),
+        _ground(sand, sand, sea),
         [
             Prop(props.beach_ball(), 2.75, 2.1),
             Prop(props.bucket(), -2.6, 1.6),

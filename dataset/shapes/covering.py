@@ -26,6 +26,7 @@ _EDGE_DENSITY = 1.5
 # Next to another colour, or over an edge, a Gaussian loses this share of its width.
 _NARROWING = 0.35
 _THICKNESS = 0.12
+_MAX_WIDTH = 0.7
 _INTERIOR_SIZE = 0.45
 _OPACITY = 0.97
 
@@ -64,7 +65,8 @@ def cover_surface(samples: SurfaceSamples, count: int, iterations: int, rng: np.
     covariances += (_THICKNESS * spacing) ** 2 * np.einsum("ni,nj->nij", normals, normals)
     covariances += (0.05 * spacing) ** 2 * np.eye(3)
     scales, quaternions = scales_from_covariance(torch.from_numpy(covariances[:, *np.triu_indices(3)]))
-    return _opaque(means, colours, scales, quaternions)
+    # Cells that wrap a sharp rim are long; their Gaussians would stick out as hairs.
+    return _opaque(means, colours, scales.clamp_max(_MAX_WIDTH * spacing), quaternions)
 
 
 def fill_volume(

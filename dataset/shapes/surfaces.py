@@ -43,11 +43,15 @@ def gingham(points: np.ndarray) -> np.ndarray:
     return blend(np.array([0.0, 0.5, 1.0])[on.astype(int)] + weave, (0.97, 0.95, 0.92), (0.76, 0.10, 0.12))
 
 
-def grass(points: np.ndarray) -> np.ndarray:
+def lawn(points: np.ndarray) -> np.ndarray:
     tone = 0.5 * smooth_noise(points, 0.9, 2) + 0.6 * smooth_noise(points, 0.09, 2, salt=7)
-    colours = blend(1.5 * tone - 0.35, (0.15, 0.36, 0.08), (0.50, 0.70, 0.22))
+    return blend(1.5 * tone - 0.35, (0.15, 0.36, 0.08), (0.50, 0.70, 0.22))
+
+
+def grass(points: np.ndarray) -> np.ndarray:
+    """A lawn with daisies and pink flowers."""
     daisy = near_random_points(points, 0.42, 0.55, salt=50)
-    colours = choose(daisy < 0.036, (0.97, 0.96, 0.92), colours)
+    colours = choose(daisy < 0.036, (0.97, 0.96, 0.92), lawn(points))
     colours = choose(daisy < 0.014, (0.96, 0.78, 0.15), colours)
     return choose(near_random_points(points, 0.8, 0.4, salt=60) < 0.03, (0.86, 0.30, 0.45), colours)
 
