@@ -11,6 +11,8 @@ Where the published code differs, and why this one does not follow it:
   world's axes, instead of three angles that jump.
 - The wall net is told the distance to each wall, cut off at the contact threshold, instead of positions: what happens
   does not depend on where on the floor it happens. The pair net is told differences and the smallest distance.
+- Forces between two objects are equal and opposite, and rise from zero at the contact threshold: an object that starts
+  beside another, nearer than in any training scene, is not blown away.
 - The stress net cannot move an object's centre: its mean over the points is taken out.
 - Padding enters neither a maximum nor a mean. Accelerations are limited softly (`_ACCELERATION_LIMIT`), so a rollout
   stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
@@ -146,12 +148,14 @@ class NGFF(nn.Module):
         embedding = self.pair_state(torch.cat([*relative, gap], -1))
         own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
         pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
-        pair = _limit(pair.to(q)) * pairs.touching[..., None]
+        pair = _limit(pair.to(q)) * (1 - gap)
+        push = (pair[..., :3] - pair[..., :3].transpose(1, 2)) / 2  # action and reaction
 
-        total = pair[..., :6].sum(2) + wall[..., :6]
+        force = push.sum(2) + wall[..., :3]
+        torque = pair[..., 3:6].sum(2) + wall[..., 3:6]
         from_objects = (pairs.points[..., None] * pair[..., None, 6:]).sum(2)
         from_walls = walls.points[..., None] * wall[:, :, None, 6:]
-        return total[..., :3], total[..., 3:], (from_objects, from_walls)
+        return force, torque, (from_objects, from_walls)
 
     def _activation_bytes(self, state: SceneState, num_frames: int, frame_dt: float) -> float:
         """About what backpropagation would keep: some 6 tensors for each block and point."""

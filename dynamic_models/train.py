@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,6 +39,7 @@ from gaussians.errors import InputError
 
 _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
+_JUDGED_SCENES = 64
 
 
 def main() -> None:
@@ -88,7 +90,7 @@ def main() -> None:
     log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
     save_every = max(1, round(args.save_interval * len(scenes) / batch))
     bar = tqdm(total=total, initial=progress.iteration, unit="it", desc=args.dynamic_model, disable=not lead)
-    stop, before, start = StopSignal(), progress.elapsed, time.monotonic()
+    stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
     ending = False
     while not ending:
@@ -113,21 +115,19 @@ def main() -> None:
         update(optimizer, norm, progress, names)
 
         # What became of it, agreed upon by all processes.
-        loss, elapsed, asked = agree(accelerator, loss, before + time.monotonic() - start, float(stop.asked))
+        loss, elapsed, asked = agree(accelerator, loss, former.elapsed + time.monotonic() - start, float(stop.asked))
         progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
-        if frames == args.chunk:
-            progress.loss_sum, progress.loss_count = progress.loss_sum + loss, progress.loss_count + 1
         progress.finished = progress.iteration >= total or (args.time_limit is not None and elapsed >= args.time_limit)
         ending = progress.finished or asked > 0
         metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
         if progress.iteration % save_every == 0 or ending:
             if lead:
-                metrics |= save(args, bare, optimizer, progress, info, identity, held_out)
+                metrics |= save(args, bare, optimizer, progress, info, identity, scenes, held_out)
             accelerator.wait_for_everyone()
         if log:
             log.write(metrics)
         accelerator.log(metrics, step=progress.iteration)
-        rate = batch * (bar.n + 1 - bar.initial) / (time.monotonic() - start)
+        rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
         shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
         bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
         bar.update()
@@ -206,24 +206,20 @@ def save(
     progress: Progress,
     info: CheckpointInfo,
     identity: dict[str, Any],
+    scenes: Sequence[Scene],
     held_out: Sequence[Scene],
 ) -> dict[str, float]:
-    """Write last.json, best.json if it is that, and state.pt; returns the errors that decided it.
+    """Write last.json, best.json if it is that, and state.pt; returns the error that decided it.
 
-    Best is by the error on held-out scenes, or without any by the mean training loss since the last checkpoint (at the
-    full window length).
+    Best is by the error of whole rollouts of held-out scenes, or without any of the first training scenes.
     """
-    metrics: dict[str, float] = {}
-    if held_out:
-        metrics["val_rmse"] = validation_error(model, held_out, args)
-    if progress.loss_count:
-        metrics["train_loss"] = progress.loss_sum / progress.loss_count
-        progress.loss_sum, progress.loss_count = 0.0, 0
+    name, judged = ("val_rmse", held_out) if held_out else ("train_rmse", scenes[:_JUDGED_SCENES])
+    error = rollout_error(model, judged, args)
+    metrics = {name: error}
     training = info.training | {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1)} | metrics
     info = info.model_copy(update={"training": training})
     save_checkpoint(args.output / "last.json", model, info)
-    error = metrics.get("val_rmse", math.sqrt(3 * metrics["train_loss"]) if "train_loss" in metrics else math.inf)
-    if error < progress.best or not (args.output / "best.json").is_file():
+    if error < progress.best:
         progress.best = error
         save_checkpoint(args.output / "best.json", model, info)
     save_state(args.output, progress, identity, model=model.state_dict(), optimizer=optimizer.state_dict())
@@ -231,7 +227,7 @@ def save(
 
 
 @torch.no_grad()
-def validation_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Namespace) -> float:
+def rollout_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Namespace) -> float:
     """Mean RMSE, metres, of rollouts of --steps frames from the first frame."""
     device = next(model.parameters()).device
     model.eval()

@@ -24,7 +24,6 @@ class Progress:
         iteration: updates done.
         elapsed: seconds spent, over all runs.
         best: smallest error of any checkpoint.
-        loss_sum, loss_count: of the iterations since the last checkpoint.
         skipped: updates in a row left out for infinite gradients.
         finished: the last iteration is done or the time is spent.
     """
@@ -32,8 +31,6 @@ class Progress:
     iteration: int = 0
     elapsed: float = 0.0
     best: float = math.inf
-    loss_sum: float = 0.0
-    loss_count: int = 0
     skipped: int = 0
     finished: bool = False
 

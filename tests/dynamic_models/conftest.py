@@ -52,7 +52,7 @@ def write_toy_scene(
     shapes, motions = [], []
     for i in range(objects):
         place = torch.tensor([0.6 * i - 0.3 * (objects - 1), 0.0, 0.0]) + 0.2 * torch.rand(3, generator=generator) - 0.1
-        place[2] = -0.5 + 0.6 * torch.rand((), generator=generator)
+        place[2] = -0.65 + 0.5 * torch.rand((), generator=generator)
         push = torch.randn(3, generator=generator) * torch.tensor([0.1, 0.3, 0.3])
         shapes.append(ball(count, generator, radius))
         motions.append(bounce(place, push, radius, frames))

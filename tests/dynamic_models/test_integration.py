@@ -9,7 +9,7 @@ from dynamic_models.integration import FIXED_STEP, OdeMethod, State, advance, su
 
 def oscillator(t: float, state: State) -> State:
     """A damped oscillator and a falling body."""
-    x, v, height, speed = state
+    x, v, _, speed = state
     return v, -(3.0**2) * x - 0.2 * v, speed, torch.full_like(speed, -5.0)
 
 

@@ -128,6 +128,30 @@ def test_deformation_moves_no_centre() -> None:
     torch.testing.assert_close(center, make_model(awake=False)(state, 8, DT).mean(-2), rtol=0, atol=1e-12)
 
 
+def test_objects_that_touch_push_each_other_equally() -> None:
+    """Without walls the mean of the (equally heavy) objects' centres falls freely, however hard they collide."""
+    state = make_state(3, floor=-9.0)
+    pushed, free = (make_model(awake=awake)(state, 8, DT).mean(-2) for awake in (True, False))
+    assert (pushed - free).norm(dim=-1).amax() > 1e-3
+    torch.testing.assert_close(pushed.mean(2), free.mean(2), rtol=0, atol=1e-12)
+
+
+def test_pair_forces_rise_from_zero_at_the_threshold() -> None:
+    """Two single points, a hair inside and outside of the threshold."""
+    points = torch.zeros(1, 2, 1, 3, dtype=torch.float64)
+    state = replace(make_state(2, 1, floor=-9.0), rest=points, velocities=points)
+    moved = []
+    for gap in (0.1 + 1e-9, 0.1 - 1e-9, 0.05):
+        apart = points.clone()
+        apart[0, 1, 0, 0] = gap
+        placed = replace(state, points=apart)
+        pushed, free = (make_model(awake=awake, ode_method="midpoint")(placed, 2, DT) for awake in (True, False))
+        moved.append((pushed - free)[0, 1].abs().amax().item())
+    assert moved[0] == 0
+    assert moved[1] < 1e-8
+    assert moved[2] > 1e-6
+
+
 def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     compose = ngff._compose

@@ -1,0 +1,240 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dataset.layout import Layout
+from dynamic_models import train
+from dynamic_models.checkpoint import load_checkpoint
+from dynamic_models.data import load_scenes
+from dynamic_models.metrics import trajectory_errors
+from dynamic_models.training_state import MetricsLog
+from gaussians.errors import InputError
+
+SMALL = "--num_keypoints 12 --hidden_dim 12 --num_layers 1 --steps 20 --chunk 6 --batch_size 3 --step_size 2e-2"
+SMALL += " --epochs 8 --save_interval 2 --lr 3e-3 --min_lr 1e-3 --device cpu"
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def run_training(monkeypatch: pytest.MonkeyPatch, root: Path, output: Path, flags: str = "") -> list[dict[str, Any]]:
+    """Train in this process; the lines of metrics.jsonl."""
+    arguments = ["train", "--data_root", str(root), "--output", str(output), *SMALL.split(), *flags.split()]
+    monkeypatch.setattr(sys, "argv", arguments)
+    train.main()
+    return read_metrics(output)
+
+
+def read_metrics(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_training_writes_a_checkpoint_that_knows_its_data(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy --val_groups held")
+    assert [line["iteration"] for line in metrics] == list(range(1, 9))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("trained ngff in ")
+    model, info = load_checkpoint(tmp_path / "out")
+    assert info.num_keypoints == 12
+    assert info.materials["density"] == pytest.approx(600)
+    assert info.settings["threshold"] == 0.05  # two cells of 0.02 m are less
+    best = min(line["val_rmse"] for line in metrics if "val_rmse" in line)
+    assert info.training["val_rmse"] == best
+    # What the JSON says of the checkpoint is what the checkpoint does.
+    scene = load_scenes(Layout(toy_root), ["held"], 12, 20, progress=False)[0]
+    state, target = scene.window(0, 20)
+    with torch.no_grad():
+        error = trajectory_errors(model(state, 20, 0.02)[0], target[0], state.mask[0]).rmse
+    assert error == pytest.approx(best, rel=1e-4)
+
+
+def test_one_small_scene_is_learned_by_heart(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
+    """A bounce off the floor, seen whole: the loss falls far below free flight's."""
+    flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 60 --save_interval 60 --lr 1e-2 --no-augment"
+    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", flags + " --ode_method leapfrog --hidden_dim 24")
+    assert metrics[0]["loss"] > 1e-3  # an untrained model falls through the floor
+    assert metrics[-1]["loss"] < 0.05 * metrics[0]["loss"]
+
+
+def test_resumed_training_is_the_undisturbed_one(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+) -> None:
+    whole = run_training(monkeypatch, toy_root, tmp_path / "whole", "--groups toy --chunk_start 3")
+
+    class StopsAfterThree:
+        checks = 0
+
+        @property
+        def asked(self) -> bool:
+            self.checks += 1
+            return self.checks == 3
+
+        def restore(self) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "StopSignal", StopsAfterThree)
+        part = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy --chunk_start 3")
+    assert [line["iteration"] for line in part] == [1, 2, 3]
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 4, "loss"')  # what a kill may leave behind
+    joined = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy --chunk_start 3")
+    losses, expected = ([line["loss"] for line in metrics] for metrics in (joined, whole))
+    assert losses == expected
+    first, second = (load_checkpoint(tmp_path / name / "last.json")[0].state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_finished_or_foreign_training_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(monkeypatch, toy_root, tmp_path, "--groups toy")
+    before = (tmp_path / "best.json").read_bytes()
+    run_training(monkeypatch, toy_root, tmp_path, "--groups toy")
+    assert "already trained" in capsys.readouterr().out
+    with pytest.raises(InputError, match="was trained with hidden_dim 12, now 16"):
+        run_training(monkeypatch, toy_root, tmp_path, "--groups toy --hidden_dim 16")
+    (tmp_path / "state.pt").write_bytes(b"PK rubbish")
+    with pytest.raises(InputError, match=r"state\.pt: damaged"):
+        run_training(monkeypatch, toy_root, tmp_path, "--groups toy")
+    assert (tmp_path / "best.json").read_bytes() == before
+    run_training(monkeypatch, toy_root, tmp_path, "--groups toy --resume none --epochs 2 --hidden_dim 16")
+    assert load_checkpoint(tmp_path / "last.json")[1].settings["hidden_dim"] == 16
+
+
+def test_accumulated_batches_are_one_large_batch(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+) -> None:
+    large = run_training(monkeypatch, toy_root, tmp_path / "a", "--groups toy --batch_size 4")
+    small = run_training(
+        monkeypatch, toy_root, tmp_path / "b", "--groups toy --batch_size 2 --gradient_accumulation_steps 2"
+    )
+    # float32 sums in another order, through 6 updates
+    assert [line["loss"] for line in small] == pytest.approx([line["loss"] for line in large], rel=1e-3)
+
+
+def test_samples_do_not_depend_on_how_they_are_shared(toy_root: Path) -> None:
+    args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
+    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
+    names, state, target = train.draw(scenes, range(6), 6, args)
+    assert sorted(names[:3]) == sorted(names[3:]) == [scene.name for scene in scenes]  # every scene once an epoch
+    for part in (range(3), range(3, 6)):
+        some, some_state, some_target = train.draw(scenes, part, 6, args)
+        assert some == names[part.start : part.stop]
+        assert torch.equal(some_state.points, state.points[part.start : part.stop])
+        assert torch.equal(some_target, target[part.start : part.stop])
+
+
+def test_loss_that_is_not_finite_names_the_scene() -> None:
+    with pytest.raises(InputError, match="iteration 7: the loss is not finite in scene 2/b;"):
+        train.check_finite(torch.tensor([1.0, math.nan, 2.0]), ["2/a", "2/b", "2/a"], 7)
+
+
+def test_time_limit_ends_a_training(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
+    metrics = run_training(monkeypatch, toy_root, tmp_path, "--groups toy --epochs 1000000 --time_limit 1")
+    assert metrics[-1]["seconds"] >= 1
+    assert metrics[-2]["seconds"] < 1
+    assert load_checkpoint(tmp_path / "last.json")[1].training["iterations"] == metrics[-1]["iteration"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--chunk 30", "--chunk: expected 2 to 20"),
+        ("--chunk_start 9", "--chunk_start: expected 2 to 6"),
+        ("--lr 0", "--lr: expected a positive number"),
+        ("--min_lr 1", "--min_lr: expected at most"),
+        ("--groups nowhere", "no such group; there are held, toy"),
+        ("--dt 0.01", r"frame_dt: expected 0\.01 s, found 0\.02 s"),
+        ("--groups toy --steps 60", "expected at least 60 frames"),
+        ("--training_tracker swanlab", "swanlab is not installed"),
+    ],
+)
+def test_unusable_flags_write_nothing(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, flags: str, message: str
+) -> None:
+    if "swanlab" in flags:
+        monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=message):
+        run_training(monkeypatch, toy_root, tmp_path / "out", flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_flags_are_accepted_with_their_defaults() -> None:
+    published = {
+        "seed": 0, "dynamic_model": "ngff", "steps": 100, "chunk": 100, "num_keypoints": 4096, "sample_num": 60,
+        "epochs": 2001, "batch_size": 8, "step_size": 5e-3, "mass": 0.1, "hidden_dim": 512, "output_dim": 3,
+        "num_layers": 2, "lr": 1e-4, "min_lr": 5e-5, "save_interval": 100, "rtol": 1e-3, "atol": 1e-4,
+        "ode_method": "euler", "gradient_accumulation_steps": 1, "mixed_precision": "no",
+    }  # fmt: skip
+    args = train.parse_args([])
+    assert {name: getattr(args, name) for name in published} == published
+    readme = "--num_keypoints 2048 --ode_method euler --step_size 2e-2 --lr 1e-3 --min_lr 1e-4 --hidden_dim 128 "
+    readme += "--num_layers 4 --batch_size 8 --steps 80 --chunk 80 --epochs 2000 --dynamic_model ngff --sample_num 10 "
+    readme += "--threshold 5e-2 --dt 2e-2 --project_name p --experiment_name e"
+    args = train.parse_args(readme.split())
+    assert args.threshold == 0.05
+    assert args.output == Path("checkpoints/e")
+
+
+def test_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0)
+    for i in range(1, 6):
+        log.write({"iteration": i})
+    log.close()
+    MetricsLog(tmp_path / "metrics.jsonl", 3).close()
+    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def launch(arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "dynamic_models.train", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_sigterm_saves_and_ends_well(toy_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = f"--data_root {toy_root} --groups toy --output {out} {SMALL} --epochs 1000000 --save_interval 1000000"
+    process = launch(flags.split())
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not ((out / "metrics.jsonl").is_file() and read_metrics_safely(out)):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.splitlines()[-1].startswith("interrupted and saved ngff")
+    iterations = load_checkpoint(out / "last.json")[1].training["iterations"]
+    assert iterations == read_metrics(out)[-1]["iteration"]
+    assert (out / "state.pt").is_file()
+
+
+def read_metrics_safely(output: Path) -> bool:
+    return (output / "metrics.jsonl").read_text().count("\n") >= 2
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_with_the_doubled_batch(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+) -> None:
+    shared = f"--data_root {toy_root} --groups toy {SMALL} --epochs 8"
+    flags = f"{shared} --batch_size 2 --output {tmp_path / 'two'}".split()
+    process = launch(flags, "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    one = run_training(monkeypatch, toy_root, tmp_path / "one", "--groups toy --batch_size 4")
+    two = read_metrics(tmp_path / "two")
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-3)
+    first, second = (load_checkpoint(tmp_path / name / "last.json")[0].state_dict() for name in ("one", "two"))
+    for name in first:
+        # Means over two halves instead of one whole, in float32; Adam divides small gradients by themselves.
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
