@@ -69,6 +69,10 @@ class Gaussians:
     def to(self, device: torch.device | str) -> "Gaussians":
         return self._map(lambda tensor: tensor.to(device))
 
+    def as_float32(self) -> "Gaussians":
+        """The same in float32; labels stay whole numbers."""
+        return replace(replace(self, labels=None)._map(lambda tensor: tensor.float()), labels=self.labels)
+
     def _map(self, function) -> "Gaussians":  # type: ignore[no-untyped-def]
         changed = {
             field.name: function(getattr(self, field.name))
