@@ -5,16 +5,15 @@ of 100 and up, describes an object of its own. Backgrounds: a ``placement.json``
 """
 
 import itertools
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.layout import Layout, subdirectories
 from gaussians.errors import InputError
-from gaussians.files import read_json
+from gaussians.validation import read_json_as
 
 Split = Literal["train", "novel", "custom"]
 Vector = tuple[float, float, float]
@@ -62,7 +61,7 @@ class Placement:
         crop: drop the Gaussians inside [-1, 1]^3, where the objects are.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     rotation: Vector
     translation: Vector
@@ -137,7 +136,7 @@ def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
         if builtin is None:
             raise InputError(_unknown_object(name, layout))
         return builtin
-    found: dict[str, Any] = {key: value for key, value in _read_object_json(path) if value is not None}
+    found: dict[str, Any] = {key: value for key, value in read_json_as(path, _ObjectFile) if value is not None}
     if builtin is not None:
         if found.get("index", builtin.index) != builtin.index:
             raise InputError(f"{path}: index: expected {builtin.index}, as {name} has it, found {found['index']}")
@@ -149,13 +148,6 @@ def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
         raise InputError(f"{path}: index: expected {FIRST_CUSTOM_INDEX} or more, found {found['index']}")
     defaults: dict[str, Any] = {"scale": 1.0, "prompt": f"A {name}."}
     return ObjectEntry(name=name, split="custom", gaussian_count=0, **(defaults | found))
-
-
-def _read_object_json(path: Path) -> _ObjectFile:
-    try:
-        return _ObjectFile.model_validate_json(json.dumps(read_json(path)))
-    except ValidationError as error:
-        raise InputError(f"{path}: {validation_problem(error)}") from None
 
 
 def _unknown_object(name: str, layout: Layout | None) -> str:
@@ -203,20 +195,4 @@ def load_placement(background: Path) -> Placement:
         if name not in BACKGROUNDS:
             raise InputError(f"{path}: no such file, and {name!r} is not in the catalogue ({', '.join(BACKGROUNDS)})")
         return BACKGROUNDS[name]
-    try:
-        # In JSON mode arrays are tuples and nothing else is converted.
-        return TypeAdapter(Placement).validate_json(json.dumps(read_json(path)), strict=True)
-    except ValidationError as error:
-        raise InputError(f"{path}: {validation_problem(error)}") from None
-
-
-def validation_problem(error: ValidationError) -> str:
-    """The first problem of a validation as one line: field, what was expected, what was found."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(step) for step in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if problem["type"] not in ("value_error", "missing"):
-        message += f", found {json.dumps(problem['input'], default=str)[:60]}"
-    return f"{place}: {message}" if place else message
+    return read_json_as(path, Placement)

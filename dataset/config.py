@@ -10,13 +10,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS
 from gaussians.cameras import Orbit
 from gaussians.errors import InputError
 from gaussians.files import read_json
+from gaussians.validation import validated
 
 WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the JSON's ``mpm_space_*`` keys, metres."""
@@ -170,29 +171,11 @@ def load_config(path: str | Path) -> Config:
             message names the file, the field and what was expected.
     """
     values = read_json(path)
-    try:
-        # In JSON mode arrays are tuples and nothing else is converted.
-        return Config.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    """The first problem as one line: field, what was expected, what was found."""
-    problems = error.errors(include_url=False, include_context=False)
-    # Of a field's alternatives (a number, or numbers by name) report the one whose JSON type fits.
-    of_first_field = [problem for problem in problems if problem["loc"][:1] == problems[0]["loc"][:1]]
-    problem = max(of_first_field, key=lambda p: (len(p["loc"]), not p["type"].endswith("_type")))
-    # A key of the file may hold line breaks: escape them.
-    place = ".".join(json.dumps(step).strip('"') for step in problem["loc"] if not _is_alternative(step))
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: {_about_unknown_key(str(problem['loc'][-1]))}"
-    if problem["type"] == "missing":
-        return f"{place}: missing"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if problem["type"] != "value_error":
-        message += f", found {_short(problem['input'])}"
-    return f"{place}: {message}" if place else message
+    for key in values if isinstance(values, dict) else ():
+        if key not in Config.model_fields:
+            shown = json.dumps(key).strip('"')  # it may hold line breaks
+            raise InputError(f"{path}: {shown}: {_about_unknown_key(key)}")
+    return validated(path, values, Config)
 
 
 def _about_unknown_key(key: str) -> str:
@@ -200,13 +183,3 @@ def _about_unknown_key(key: str) -> str:
         return "this key is not supported"
     close = difflib.get_close_matches(key, Config.model_fields, n=1)
     return "unknown key" + (f": did you mean {close[0]!r}?" if close else "")
-
-
-def _is_alternative(step: int | str) -> bool:
-    """Whether a step of an error's place is pydantic's name for one alternative of a union."""
-    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "constrained-")))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

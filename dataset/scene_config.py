@@ -1,17 +1,17 @@
 """Scene configs: which objects stand where in a scene, as JSON that people may write too."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dataset.catalog import ObjectEntry, all_objects, validation_problem
+from dataset.catalog import ObjectEntry, all_objects
 from dataset.layout import Layout
 from gaussians.errors import InputError
 from gaussians.files import read_json, write_json
+from gaussians.validation import validated
 
 Vector = tuple[float, float, float]
 
@@ -53,13 +53,9 @@ def read_scenes(path: Path, layout: Layout) -> Scenes:
     if not isinstance(values, dict) or not values:
         raise InputError(f'{path}: expected {{"<number>_<object>_<object>": {{...}}}} with at least one scene')
     by_index = {entry.index: entry for entry in all_objects(layout)}
-    adapter = TypeAdapter(_SceneFields)
     scenes = {}
     for name, value in values.items():
-        try:
-            fields = adapter.validate_json(json.dumps(value))
-        except ValidationError as error:
-            raise InputError(f"{path}: {name}: {validation_problem(error)}") from None
+        fields = validated(f"{path}: {name}", value, _SceneFields)
         scenes[name] = _placed(f"{path}: {name}", name, fields, by_index)
     return scenes
 

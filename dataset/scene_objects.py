@@ -1,21 +1,20 @@
 """Which objects a scene holds, what they are made of, and which Gaussians are theirs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name, validation_problem
+from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
 from dataset.mpm.constitutive_laws import LAWS
 from gaussians.errors import InputError
-from gaussians.files import read_json
 from gaussians.trajectory import read_labels
+from gaussians.validation import read_json_as
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -93,10 +92,7 @@ def scene_objects(path: Path, layout: Layout) -> list[SceneObject]:
 
 
 def _read_objects(path: Path) -> list[SceneObject]:
-    try:
-        objects = TypeAdapter(list[SceneObject]).validate_json(json.dumps(read_json(path)))
-    except ValidationError as error:
-        raise InputError(f"{path}: {validation_problem(error)}") from None
+    objects = read_json_as(path, list[SceneObject])
     if [entry.label for entry in objects] != list(range(len(objects))) or not objects:
         raise InputError(f"{path}: label: expected 0, 1, 2, ..., found {[entry.label for entry in objects]}")
     return objects

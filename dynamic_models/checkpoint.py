@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -17,6 +17,7 @@ from dynamic_models.models import build_model
 from dynamic_models.state import World
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, file_hash, read_json, writable, write_json
+from gaussians.validation import validated
 
 FORMAT_VERSION = 1
 
@@ -134,8 +135,4 @@ def _read_info(path: Path) -> CheckpointInfo:
     version = contents.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(f"{path}: format_version: expected at most {FORMAT_VERSION}, found {version!r}")
-    try:
-        return CheckpointInfo.model_validate(contents)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return validated(path, contents, CheckpointInfo)

@@ -7,6 +7,7 @@ from torch import nn
 
 from dynamic_models.ngff import NGFF, NGFFSettings
 from gaussians.errors import InputError
+from gaussians.validation import describe_problem
 
 MODELS: dict[str, tuple[type[BaseModel], type[nn.Module]]] = {"ngff": (NGFFSettings, NGFF)}
 
@@ -24,5 +25,4 @@ def build_model(settings: dict[str, Any]) -> nn.Module:
     try:
         return model_type(settings_type.model_validate(settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from None
+        raise InputError(describe_problem(error)) from None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat
 
 from gaussians.errors import InputError
-from gaussians.files import read_json, write_json
+from gaussians.files import write_json
 from gaussians.shapes import check_shape
+from gaussians.validation import read_json_as
 
 _Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -155,11 +156,7 @@ def read_cameras(path: str | Path) -> Cameras:
     Raises:
         InputError: an entry lacks a field, has one of the wrong shape, its rotation is none, or the image sizes differ.
     """
-    try:
-        entries = TypeAdapter(list[_CameraEntry]).validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: camera {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    entries = read_json_as(path, list[_CameraEntry])
     if not entries:
         raise InputError(f"{path}: expected a non-empty list of cameras")
     sizes = sorted({(entry.width, entry.height) for entry in entries})
@@ -171,7 +168,7 @@ def read_cameras(path: str | Path) -> Cameras:
     proper = ((rotations.mT @ rotations - torch.eye(3)).abs().amax((1, 2)) < 1e-2) & (torch.det(rotations) > 0)
     if not proper.all():
         index = int((~proper).nonzero()[0, 0])
-        raise InputError(f"{path}: camera {index}.rotation: expected the rows of a rotation matrix")
+        raise InputError(f"{path}: {index}.rotation: expected the rows of a rotation matrix")
     viewmats = torch.eye(4, dtype=torch.float64).repeat(len(entries), 1, 1)
     viewmats[:, :3, :3] = rotations.mT
     viewmats[:, :3, 3:] = -rotations.mT @ positions[..., None]

@@ -17,13 +17,14 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters that published files may be compressed with
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, read_json, writable, write_json
 from gaussians.representation import Gaussians
 from gaussians.shapes import check_shape
 from gaussians.spherical_harmonics import rotate_sh
+from gaussians.validation import validated
 
 FORMAT_VERSION = 1
 PUBLISHED_FRAME_DT = 0.02
@@ -352,11 +353,7 @@ def read_meta(path: str | Path) -> TrajectoryMeta | None:
     version = contents.get("format_version") if isinstance(contents, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {version}")
-    try:
-        return TrajectoryMeta.model_validate(contents)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(map(str, first['loc'])) or 'contents'}: {first['msg']}") from None
+    return validated(file, contents, TrajectoryMeta)
 
 
 def read_labels(path: str | Path) -> torch.Tensor:

@@ -115,7 +115,7 @@ def test_placement_json_overrides_the_catalogue(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"scale": 0}, "scale: expected greater than 0"),
-        ({"rotation": [0, 0]}, "rotation.2: Field required"),
+        ({"rotation": [0, 0]}, "rotation.2: missing"),
         ({"tilt": 1}, "tilt"),
         ({"crop": "no"}, "crop: expected a valid boolean"),
     ],

@@ -149,7 +149,7 @@ def scene(**change: object) -> str:
         (scene(scene_object_idxs=[0, 7.5]), "scene_object_idxs.1: expected a valid integer"),
         (scene(scene_object_idxs=[]), "scene_object_idxs"),
         (scene(translation=[[0, 0, 0]]), "translation: expected one entry for each of 2 objects, found 1"),
-        (scene(translation=[[0, 0, 0], [0, 0]]), "translation.1.2: Field required"),
+        (scene(translation=[[0, 0, 0], [0, 0]]), "translation.1.2: missing"),
         (scene(translation=[[0, 0, 0], [0, 0, float("nan")]]), "translation.1.2: expected a finite number"),
         (scene(translation=[[0, 0, 0], [0, 0, float("inf")]]), "translation.1.2: expected a finite number"),
         (scene(scale=[0.4]), "scale: expected one entry for each of 2 objects, found 1"),

@@ -123,20 +123,20 @@ def test_cameras_json_holds_camera_to_world(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rotation": [[1, 0], [0, 1]]}, "camera 1.rotation"),
-        ({"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, None]]}, "camera 1.rotation.2.2"),
-        ({"rotation": {"a": 1}}, "camera 1.rotation"),
-        ({"rotation": [[2, 0, 0], [0, 2, 0], [0, 0, 2]]}, "camera 1.rotation: expected the rows of a rotation"),
-        ({"rotation": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "camera 1.rotation: expected the rows of a rotation"),
-        ({"rotation": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]}, "camera 1.rotation: expected the rows of a rotation"),
-        ({"position": [0, float("nan"), 0]}, "camera 1.position.1: Input should be a finite number"),
-        ({"position": "here"}, "camera 1.position"),
-        ({"width": float("inf")}, "camera 1.width"),
-        ({"width": 0}, "camera 1.width: Input should be greater than 0"),
-        ({"height": 480.5}, "camera 1.height: Input should be a valid integer"),
-        ({"height": -480}, "camera 1.height: Input should be greater than 0"),
-        ({"fx": float("nan")}, "camera 1.fx"),
-        ({"fy": 0}, "camera 1.fy: Input should be greater than 0"),
+        ({"rotation": [[1, 0], [0, 1]]}, "1.rotation"),
+        ({"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, None]]}, "1.rotation.2.2"),
+        ({"rotation": {"a": 1}}, "1.rotation"),
+        ({"rotation": [[2, 0, 0], [0, 2, 0], [0, 0, 2]]}, "1.rotation: expected the rows of a rotation"),
+        ({"rotation": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "1.rotation: expected the rows of a rotation"),
+        ({"rotation": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]}, "1.rotation: expected the rows of a rotation"),
+        ({"position": [0, float("nan"), 0]}, "1.position.1: expected a finite number"),
+        ({"position": "here"}, "1.position"),
+        ({"width": float("inf")}, "1.width"),
+        ({"width": 0}, "1.width: expected greater than 0"),
+        ({"height": 480.5}, "1.height: expected a valid integer"),
+        ({"height": -480}, "1.height: expected greater than 0"),
+        ({"fx": float("nan")}, "1.fx"),
+        ({"fy": 0}, "1.fy: expected greater than 0"),
         ({"width": 641}, r"expected cameras of one image size, found \[\(640, 480\), \(641, 480\)\]"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_bad_camera_is_named(tmp_path, change, message):
 def test_a_missing_field_is_named(tmp_path, field):
     path = tmp_path / "cameras.json"
     path.write_text(json.dumps([{name: value for name, value in ENTRY.items() if name != field}]))
-    with pytest.raises(InputError, match=rf"cameras\.json: camera 0\.{field}: Field required"):
+    with pytest.raises(InputError, match=rf"cameras\.json: 0\.{field}: missing"):
         read_cameras(path)
 
 

@@ -418,14 +418,14 @@ def test_directories_without_a_trajectory_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frame_dt": 0}, "frame_dt: Input should be greater than 0"),
-        ({"frame_dt": None}, "frame_dt: Input should be a valid number"),
-        ({"frame_dt": float("nan")}, "frame_dt: Input should be a finite number"),
-        ({"dx": -1}, "dx: Input should be greater than 0"),
-        ({"frame_count": -1}, "frame_count: Input should be greater than or equal to 0"),
+        ({"frame_dt": 0}, "frame_dt: expected greater than 0"),
+        ({"frame_dt": None}, "frame_dt: expected a valid number"),
+        ({"frame_dt": float("nan")}, "frame_dt: expected a finite number"),
+        ({"dx": -1}, "dx: expected greater than 0"),
+        ({"frame_count": -1}, "frame_count: expected greater than or equal to 0"),
         ({"gravity": [0, 0]}, "gravity"),
-        ({"objects": [{"name": "ball"}]}, "objects.0.label: Field required"),
-        ({"walls": {"x": [-1, 1], "y": [-1, 1]}}, "walls.floor: Field required"),
+        ({"objects": [{"name": "ball"}]}, "objects.0.label: missing"),
+        ({"walls": {"x": [-1, 1], "y": [-1, 1]}}, "walls.floor: missing"),
         ({"format_version": 2, "frame_dt": None}, "format_version: expected at most 1, found 2"),
     ],
 )
