@@ -4,5 +4,9 @@
 class InputError(ValueError):
     """Something the user gave (a file, a flag, a setting) is unusable.
 
-    The message names the file or argument, the field, and what was expected, in one line.
+    The message names the file or argument, the field, and what was expected, in one line, whatever line breaks are in
+    the user's names and the libraries' messages that it quotes.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Set up the environment and run the tests: `bash scripts/test.sh [pytest arguments]`, for example `-k rotations`.
+# Without arguments: all of them, with two workers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=$(bash setup_env.sh --dev --print_python)
 # One thread for each worker: threads of several workers on few cores only get in each other's way.
 export OMP_NUM_THREADS=1
-exec "$python" -m pytest "$@" </dev/null
+if (($#)); then
+    exec "$python" -m pytest "$@"
+fi
+exec "$python" -m pytest -n 2 </dev/null

@@ -22,6 +22,11 @@ def test_bad_input_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == "error: scene.ply: no vertices: expected at least one\n"
 
 
+@given(st.text())
+def test_the_message_of_bad_input_is_one_line(message):
+    assert len(str(InputError(message)).splitlines()) <= 1
+
+
 def test_an_interruption_ends_with_the_shells_status(capsys):
     with pytest.raises(SystemExit) as exit_info:
         run(lambda: fail_with(KeyboardInterrupt()))
