@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.background import load_background
 from dataset.catalog import object_by_name
 from dataset.config import load_config
 from dataset.layout import Layout, add_data_root
 from dataset.prompts import object_prompts
-from dataset.rendering import SceneRenderer, ground_plane, write_clip
-from dataset.views import ORBIT_VIEWS, View, chosen_views, parse_views
+from dataset.rendering import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
+from dataset.views import ORBIT_VIEWS, View, fixed_view
 from gaussians.cameras import write_cameras
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
@@ -37,8 +36,6 @@ from gaussians.video import VideoWriter, to_uint8
 def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--model_path", type=Path, required=True, help="trajectory directory (0000.h5, ...)")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file with the camera settings")
-    parser.add_argument("--background_path", type=Path, help="background directory or PLY; none: a checkered ground")
     parser.add_argument("--output_path", type=Path, help="directory of the videos and images in motion")
     parser.add_argument(
         "--initial_path", type=Path, help="directory of the first frame: 100 views as a video, cameras, prompts"
@@ -50,44 +47,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--render_depth", action="store_true", help="write accumulated depth of frame 0: depth.h5 and uint16 PNGs"
     )
-    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument(
-        "--fixed_view",
-        "--single_view",
-        type=int,
-        metavar="K",
-        help="one view of the orbit (0 to 99), or -1 for 25 views",
-    )
-    view.add_argument("--views", type=str, help="any of numbers, circle360 and circle360_jitter, with commas")
-    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
-    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours, 0 to 3")
+    add_picture_arguments(parser)
     parser.add_overwrite()
     parser.add_device()
     add_data_root(parser)
     args = parser.parse_args()
     if args.output_path is None and args.initial_path is None:
         raise InputError("expected --output_path, --initial_path or both")
-    if args.resolution < 2:
-        raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
     return args
 
 
 def main() -> None:
     args = parse_arguments()
     config = load_config(args.config)
-    views = parse_views(args.views) if args.views else chosen_views(args.fixed_view)
-    device = resolve_device(args.device)
+    views = chosen_by(args)
     trajectory = TrajectoryReader(args.model_path)
     layout = Layout(args.data_root)
-    renderer = SceneRenderer(
-        orbit=config.orbit(),
-        resolution=args.resolution,
-        background=load_background(args.background_path) if args.background_path else ground_plane(),
-        white=args.white_bg,
-        sh_degree=args.shs_degree,
-        device=device,
-    )
+    renderer = renderer_for(args, config.orbit(), resolve_device(args.device))
     scene, fps = args.model_path.resolve().name, config.fps
     if args.initial_path is not None:
         _write_initial(renderer, trajectory, layout, args.initial_path, scene, fps, args.render_depth, args.overwrite)
@@ -138,7 +114,7 @@ def _write_initial(
         write_json(path / "prompts.json", object_prompts(gaussians, cameras, texts))
     write_cameras(path / "cameras.json", cameras)
     if depth:
-        _write_depth(renderer, trajectory, [View(f"view_{k}", k) for k in range(ORBIT_VIEWS)], path, overwrite)
+        _write_depth(renderer, trajectory, [fixed_view(k) for k in range(ORBIT_VIEWS)], path, overwrite)
     video = path / f"{scene}.mp4"
     if overwrite or not video.is_file():
         with VideoWriter(video, fps) as writer:

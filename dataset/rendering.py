@@ -1,5 +1,6 @@
 """Drawing clips: Gaussians in motion before a background, from several views, streamed to files."""
 
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from dataset.views import View, cameras_at
+from dataset.background import load_background
+from dataset.views import View, cameras_at, chosen_views, parse_views
 from gaussians.cameras import Cameras, Orbit
+from gaussians.command_line import ArgumentParser
+from gaussians.errors import InputError
 from gaussians.files import atomic_path
 from gaussians.rasterization import Rendered, rasterize
 from gaussians.representation import Gaussians
@@ -54,6 +58,45 @@ class SceneRenderer:
             background=torch.full((3,), float(self.white), device=self.device),
             depth="accumulated" if accumulated_depth else "expected",
         )
+
+
+def add_picture_arguments(parser: ArgumentParser) -> None:
+    """The flags that say what pictures look like and from where: of every command that renders scenes."""
+    parser.add_argument("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
+    parser.add_argument("--background_path", type=Path, help="background directory or PLY; none: a checkered ground")
+    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument(
+        "--fixed_view",
+        "--single_view",
+        type=int,
+        metavar="K",
+        help="one view of the orbit (0 to 99), or -1 for every fourth (25 views); none: a moving camera",
+    )
+    view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
+    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
+    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
+
+
+def chosen_by(args: Namespace) -> list[View]:
+    """The views that ``--views`` or ``--fixed_view`` asks for.
+
+    Raises:
+        InputError: there is no such view.
+    """
+    return parse_views(args.views) if args.views else chosen_views(args.fixed_view)
+
+
+def renderer_for(args: Namespace, orbit: Orbit, device: torch.device) -> SceneRenderer:
+    """What the flags of ``add_picture_arguments`` ask for.
+
+    Raises:
+        InputError: the background is missing or damaged, or the resolution too small.
+    """
+    if args.resolution < 2:
+        raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
+    background = load_background(args.background_path) if args.background_path else ground_plane()
+    return SceneRenderer(orbit, args.resolution, background, args.white_bg, args.shs_degree, device)
 
 
 def write_clip(

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import torch
 
-from dataset.background import load_background
 from dataset.config import Config, load_config
 from dataset.layout import Layout, add_data_root
-from dataset.rendering import SceneRenderer, ground_plane, write_clip
+from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.scene_objects import SceneObject, scene_objects
 from dataset.simulation import Scene, load_scene
-from dataset.views import View, chosen_views, parse_views
+from dataset.views import View
 from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
 from dynamic_models.models import MODELS
 from dynamic_models.predict import predict_keypoints
@@ -38,33 +37,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model_path", type=Path, required=True, help="scene directory or PLY file")
     parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="which model predicts")
     parser.add_argument("--checkpoint", type=Path, help="its .json file or directory (default: checkpoints/<model>)")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file with frame_dt, gravity and cameras")
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
-    parser.add_argument("--background_path", type=Path, help="background directory or PLY; none: a checkered ground")
     parser.add_argument("--steps", type=int, default=100, help="frames to predict, the present one included")
     parser.add_argument(
         "--compile_video", action="store_true", help="accepted as published; the video is always written"
     )
     parser.add_argument("--render_img", action="store_true", help="write every frame as a PNG, too")
-    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument(
-        "--single_view",
-        "--fixed_view",
-        type=int,
-        metavar="K",
-        help="one view of the orbit (0 to 99), or -1 for 25 views",
-    )
-    view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
-    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
-    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours, 0 to 3")
+    add_picture_arguments(parser)
     parser.add_overwrite()
     parser.add_device()
     add_data_root(parser)
     args = parser.parse_args()
-    for flag in ("steps", "resolution"):
-        if getattr(args, flag) < 2:
-            raise InputError(f"--{flag}: expected at least 2, found {getattr(args, flag)}")
+    if args.steps < 2:
+        raise InputError(f"--steps: expected at least 2, found {args.steps}")
     return args
 
 
@@ -119,19 +104,12 @@ def predict_motion(
 def main() -> None:
     args = parse_arguments()
     config = load_config(args.config)
-    views = parse_views(args.views) if args.views else chosen_views(args.single_view)
+    views = chosen_by(args)
     device = resolve_device(args.device)
     objects = scene_objects(args.model_path, Layout(args.data_root))
     scene = load_scene(args.model_path, objects, config)
     model, info = load_checkpoint(args.checkpoint or Path("checkpoints") / args.dynamic_model, args.dynamic_model)
-    renderer = SceneRenderer(
-        orbit=config.orbit(),
-        resolution=args.resolution,
-        background=load_background(args.background_path) if args.background_path else ground_plane(),
-        white=args.white_bg,
-        sh_degree=args.shs_degree,
-        device=device,
-    )
+    renderer = renderer_for(args, config.orbit(), device)
     outputs = _outputs(args.output_path, scene_name(args.model_path), views)
     if not args.overwrite:
         outputs = [(view, path) for view, path in outputs if not path.is_file()]
