@@ -1,11 +1,12 @@
 """Measure how well dynamics models predict simulated scenes.
 
-    python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic
-    python -m dynamic_models.evaluate --groups 4 5 6 --models ngff --checkpoints checkpoints/ngff --steps 100
-
 Every model is given the first frame of a scene and predicts the others. Writes to --output: metrics.json, metrics.md
 and error_over_time.png, with the errors of docs/metrics.md [m] averaged over scenes, and the seconds that a rollout of
 one scene takes beside those that its simulation took.
+
+Examples:
+  python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic
+  python -m dynamic_models.evaluate --groups 4 5 6 --models ngff --checkpoints checkpoints/ngff --steps 100
 """
 
 import argparse

@@ -1,13 +1,14 @@
 """Train a dynamics model on simulated scenes.
 
-    python -m dynamic_models.train --groups 2 --num_keypoints 256 --hidden_dim 64 --steps 50 --chunk 50
-    accelerate launch --multi_gpu --num_processes 4 -m dynamic_models.train --num_keypoints 2048 --epochs 500
-
 Reads <data_root>/mpm/<group>/<scene>, takes keypoints (kept in <data_root>/keypoints), and learns to roll a scene out
 from its state in one frame. A sample is a window of --chunk frames that starts at a random frame of the first --steps,
-seen from a random side; the loss is the mean squared error of its keypoints, in metres^2. Writes to --output:
+seen from a random side; the loss is the mean squared error of its keypoints [m^2] or its root. Writes to --output:
 best.json and last.json with their weights, metrics.jsonl, and state.pt, from which --resume auto goes on after any
 interruption. SIGTERM saves and ends with status 0. Lengths are in metres, times in seconds.
+
+Examples:
+  python -m dynamic_models.train --groups 2 --num_keypoints 256 --hidden_dim 64 --steps 50 --chunk 50
+  accelerate launch --multi_gpu --num_processes 4 -m dynamic_models.train --num_keypoints 2048 --epochs 500
 """
 
 import argparse
@@ -40,6 +41,7 @@ from gaussians.errors import InputError
 _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
 _JUDGED_SCENES = 64
+_ROOT_FLOOR = 1e-6  # metres^2: below errors of 1 mm the root of the loss is not steeper
 
 
 def main() -> None:
@@ -89,7 +91,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
     save_every = max(1, round(args.save_interval * len(scenes) / batch))
-    bar = tqdm(total=total, initial=progress.iteration, unit="it", desc=args.dynamic_model, disable=not lead)
+    bar = progress_bar(args, total, progress, lead)
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
     ending = False
@@ -109,7 +111,8 @@ def main() -> None:
                 predicted = model(state.to(device), frames, frame_dt)
                 losses = mean_squared_error(predicted, target.to(device), state.mask.to(device))
                 check_finite(losses, names, progress.iteration)
-                accelerator.backward(losses.mean() / args.gradient_accumulation_steps)
+                objective = losses if args.loss == "mse" else (losses + _ROOT_FLOOR).sqrt()
+                accelerator.backward(objective.mean() / args.gradient_accumulation_steps)
             loss += losses.mean().item() / args.gradient_accumulation_steps
         norm = accelerator.clip_grad_norm_(model.parameters(), args.clip_grad)
         update(optimizer, norm, progress, names)
@@ -130,7 +133,7 @@ def main() -> None:
         rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
         shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
         bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
-        bar.update()
+        bar.update(bar_position(args, progress) - bar.n)
 
     bar.close()
     accelerator.end_training()
@@ -140,6 +143,17 @@ def main() -> None:
         verb = "trained" if progress.finished else "interrupted and saved"
         spent = f"{progress.iteration} iterations, {progress.elapsed:.0f} s"
         print(f"{verb} {args.dynamic_model} in {args.output}: {spent}")
+
+
+def progress_bar(args: argparse.Namespace, total: int, progress: Progress, shown: bool) -> tqdm:
+    """A bar over iterations, or over seconds where --time_limit will end the training."""
+    length, unit = (int(args.time_limit), "s") if args.time_limit else (total, "it")
+    position = bar_position(args, progress)
+    return tqdm(total=length, initial=position, unit=unit, desc=args.dynamic_model, disable=not shown)
+
+
+def bar_position(args: argparse.Namespace, progress: Progress) -> int:
+    return int(min(progress.elapsed, args.time_limit)) if args.time_limit else progress.iteration
 
 
 def draw(
@@ -267,7 +281,7 @@ def training_identity(
     args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
 ) -> dict[str, Any]:
     """What must be the same for --resume to go on with a training."""
-    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad time_limit augment"
+    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment"
     flags = {name: getattr(args, name) for name in names.split()}
     return settings | flags | {"batch": batch, "scenes": [scene.name for scene in scenes]}
 
@@ -308,6 +322,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
     add("--chunk_start", type=int, help="frames of a window at first; grows to --chunk by half of the training")
     add("--dt", type=float, help="seconds from frame to frame; the data must agree (default: what the data says)")
+    add("--loss", choices=("mse", "rmse"), default="mse", help="rmse: its root by window, so that all count alike")
     add("--epochs", type=int, default=2001, help="times that every scene is seen")
     add("--time_limit", type=float, help="end after so many seconds; the schedules shorten accordingly")
     add("--batch_size", type=int, default=8, help="windows in a batch of one process")

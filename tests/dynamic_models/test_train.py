@@ -39,7 +39,7 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 def test_training_writes_a_checkpoint_that_knows_its_data(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy --val_groups held")
+    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy --val_groups held --loss rmse")
     assert [line["iteration"] for line in metrics] == list(range(1, 9))
     assert capsys.readouterr().out.splitlines()[-1].startswith("trained ngff in ")
     model, info = load_checkpoint(tmp_path / "out")
