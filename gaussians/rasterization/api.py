@@ -82,7 +82,13 @@ def rasterize(
     else:
         from gaussians.rasterization.cpu import draw
     rgb, accumulated, alpha = draw(
-        gaussians.as_float32(), cameras.to(device), background.to(device).float(), degree, near_plane, far_plane, radius_clip
+        gaussians.as_float32(),
+        cameras.to(device),
+        background.to(device).float(),
+        degree,
+        near_plane,
+        far_plane,
+        radius_clip,
     )
     if depth == "expected":
         # The floor keeps empty pixels at 0; no drawn pixel is below it, since MIN_ALPHA is far above.
