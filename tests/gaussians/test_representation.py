@@ -5,17 +5,7 @@ from gaussians.covariance import scales_from_covariance, transform_covariance, u
 from gaussians.representation import Gaussians
 from gaussians.rotations import quaternion_to_matrix, rotation_exp
 from gaussians.spherical_harmonics import sh_to_rgb
-
-
-def random_gaussians(count: int = 20, degree: int = 2, seed: int = 0) -> Gaussians:
-    generator = torch.Generator().manual_seed(seed)
-    return Gaussians(
-        means=torch.randn(count, 3, generator=generator),
-        opacities=torch.rand(count, generator=generator),
-        sh=torch.randn(count, (degree + 1) ** 2, 3, generator=generator),
-        scales=torch.rand(count, 3, generator=generator) + 0.1,
-        quaternions=torch.randn(count, 4, generator=generator),
-    )
+from tests.gaussians.samples import random_gaussians
 
 
 @pytest.mark.parametrize(
@@ -55,7 +45,7 @@ def test_the_shape_comes_in_exactly_one_form(held):
 
 
 def test_rows_are_taken_by_mask_index_and_slice():
-    gaussians = random_gaussians(4)
+    gaussians = random_gaussians(4, degree=2)
     mask = torch.tensor([False, True, False, True])
     for rows in (mask, torch.tensor([1, 3]), slice(1, 4, 2)):
         taken = gaussians[rows]
@@ -66,7 +56,7 @@ def test_rows_are_taken_by_mask_index_and_slice():
 
 
 def test_both_forms_describe_the_same_gaussians():
-    gaussians = random_gaussians()
+    gaussians = random_gaussians(20, degree=2)
     as_covariances = gaussians.with_covariances()
     assert as_covariances.scales is None
     assert as_covariances.quaternions is None
@@ -78,7 +68,7 @@ def test_both_forms_describe_the_same_gaussians():
 
 
 def test_degree_is_cut_off_or_filled_with_zeros():
-    gaussians = random_gaussians(degree=2)
+    gaussians = random_gaussians(20, degree=2)
     assert torch.equal(gaussians.with_sh_degree(1).sh, gaussians.sh[:, :4])
     higher = gaussians.with_sh_degree(3)
     assert higher.sh_degree == 3
@@ -88,7 +78,7 @@ def test_degree_is_cut_off_or_filled_with_zeros():
 
 @pytest.mark.parametrize("as_covariances", [False, True], ids=["scales", "covariances"])
 def test_transformed_gaussians_look_the_same_to_a_transformed_camera(as_covariances):
-    gaussians = random_gaussians(degree=3)
+    gaussians = random_gaussians(20, degree=3)
     if as_covariances:
         gaussians = gaussians.with_covariances()
     rotation, translation, scale = rotation_exp(torch.tensor([0.3, -1.2, 2.0])), torch.tensor([1.0, 2.0, 3.0]), 1.7
@@ -106,7 +96,7 @@ def test_transformed_gaussians_look_the_same_to_a_transformed_camera(as_covarian
 
 
 def test_scaling_moves_log_scales_by_log_s():
-    gaussians = random_gaussians()
+    gaussians = random_gaussians(20, degree=2)
     scaled = gaussians.transformed(scale=0.25)
     assert torch.equal(scaled.scales, gaussians.scales * 0.25)
     assert torch.equal(scaled.means, gaussians.means * 0.25)
@@ -114,7 +104,7 @@ def test_scaling_moves_log_scales_by_log_s():
 
 
 def test_labels_and_opacities_survive_a_transformation():
-    gaussians = random_gaussians(3)
+    gaussians = random_gaussians(3, degree=2)
     labelled = Gaussians(**{**vars(gaussians), "labels": torch.tensor([2, 0, -1], dtype=torch.int32)})
     moved = labelled.transformed(torch.eye(3), torch.ones(3), 2.0)
     assert moved.labels.tolist() == [2, 0, -1]
@@ -123,9 +113,9 @@ def test_labels_and_opacities_survive_a_transformation():
 
 def test_transformation_names_a_wrong_shape():
     with pytest.raises(ValueError, match=r"rotation: expected shape \(3, 3\), found \(4, 4\)"):
-        random_gaussians().transformed(torch.eye(4))
+        random_gaussians(20, degree=2).transformed(torch.eye(4))
     with pytest.raises(ValueError, match=r"translation: expected shape \(3\), found \(1, 3\)"):
-        random_gaussians().transformed(translation=torch.zeros(1, 3))
+        random_gaussians(20, degree=2).transformed(translation=torch.zeros(1, 3))
 
 
 def test_cat_keeps_scales_where_all_have_them():
@@ -138,7 +128,7 @@ def test_cat_keeps_scales_where_all_have_them():
 
 
 def test_cat_falls_back_to_covariances_and_marks_the_unlabelled():
-    first, second = random_gaussians(2), random_gaussians(3, seed=1).with_covariances()
+    first, second = random_gaussians(2, degree=2), random_gaussians(3, degree=2, seed=1).with_covariances()
     second = Gaussians(**{**vars(second), "labels": torch.tensor([0, 1, 1], dtype=torch.int32)})
     both = Gaussians.cat([first, second])
     assert both.scales is None
@@ -148,7 +138,7 @@ def test_cat_falls_back_to_covariances_and_marks_the_unlabelled():
 
 
 def test_quaternions_of_a_covariance_are_a_proper_rotation():
-    covariances = random_gaussians(100).covariance()
+    covariances = random_gaussians(100, degree=2).covariance()
     scales, quaternions = scales_from_covariance(covariances)
     rotations = quaternion_to_matrix(quaternions)
     rebuilt = rotations @ torch.diag_embed(scales**2) @ rotations.mT
