@@ -35,16 +35,33 @@ stage() {
     "$python" -m "$@"
 }
 
+# Half of the scenes in the background, where a second core is there to simulate them; this one shows its progress.
+simulate() {
+    local group=$1
+    local -a command=(dataset.gs_simulation_scene --data_root "$data" --model_path "$data/scenes/$group"
+        --config "$config" --output_path "$data/mpm/$group" --save_h5)
+    if (($(nproc) == 1)) || command -v nvidia-smi >/dev/null; then
+        stage "Simulation of group $group" "${command[@]}"
+        return
+    fi
+    "$python" -m "${command[@]}" --shard 1/2 >"$out/simulation.log" 2>&1 &
+    other=$!
+    trap 'kill $other 2>/dev/null || true' EXIT
+    stage "Simulation of group $group" "${command[@]}" --shard 0/2
+    wait $other || { tail -n 1 "$out/simulation.log" >&2 && exit 1; }
+    trap - EXIT
+}
+
+mkdir -p "$out"
 stage "Objects and a background" dataset.generate_objects --data_root "$data" --gaussians 2500 \
     --objects ball,bowl,can,cloth,duck,miku,panda,phone,pillow,rope --backgrounds "$background"
-stage "Scenes to learn from" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 12 --seed 42
-stage "Scenes to predict" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 3 --seed 7 \
+stage "Scenes to learn from" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 20 --seed 42
+stage "Scenes to predict" dataset.generate_configs --data_root "$data" --obj_num 2 --scene_num 4 --seed 7 \
     --group "$held_out"
 for group in 2 "$held_out"; do
     stage "Gaussians of group $group" dataset.generate_scene --data_root "$data" \
         --input "$data/scene_configs/$group.json" --output "$data/scenes/$group"
-    stage "Simulation of group $group" dataset.gs_simulation_scene --data_root "$data" \
-        --model_path "$data/scenes/$group" --config "$config" --output_path "$data/mpm/$group"
+    simulate "$group"
 done
 shopt -s nullglob
 scenes=("$data/mpm/$held_out/"2_*)
@@ -53,9 +70,10 @@ scene=$(basename "${scenes[0]}")
 picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320)
 stage "Video of the simulation" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
     --output_path "$out/simulated" --compile_video "${picture[@]}"
-stage "Training" accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no \
-    --dynamo_backend no -m dynamic_models.train --data_root "$data" --groups 2 --output "$out/checkpoint" \
-    --num_keypoints 128 --hidden_dim 64 --num_layers 2 --batch_size 4 --steps 50 --chunk 50 --time_limit 150
+# The networks are so small that a second thread only gets in the way.
+OMP_NUM_THREADS=1 stage "Training" dynamic_models.train --data_root "$data" --groups 2 --output "$out/checkpoint" \
+    --num_keypoints 64 --hidden_dim 64 --num_layers 2 --steps 50 --chunk 50 --chunk_start 8 --ode_method leapfrog \
+    --step_size 2e-2 --batch_size 8 --loss rmse --lr 1e-3 --min_lr 3e-5 --time_limit 160
 stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
     --dynamic_model ngff --checkpoint "$out/checkpoint" --output_path "$out/predicted" --steps 50 --compile_video \
     "${picture[@]}" --overwrite
