@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
-from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
 from gaussians.cameras import Orbit
 from gaussians.errors import InputError
 from gaussians.files import read_json
@@ -22,25 +22,22 @@ from gaussians.validation import validated
 WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the JSON's ``mpm_space_*`` keys, metres."""
 
-_UNSUPPORTED_KEYS = (
-    *("yield_stress", "hardening", "xi", "friction_angle", "plastic_viscosity", "softening"),
-    *("pic_damping", "additional_material_params", "particle_filling"),
-)
+_UNSUPPORTED_KEYS = ("additional_material_params", "particle_filling")
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
     *("init_azimuthm", "init_elevation", "init_radius", "move_camera", "delta_a", "delta_e", "delta_r"),
 )
 
-Positive = Annotated[float, Field(gt=0)]
 PerObject = dict[str, Positive]
 Vector = tuple[float, float, float]
 
 
-class Config(BaseModel):
-    """Settings of a simulation (lengths in metres, times in seconds) and of the cameras that look at it."""
+class Config(LawSettings):
+    """Settings of a simulation (lengths in metres, times in seconds) and of the cameras that look at it.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    Those of the plastic materials are in ``LawSettings``.
+    """
 
     opacity_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Gaussians of this opacity or less (0 to 1) are left out."""
@@ -75,6 +72,8 @@ class Config(BaseModel):
     """Side of the grid, metres."""
     rpic_damping: Annotated[float, Field(le=1)] = 0.0
     """0: APIC, 1: only the rotational part of the affine velocity is kept (RPIC), negative: PIC."""
+    pic_damping: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the affine velocity that is dropped each substep; 1: PIC."""
     grid_v_damping_scale: Positive = 1.0
     """Grid velocities are multiplied by this each substep, if it is below 1."""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,12 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
-from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.constitutive_laws import LAWS, Positive
 from gaussians.errors import InputError
 from gaussians.trajectory import read_labels
 from gaussians.validation import read_json_as
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 class SceneObject(BaseModel):
@@ -48,6 +46,7 @@ class ObjectMaterial:
         nu: Poisson's ratio.
         density: kg/m^3.
         material: name of the constitutive law.
+        settings: values of ``LAWS[material].settings`` by name.
     """
 
     name: str
@@ -57,6 +56,7 @@ class ObjectMaterial:
     nu: float
     density: float
     material: str
+    settings: Mapping[str, Any]
 
 
 def scene_directory(path: Path) -> Path:
@@ -176,6 +176,7 @@ def object_materials(
         if values is not None and len(values) != len(objects):
             names = ", ".join(entry.name for entry in objects)
             raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
+    laws = [_law(config, entry, config_path) for entry in objects]
     return [
         ObjectMaterial(
             name=entry.name,
@@ -184,7 +185,8 @@ def object_materials(
             youngs_modulus=E[i] if E else _choose("E", config.E, entry, entry.youngs_modulus, config_path),
             nu=config.nu,
             density=density[i] if density else _choose("density", config.density, entry, entry.density, config_path),
-            material=_law(config, entry, config_path),
+            material=laws[i],
+            settings={key: _setting(key, config, entry, config_path) for key in LAWS[laws[i]].settings},
         )
         for i, entry in enumerate(objects)
     ]
@@ -221,3 +223,12 @@ def _law(config: Config, entry: SceneObject, config_path: Path | str) -> str:
     if law not in LAWS:
         raise InputError(f"object {entry.name!r}: material {law!r} is not supported: expected one of {', '.join(LAWS)}")
     return law
+
+
+def _setting(key: str, config: Config, entry: SceneObject, config_path: Path | str) -> Any:
+    value = getattr(config, key)
+    if not isinstance(value, Mapping):
+        return value
+    if entry.name not in value:
+        raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
+    return value[entry.name]

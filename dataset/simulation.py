@@ -13,7 +13,7 @@ from dataset.config import Config
 from dataset.layout import find_point_cloud
 from dataset.mpm.kernels import vec6
 from dataset.mpm.lattice import Lattice
-from dataset.mpm.model import Material, MPMModel
+from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.scene_objects import ObjectMaterial, SceneObject, label_rows
@@ -87,7 +87,8 @@ def check_substep(config: Config, materials: Sequence[ObjectMaterial], config_pa
         InputError: naming the object with the fastest waves and the largest substep that works.
     """
     E, nu, density = (np.array([getattr(m, key) for m in materials]) for key in ("youngs_modulus", "nu", "density"))
-    speeds = Material(E, nu, density).speed_of_sound
+    laws = np.array([material.material for material in materials])
+    speeds = Material(E, nu, density, laws).speed_of_sound
     limit = config.grid_lim / config.n_grid / speeds.max()
     if config.substep_dt < limit:
         return
@@ -135,7 +136,7 @@ class Simulation:
         self._positions, self._labels = positions[order], moving.labels.numpy()[order]
         self._volumes = self.lattice.particle_volumes(self._positions)
         self._model = self._create_model()
-        self._state = MPMState.at_rest(self._positions, device=self._device)
+        self._state = MPMState.at_rest(self._positions, device=self._device, plastic=self._model.plastic)
         covariances = transform_covariance(moving.covariance(), self._rotation)[self._order]
         self._covariances: wp.array = wp.array(covariances.numpy(), dtype=vec6, device=self._device)
         self._solver = MPMSolver(self._model)
@@ -147,12 +148,17 @@ class Simulation:
 
         config = self._config
         material = Material(*(by_particle(key) for key in ("youngs_modulus", "nu", "density", "material")))
+        parameters = np.zeros((len(self._labels), 4))
+        for entry in self._materials:
+            rows = self._labels == entry.label
+            parameters[rows] = law_parameters(entry.material, material.youngs_modulus[rows], entry.settings)
         return MPMModel.create(
             self.lattice,
             self._volumes,
-            material,
+            replace(material, parameters=parameters),
             gravity=config.g,
             rpic_damping=config.rpic_damping,
+            pic_damping=config.pic_damping,
             grid_damping=config.grid_v_damping_scale,
             boundary_conditions=config.boundary_conditions,
             device=str(self._device),

@@ -1,28 +1,82 @@
-"""One small piece per material: the Kirchhoff stress of a deformation gradient.
+"""One small piece per material: the Kirchhoff stress of its elastic deformation, and how it flows.
 
-Adding one: write its function here, with the signature of ``fixed_corotated``, and enter it in ``LAWS``; kernels are
-compiled for the laws that a scene uses.
+A law is a stress and, for a plastic one, a return mapping, which takes the deformation gradient that a substep tried,
+F_trial = (I + dt grad v) F, back to what the material bears, and keeps one number a particle, its ``history`` (0 at
+the start). Adding one: write both as functions with the signatures below, its settings as fields of ``LawSettings``,
+and enter it in ``LAWS``; kernels are compiled for the laws that a scene uses.
+
+    stress(F, history, mu, lam, parameters) -> Kirchhoff stress, Pa
+    return_mapping(F_trial, history, mu, lam, parameters, dt) -> F, history
+
+F is the elastic deformation gradient, mu and lam are Lame's parameters in Pa, ``parameters`` four numbers of the law's
+own a particle, dt the substep in s.
 """
 
 # mypy: ignore-errors
 
-import warp as wp
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from dataset.mpm.polar import polar_rotation
+import warp as wp
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataset.mpm.polar import polar_rotation, svd
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Angle = Annotated[float, Field(gt=0, lt=90)]
+
+
+class LawSettings(BaseModel):
+    """Settings of the plastic materials, each for all objects or by object name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    yield_stress: Positive | dict[str, Positive] | None = None
+    """Where metal, foam and plasticine begin to flow, Pa. None: a share of E, see the laws."""
+    hardening: Literal[0, 1] = 0
+    """1: metal gets stronger by flowing, as ``xi`` says."""
+    xi: NotNegative | dict[str, NotNegative] | None = None
+    """Hardening. Metal: the yield stress rises by 2 mu xi per plastic strain (None: 0). Snow: stiffness grows by
+    exp(xi (1 - J_P)) as it is packed (None: 10)."""
+    friction_angle: Angle | dict[str, Angle] = 25.0
+    """Of sand, degrees; dry sand has 30 to 35."""
+    plastic_viscosity: NotNegative | dict[str, NotNegative] = 0.0
+    """Of foam, Pa s: resistance to flowing fast. 0: it flows as fast as it must."""
+    softening: NotNegative | dict[str, NotNegative] = 0.1
+    """Yield stress that plasticine loses per plastic strain, Pa."""
+    critical_compression: Fraction | dict[str, Fraction] = 0.025
+    """Compression at which snow is packed."""
+    critical_stretch: Fraction | dict[str, Fraction] = 0.0075
+    """Stretch at which snow breaks."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A material.
+
+    Attributes:
+        stress, return_mapping: see the module; without a return mapping the material is elastic.
+        settings: the fields of ``LawSettings`` that it uses.
+        parameters: its numbers for the kernels, at most four, from Young's modulus in Pa (one or an array) and its
+            settings by name.
+        stiffening: how many times the stiffness that mu and lam say it can reach.
+    """
+
+    stress: wp.Function
+    return_mapping: wp.Function | None = None
+    settings: tuple[str, ...] = ()
+    parameters: Callable[..., tuple[Any, ...]] = lambda _: ()
+    stiffening: float = 1.0
 
 
 @wp.func
-def fixed_corotated(F: wp.mat33, mu: float, lam: float) -> wp.mat33:
+def fixed_corotated(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
     """tau = 2 mu (F - R) F^T + lambda (J - 1) J I (Stomakhin et al., "Energetically consistent invertible elasticity",
-    2012).
-
-    Args:
-        F: deformation gradient.
-        mu, lam: Lame's parameters, Pa.
-
-    Returns:
-        Kirchhoff stress, Pa.
-    """
+    2012)."""
     R = polar_rotation(F)
     J = wp.determinant(F)
     # (F - R) F^T is symmetric for the exact R; rounding must not turn into a torque.
@@ -30,5 +84,176 @@ def fixed_corotated(F: wp.mat33, mu: float, lam: float) -> wp.mat33:
     return mu * (tau + wp.transpose(tau)) + lam * (J - 1.0) * J * wp.identity(n=3, dtype=float)
 
 
-LAWS: dict[str, wp.Function] = {"jelly": fixed_corotated}
-"""Kirchhoff stress by the material's name in the configuration."""
+@wp.func
+def logarithmic_strains(stretches: wp.vec3) -> wp.vec3:
+    """What is flatter than a hundredth of its thickness, or inverted, counts as a hundredth."""
+    return wp.vec3(
+        wp.log(wp.max(stretches[0], 0.01)), wp.log(wp.max(stretches[1], 0.01)), wp.log(wp.max(stretches[2], 0.01))
+    )
+
+
+@wp.func
+def trace(strains: wp.vec3) -> float:
+    return strains[0] + strains[1] + strains[2]
+
+
+@wp.func
+def deviator(strains: wp.vec3) -> wp.vec3:
+    mean = trace(strains) / 3.0
+    return strains - wp.vec3(mean, mean, mean)
+
+
+@wp.func
+def stretched(U: wp.mat33, strains: wp.vec3, V: wp.mat33) -> wp.mat33:
+    """The deformation gradient of these logarithmic strains."""
+    stretches = wp.vec3(wp.exp(strains[0]), wp.exp(strains[1]), wp.exp(strains[2]))
+    return U * wp.diag(stretches) * wp.transpose(V)
+
+
+@wp.func
+def hencky(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
+    """tau = 2 mu e + lambda tr(e) I with the logarithmic strain e (St. Venant-Kirchhoff; Klar et al., "Drucker-Prager
+    elastoplasticity for sand animation", 2016)."""
+    U, stretches, _V = svd(F)
+    e = logarithmic_strains(stretches)
+    pressure = lam * trace(e)
+    return U * wp.diag(2.0 * mu * e + wp.vec3(pressure, pressure, pressure)) * wp.transpose(U)
+
+
+@wp.func
+def von_mises(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
+    """Metal: |dev tau| <= yield_stress + 2 mu xi h with the plastic strain h so far, by radial return (Simo and Hughes,
+    "Computational inelasticity", 1998)."""
+    xi = parameters[1]
+    U, stretches, V = svd(F)
+    e = logarithmic_strains(stretches)
+    d = deviator(e)
+    excess = wp.length(d) - (parameters[0] / (2.0 * mu) + xi * history)
+    if excess <= 0.0:
+        return F, history
+    flow = excess / (1.0 + xi)
+    return stretched(U, e - (flow / wp.length(d)) * d, V), history + flow
+
+
+@wp.func
+def von_mises_with_damage(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
+    """Plasticine: as metal, but the plastic strain h so far takes away: |dev tau| <= yield_stress - softening h. When
+    nothing is left of it the material has crumbled, and bears pressure alone."""
+    U, stretches, V = svd(F)
+    e = logarithmic_strains(stretches)
+    d = deviator(e)
+    strength = parameters[0] - parameters[1] * history
+    if strength <= 0.0:
+        pressure = wp.min(trace(e), 0.0) / 3.0
+        return stretched(U, wp.vec3(pressure, pressure, pressure), V), history
+    excess = wp.length(d) - strength / (2.0 * mu)
+    if excess <= 0.0:
+        return F, history
+    return stretched(U, e - (excess / wp.length(d)) * d, V), history + excess
+
+
+@wp.func
+def drucker_prager(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
+    """Sand: shear up to friction times pressure, no tension (Klar et al. 2016).
+
+    ``history`` is the logarithm of the volume that particles gained while they were apart; it is taken back before
+    pressure builds up, so that sand does not swell (Tampubolon et al., "Multi-species simulation of porous sand and
+    water mixtures", 2017).
+    """
+    U, stretches, V = svd(F)
+    gained = history / 3.0
+    e = logarithmic_strains(stretches) + wp.vec3(gained, gained, gained)
+    t = trace(e)
+    if t >= 0.0:
+        return U * wp.transpose(V), t
+    d = deviator(e)
+    excess = wp.length(d) + parameters[0] * t * (3.0 * lam + 2.0 * mu) / (2.0 * mu)
+    if excess > 0.0:
+        e = e - (excess / wp.length(d)) * d
+    elif history == 0.0:
+        return F, history
+    return stretched(U, e, V), 0.0
+
+
+@wp.func
+def viscoplastic(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
+    """Foam: above the yield stress it flows at a rate of the excess over plastic_viscosity (Yue et al., "Continuum
+    foam", 2015), backward Euler."""
+    U, stretches, V = svd(F)
+    e = logarithmic_strains(stretches)
+    d = deviator(e)
+    excess = wp.length(d) - parameters[0] / (2.0 * mu)
+    if excess <= 0.0:
+        return F, history
+    flow = excess / (1.0 + parameters[1] / (2.0 * mu * dt))
+    return stretched(U, e - (flow / wp.length(d)) * d, V), history
+
+
+# So that packed snow does not outrun the substep.
+_MAX_STIFFENING = 5.0
+_SNOW_STIFFENING = wp.constant(_MAX_STIFFENING)
+
+
+@wp.func
+def snow(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
+    """Fixed corotated, exp(xi (1 - J_P)) times as stiff, at most 5 times (Stomakhin et al., "A material point method
+    for snow simulation", 2013, eq. 2); ``history`` is J_P - 1."""
+    stiffening = wp.min(wp.exp(-parameters[2] * history), _SNOW_STIFFENING)
+    return fixed_corotated(F, history, stiffening * mu, stiffening * lam, parameters)
+
+
+@wp.func
+def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
+    """Snow: elastic stretches stay within 1 - critical_compression and 1 + critical_stretch, the rest is plastic
+    (Stomakhin et al. 2013, section 7)."""
+    U, stretches, V = svd(F)
+    low = 1.0 - parameters[0]
+    high = 1.0 + parameters[1]
+    kept = wp.vec3(
+        wp.clamp(stretches[0], low, high), wp.clamp(stretches[1], low, high), wp.clamp(stretches[2], low, high)
+    )
+    if kept == stretches:
+        return F, history
+    packing = wp.exp(trace(logarithmic_strains(stretches))) / (kept[0] * kept[1] * kept[2])
+    # Within bounds for powder that flies apart or is crushed.
+    J_P = wp.clamp((1.0 + history) * packing, 0.1, 20.0)
+    return U * wp.diag(kept) * wp.transpose(V), J_P - 1.0
+
+
+def _metal(E: Any, yield_stress: float | None, hardening: int, xi: float | None) -> tuple[Any, ...]:
+    # Mild steel yields at 220 MPa of its 200 GPa (Ashby and Jones, "Engineering materials 1");
+    # |dev tau| is sqrt(2/3) of a uniaxial stress.
+    return 0.9e-3 * E if yield_stress is None else yield_stress, xi or 0.0 if hardening else 0.0
+
+
+def _sand(E: Any, friction_angle: float) -> tuple[Any, ...]:
+    sine = math.sin(math.radians(friction_angle))
+    return (math.sqrt(2 / 3) * 2 * sine / (3 - sine),)
+
+
+def _foam(E: Any, yield_stress: float | None, plastic_viscosity: float) -> tuple[Any, ...]:
+    # Foams give way at 0.05 E (Gibson and Ashby, "Cellular solids", 1997).
+    return math.sqrt(2 / 3) * (0.05 * E if yield_stress is None else yield_stress), plastic_viscosity
+
+
+def _snow(E: Any, critical_compression: float, critical_stretch: float, xi: float | None) -> tuple[Any, ...]:
+    return critical_compression, critical_stretch, 10.0 if xi is None else xi
+
+
+def _plasticine(E: Any, yield_stress: float | None, softening: float) -> tuple[Any, ...]:
+    # Soft clay bears a shear of about E / 200 (Duncan and Buchignani, "An engineering manual for settlement studies",
+    # 1976); |dev tau| is sqrt(2) of a shear stress.
+    return 0.007 * E if yield_stress is None else yield_stress, softening
+
+
+LAWS: dict[str, Law] = {
+    "jelly": Law(fixed_corotated),
+    "metal": Law(hencky, von_mises, ("yield_stress", "hardening", "xi"), _metal),
+    "sand": Law(hencky, drucker_prager, ("friction_angle",), _sand),
+    "foam": Law(hencky, viscoplastic, ("yield_stress", "plastic_viscosity"), _foam),
+    "snow": Law(
+        snow, critical_stretches, ("critical_compression", "critical_stretch", "xi"), _snow, stiffening=_MAX_STIFFENING
+    ),
+    "plasticine": Law(hencky, von_mises_with_damage, ("yield_stress", "softening"), _plasticine),
+}
+"""Material by its name in the configuration."""

@@ -151,10 +151,16 @@ def clear_blocks(
         node += threads
 
 
+def is_plastic(laws: tuple[str, ...]) -> bool:
+    """Whether any of these materials flows, so that the state needs its plastic part."""
+    return any(LAWS[name].return_mapping is not None for name in laws)
+
+
 @cache
 def particles_to_grid(laws: tuple[str, ...]) -> wp.Kernel:
     """The kernel that adds momentum, stress and mass of the particles to the grid, for these materials."""
-    stresses = tuple(LAWS[name] for name in laws)
+    stresses = tuple(LAWS[name].stress for name in laws)
+    plastic = is_plastic(laws)
 
     @wp.kernel(module="unique", enable_backward=False)
     def kernel(
@@ -169,16 +175,23 @@ def particles_to_grid(laws: tuple[str, ...]) -> wp.Kernel:
         mu: wp.array(dtype=float),
         lam: wp.array(dtype=float),
         law: wp.array(dtype=int),
+        parameters: wp.array(dtype=wp.vec4),
+        history: wp.array(dtype=float),
         grid: wp.array(dtype=wp.vec4),
     ):
         p = wp.tid()
         c = coordinates(lattice, x[p])
         if not is_inside(lattice, c):
             return
+        own = wp.vec4()
+        past = float(0.0)
+        if wp.static(plastic):
+            own = parameters[p]
+            past = history[p]
         tau = wp.mat33()
         for i in range(wp.static(len(stresses))):
             if law[p] == i:
-                tau = wp.static(stresses[i])(F[p], mu[p], lam[p])
+                tau = wp.static(stresses[i])(F[p], past, mu[p], lam[p], own)
         m = mass[p]
         scale = dt * volume[p] * _INVERSE_INERTIA * lattice.inverse_dx * lattice.inverse_dx
         # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
@@ -249,35 +262,8 @@ def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
 
 
 @wp.func
-def damp_affine_velocity(C: wp.mat33, rpic_damping: float) -> wp.mat33:
-    if rpic_damping < 0.0:
-        return wp.mat33()
-    return (1.0 - rpic_damping) * C + (0.5 * rpic_damping) * (C - wp.transpose(C))
-
-
-@wp.kernel
-def grid_to_particles(
-    lattice: LatticeStruct,
-    dt: float,
-    rpic_damping: float,
-    grid: wp.array(dtype=wp.vec4),
-    x: wp.array(dtype=wp.vec3),
-    F: wp.array(dtype=wp.mat33),
-    x_out: wp.array(dtype=wp.vec3),
-    v_out: wp.array(dtype=wp.vec3),
-    C_out: wp.array(dtype=wp.mat33),
-    F_out: wp.array(dtype=wp.mat33),
-):
-    """Collect velocity and its gradient, move the particles and deform them: F <- (I + dt grad v) F."""
-    p = wp.tid()
-    c = coordinates(lattice, x[p])
-    if not is_inside(lattice, c):
-        # The frame loop reports it; until then it stays where it is.
-        x_out[p] = x[p]
-        v_out[p] = wp.vec3()
-        C_out[p] = wp.mat33()
-        F_out[p] = F[p]
-        return
+def collect(lattice: LatticeStruct, c: wp.vec3, grid: wp.array(dtype=wp.vec4)):
+    """Velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes."""
     first = first_node(c)
     f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
     wx = spline(f[0])
@@ -312,11 +298,68 @@ def grid_to_particles(
     gy = s * (sum_y - f[1] * sum_v)
     gz = s * (sum_z - f[2] * sum_v)
     gradient = wp.mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
-    velocity = wp.vec3(sum_v[0], sum_v[1], sum_v[2])
-    x_out[p] = x[p] + dt * velocity
-    v_out[p] = velocity
-    C_out[p] = damp_affine_velocity(gradient, rpic_damping)
-    F_out[p] = F[p] + dt * (gradient * F[p])
+    return wp.vec3(sum_v[0], sum_v[1], sum_v[2]), gradient
+
+
+@cache
+def grid_to_particles(laws: tuple[str, ...]) -> wp.Kernel:
+    """The kernel that collects velocity and its gradient, moves the particles and deforms them, for these materials.
+
+    F <- (I + dt grad v) F, and for plastic materials then the return mapping; ``total`` goes without it.
+    """
+    plastic = is_plastic(laws)
+    flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def kernel(
+        lattice: LatticeStruct,
+        dt: float,
+        symmetric_kept: float,
+        skew_kept: float,
+        grid: wp.array(dtype=wp.vec4),
+        x: wp.array(dtype=wp.vec3),
+        F: wp.array(dtype=wp.mat33),
+        total: wp.array(dtype=wp.mat33),
+        history: wp.array(dtype=float),
+        mu: wp.array(dtype=float),
+        lam: wp.array(dtype=float),
+        law: wp.array(dtype=int),
+        parameters: wp.array(dtype=wp.vec4),
+        x_out: wp.array(dtype=wp.vec3),
+        v_out: wp.array(dtype=wp.vec3),
+        C_out: wp.array(dtype=wp.mat33),
+        F_out: wp.array(dtype=wp.mat33),
+        total_out: wp.array(dtype=wp.mat33),
+        history_out: wp.array(dtype=float),
+    ):
+        p = wp.tid()
+        c = coordinates(lattice, x[p])
+        if not is_inside(lattice, c):
+            # The frame loop reports it; until then it stays where it is.
+            x_out[p] = x[p]
+            v_out[p] = wp.vec3()
+            C_out[p] = wp.mat33()
+            F_out[p] = F[p]
+            if wp.static(plastic):
+                total_out[p] = total[p]
+                history_out[p] = history[p]
+            return
+        velocity, gradient = collect(lattice, c, grid)
+        x_out[p] = x[p] + dt * velocity
+        v_out[p] = velocity
+        transposed = wp.transpose(gradient)
+        C_out[p] = (0.5 * symmetric_kept) * (gradient + transposed) + (0.5 * skew_kept) * (gradient - transposed)
+        F_new = F[p] + dt * (gradient * F[p])
+        if wp.static(plastic):
+            total_out[p] = total[p] + dt * (gradient * total[p])
+            past = history[p]
+            for i in range(wp.static(len(flowing))):
+                if law[p] == wp.static(flowing[i][0]):
+                    F_new, past = wp.static(flowing[i][1])(F_new, past, mu[p], lam[p], parameters[p], dt)
+            history_out[p] = past
+        F_out[p] = F_new
+
+    return kernel
 
 
 @wp.kernel

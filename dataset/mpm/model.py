@@ -1,13 +1,15 @@
 """What does not change during a simulation: the grid, the particles' materials, gravity and boundaries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import warp as wp
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
-from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.constitutive_laws import LAWS, LawSettings
+from dataset.mpm.kernels import is_plastic
 from dataset.mpm.lattice import Lattice
 from gaussians.shapes import check_shape
 from gaussians.warp_runtime import start_warp
@@ -22,12 +24,14 @@ class Material:
         nu: (N,), Poisson's ratio, 0 to below 0.5.
         density: (N,), kg/m^3.
         law: (N,), names from ``constitutive_laws.LAWS``, or one name for all.
+        parameters: (N, 4), what ``Law.parameters`` of each one's law gives; None for default settings.
     """
 
     youngs_modulus: np.ndarray
     nu: np.ndarray
     density: np.ndarray
     law: np.ndarray | str = "jelly"
+    parameters: np.ndarray | None = None
 
     @property
     def lame(self) -> tuple[np.ndarray, np.ndarray]:
@@ -37,9 +41,27 @@ class Material:
 
     @property
     def speed_of_sound(self) -> np.ndarray:
-        """Speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s."""
+        """Speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s; for a law that stiffens, of its stiffest."""
         mu, lam = self.lame
-        return np.sqrt((lam + 2 * mu) / self.density)
+        names, index = np.unique(np.broadcast_to(self.law, mu.shape), return_inverse=True)
+        stiffening = np.array([LAWS[name].stiffening for name in names.tolist()])[index]
+        return np.sqrt(stiffening * (lam + 2 * mu) / self.density)
+
+
+def law_parameters(law: str, youngs_modulus: np.ndarray, settings: Mapping[str, Any] | None = None) -> np.ndarray:
+    """The kernels' numbers (N, 4) for N particles of one law.
+
+    Args:
+        youngs_modulus: (N,), Pa.
+        settings: values of ``LAWS[law].settings`` by name; None for the defaults.
+    """
+    if settings is None:
+        defaults = LawSettings()
+        settings = {key: getattr(defaults, key) for key in LAWS[law].settings}
+    parameters = np.zeros((len(youngs_modulus), 4))
+    for column, values in enumerate(LAWS[law].parameters(youngs_modulus, **settings)):
+        parameters[:, column] = values
+    return parameters
 
 
 @dataclass(frozen=True)
@@ -50,16 +72,19 @@ class MPMModel:
         lattice: the grid.
         gravity: m/s^2.
         rpic_damping: 0 for APIC, up to 1 for RPIC, negative for PIC.
+        pic_damping: share of the affine velocity that is dropped each substep, 0 to 1.
         grid_damping: factor on grid velocities each substep; above 1 it has no effect.
         boundary_conditions: what stops or moves the grid.
         laws: names of the constitutive laws in use; ``law`` indexes them.
         largest_substep: (N,) seconds, the substep each particle's elastic waves allow: dx / speed of sound.
         mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
+        parameters: (N,) vec4 on the device, the laws' own numbers.
     """
 
     lattice: Lattice
     gravity: tuple[float, float, float]
     rpic_damping: float
+    pic_damping: float
     grid_damping: float
     boundary_conditions: tuple[BoundaryCondition, ...]
     laws: tuple[str, ...]
@@ -69,6 +94,7 @@ class MPMModel:
     mu: wp.array
     lam: wp.array
     law: wp.array
+    parameters: wp.array
 
     @classmethod
     def create(
@@ -78,6 +104,7 @@ class MPMModel:
         material: Material,
         gravity: tuple[float, float, float] = (0.0, 0.0, 0.0),
         rpic_damping: float = 0.0,
+        pic_damping: float = 0.0,
         grid_damping: float = 1.0,
         boundary_conditions: Sequence[BoundaryCondition] = (),
         device: str = "cpu",
@@ -99,6 +126,13 @@ class MPMModel:
         if unknown:
             raise ValueError(f"law: expected one of {', '.join(LAWS)}, found {unknown[0]!r}")
         mu, lam = material.lame
+        if material.parameters is None:
+            parameters = np.zeros((count, 4))
+            for name in laws.tolist():
+                parameters[names == name] = law_parameters(name, material.youngs_modulus[names == name])
+        else:
+            parameters = material.parameters
+            check_shape("parameters", parameters, count, 4)
 
         start_warp()
 
@@ -109,6 +143,7 @@ class MPMModel:
             lattice=lattice,
             gravity=gravity,
             rpic_damping=rpic_damping,
+            pic_damping=pic_damping,
             grid_damping=grid_damping,
             boundary_conditions=tuple(boundary_conditions),
             laws=tuple(laws.tolist()),
@@ -118,6 +153,7 @@ class MPMModel:
             mu=on_device(mu),
             lam=on_device(lam),
             law=on_device(law, np.int32),
+            parameters=wp.array(parameters.astype(np.float32), dtype=wp.vec4, device=device),
         )
 
     def __len__(self) -> int:
@@ -128,6 +164,18 @@ class MPMModel:
         return wp.get_device(self.mass.device)
 
     @property
+    def plastic(self) -> bool:
+        """Whether any material is plastic."""
+        return is_plastic(self.laws)
+
+    @property
+    def affine_kept(self) -> tuple[float, float]:
+        """What stays of the symmetric and of the skew part of the affine velocity after each substep."""
+        if self.rpic_damping < 0:
+            return 0.0, 0.0
+        return (1 - self.pic_damping) * (1 - self.rpic_damping), 1 - self.pic_damping
+
+    @property
     def arrays(self) -> tuple[wp.array, ...]:
         """The particles' constants in the order in which kernels take them."""
-        return self.mass, self.volume, self.mu, self.lam, self.law
+        return self.mass, self.volume, self.mu, self.lam, self.law, self.parameters

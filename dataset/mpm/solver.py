@@ -37,18 +37,25 @@ class MPMSolver:
         self._touched = wp.zeros(min(blocks, _BLOCKS_OF_A_PARTICLE * len(model)), dtype=int, device=device)
         self._touched_count = wp.zeros(1, dtype=int, device=device)
         self._particles_to_grid = kernels.particles_to_grid(model.laws)
+        self._grid_to_particles = kernels.grid_to_particles(model.laws)
         self._update_grid = kernels.update_grid(tuple(condition.type for condition in model.boundary_conditions))
         self._graphs: dict[tuple[int, int, float], tuple[MPMState, wp.Graph]] = {}
 
     def step(self, state_in: MPMState, state_out: MPMState, dt: float) -> None:
-        """One substep of ``dt`` seconds; ``state_out`` may be ``state_in``."""
+        """One substep of ``dt`` seconds; ``state_out`` may be ``state_in``.
+
+        Raises:
+            ValueError: the model has plastic materials, but a state no place for their past.
+        """
+        if self.model.plastic and (state_in.total is None or state_out.total is None):
+            raise ValueError("state: expected one made with plastic=True, for materials that flow")
         model, lattice, device, count = self.model, self._lattice, self.model.device, len(self.model)
         touched = [self._touched, self._touched_count]
         wp.launch(kernels.mark_blocks, count, [lattice, state_in.x, self._marked, *touched], device=device)
         wp.launch(
             self._particles_to_grid,
             count,
-            [lattice, dt, *state_in.arrays, *model.arrays, self._grid],
+            [lattice, dt, *state_in.arrays, *model.arrays, state_in.history, self._grid],
             device=device,
         )
         threads = self._grid_threads()
@@ -59,10 +66,13 @@ class MPMSolver:
             [lattice, dt, threads, self._gravity, damping, *touched, self._grid],
             device=device,
         )
+        before = [state_in.x, state_in.F, state_in.total, state_in.history]
+        material = [model.mu, model.lam, model.law, model.parameters]
+        after = [*state_out.arrays, state_out.total, state_out.history]
         wp.launch(
-            kernels.grid_to_particles,
+            self._grid_to_particles,
             count,
-            [lattice, dt, model.rpic_damping, self._grid, state_in.x, state_in.F, *state_out.arrays],
+            [lattice, dt, *model.affine_kept, self._grid, *before, *material, *after],
             device=device,
         )
         wp.launch(kernels.clear_blocks, threads, [threads, self._marked, *touched, self._grid], device=device)
@@ -88,7 +98,7 @@ class MPMSolver:
         wp.capture_launch(self._graphs[key][1])
 
     def _capture(self, state: MPMState, substeps: int, dt: float) -> wp.Graph:
-        for kernel in (self._particles_to_grid, self._update_grid, kernels.mark_blocks):
+        for kernel in (self._particles_to_grid, self._grid_to_particles, self._update_grid, kernels.mark_blocks):
             kernel.module.load(self.model.device)
         with wp.ScopedCapture(self.model.device, force_module_load=False) as capture:
             for _ in range(substeps):

@@ -18,38 +18,50 @@ class MPMState:
         x: (N,) vec3, world positions, metres.
         v: (N,) vec3, velocities, m/s.
         C: (N,) mat33, affine velocity, 1/s.
-        F: (N,) mat33, deformation gradient.
+        F: (N,) mat33, deformation gradient; of plastic materials its elastic part.
+        total: (N,) mat33, the whole deformation gradient, if any material is plastic.
+        history: (N,), what each law keeps of the past, see ``constitutive_laws``, if any material is plastic.
     """
 
     x: wp.array
     v: wp.array
     C: wp.array
     F: wp.array
+    total: wp.array | None = None
+    history: wp.array | None = None
 
     @classmethod
     def at_rest(
-        cls, positions: np.ndarray, velocities: np.ndarray | None = None, device: str | wp.Device = "cpu"
+        cls,
+        positions: np.ndarray,
+        velocities: np.ndarray | None = None,
+        device: str | wp.Device = "cpu",
+        plastic: bool = False,
     ) -> "MPMState":
         """Undeformed particles.
 
         Args:
             positions: (N, 3), metres.
             velocities: (N, 3), m/s, zero by default.
+            plastic: whether there are plastic materials, ``MPMModel.plastic``.
         """
         count = len(positions)
         check_shape("positions", positions, "N", 3)
         velocities = np.zeros((count, 3)) if velocities is None else velocities
         check_shape("velocities", velocities, count, 3)
+        identity = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
         return cls(
             x=wp.array(positions.astype(np.float32), dtype=wp.vec3, device=device),
             v=wp.array(velocities.astype(np.float32), dtype=wp.vec3, device=device),
             C=wp.zeros(count, dtype=wp.mat33, device=device),
-            F=wp.array(np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)), dtype=wp.mat33, device=device),
+            F=wp.array(identity, dtype=wp.mat33, device=device),
+            total=wp.array(identity, dtype=wp.mat33, device=device) if plastic else None,
+            history=wp.zeros(count, dtype=float, device=device) if plastic else None,
         )
 
     @property
     def arrays(self) -> tuple[wp.array, wp.array, wp.array, wp.array]:
-        """In the order in which kernels take them."""
+        """Those of every material, in the order in which kernels take them."""
         return self.x, self.v, self.C, self.F
 
     def __len__(self) -> int:
@@ -62,11 +74,12 @@ class MPMState:
             covariances: (N,) vec6 of the undeformed Gaussians, metres^2.
 
         Returns:
-            Covariances F cov F^T (N, 6), metres^2, and rotations (N, 3, 3), R of F = R S, on the state's device.
+            Covariances F cov F^T (N, 6), metres^2, and rotations (N, 3, 3), R of F = R S, with the whole F, on the
+            state's device.
         """
-        device = self.F.device
+        F, device = self.F if self.total is None else self.total, self.F.device
         deformed = wp.empty(len(self), dtype=vec6, device=device)
         rotations = wp.empty(len(self), dtype=wp.mat33, device=device)
-        wp.launch(deform_covariances, len(self), [self.F, covariances], [deformed, rotations], device=device)
+        wp.launch(deform_covariances, len(self), [F, covariances], [deformed, rotations], device=device)
         wp.synchronize_device(device)
         return wp.to_torch(deformed), wp.to_torch(rotations)

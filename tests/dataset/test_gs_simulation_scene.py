@@ -12,6 +12,7 @@ import torch
 from dataset import gs_simulation_scene
 from dataset.config import Config
 from dataset.layout import Layout
+from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.scene_objects import SceneObject, label_rows, object_materials, scene_objects
 from dataset.simulation import Simulation, load_scene
 from gaussians.errors import InputError
@@ -267,6 +268,41 @@ def test_materials_come_from_flag_then_config_then_scene() -> None:
     assert moduli(Config(E={"ball": 7e5, "teddy": 1e4, "duck": 1.0})) == [7e5, 1e4]
     assert moduli(Config(E={"ball": 7e5})) == [7e5, 2e4]  # people's own objects say what they are made of
     assert moduli(Config(E={"ball": 7e5}), [1.0, 2.0]) == [1.0, 2.0]
+
+
+def test_each_law_gets_its_settings() -> None:
+    config = Config(material={"ball": "metal", "teddy": "sand"}, yield_stress={"ball": 2e3}, hardening=1, xi=0.5)
+    ball, teddy = object_materials(OBJECTS, config)
+    assert ball.settings == {"yield_stress": 2e3, "hardening": 1, "xi": 0.5}
+    assert teddy.settings == {"friction_angle": 25.0}
+    with pytest.raises(InputError, match=r"c\.json: yield_stress: no value for object 'ball'"):
+        object_materials(OBJECTS, Config(material="foam", yield_stress={"duck": 1e3}), config_path="c.json")
+
+
+def test_materials_mix_in_one_scene(tmp_path: Path) -> None:
+    """A jelly that falls on a metal cube dents it; the metal stays dented, and its Gaussians show it."""
+    scene = make_scene(tmp_path / "scene", count=500)
+    material = {"ball": "metal", "duck": "jelly"}
+    density = {"ball": 500.0, "duck": 3000.0}
+    config = Config(
+        **(FAST | {"g": (0.0, 0.0, -20.0), "material": material, "density": density, "yield_stress": 500.0}),
+        boundary_conditions=(BoundingBox(type="bounding_box"),),
+    )
+    objects = scene_objects(scene, Layout(tmp_path))
+    simulation = Simulation(load_scene(scene, objects, config), object_materials(objects, config), config, "cpu")
+    first = simulation.frame()
+    for _ in range(40):
+        simulation.advance()
+    last = simulation.frame()
+    height = [frame.means[:500, 2].max() - frame.means[:500, 2].min() for frame in (first, last)]
+    assert height[1] < 0.9 * height[0]
+    assert first.covariances is not None
+    assert last.covariances is not None
+    flattening = (last.covariances[:500, 5] / first.covariances[:500, 5]).sqrt().median()
+    assert flattening == pytest.approx(float(height[1] / height[0]), rel=0.3)
+    # The jelly keeps its shape but for its own weight, rho g h / E = 0.2 at its foot.
+    jelly = [frame.means[500:, 2].max() - frame.means[500:, 2].min() for frame in (first, last)]
+    assert jelly[1] > 0.85 * jelly[0]
 
 
 def test_missing_materials_are_named() -> None:

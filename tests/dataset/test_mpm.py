@@ -8,65 +8,11 @@ import pytest
 import torch
 import warp as wp
 
-from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.mpm.kernels import vec6
 from dataset.mpm.lattice import Lattice
-from dataset.mpm.model import Material, MPMModel
-from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from gaussians.rotations import rotation_exp
-
-BOX = (BoundingBox(type="bounding_box"),)
-
-
-def block(size: tuple[float, float, float], center: tuple[float, float, float], spacing: float) -> np.ndarray:
-    """A regular cubic packing of particles, spacing^3 each."""
-    axes = [(np.arange(n := round(s / spacing)) - (n - 1) / 2) * spacing + c for s, c in zip(size, center, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-
-
-class World:
-    """A model of one material with its state and solver."""
-
-    def __init__(
-        self,
-        x: np.ndarray,
-        v: np.ndarray | None = None,
-        *,
-        n_grid: int = 32,
-        E: float = 1e5,
-        nu: float = 0.3,
-        density: float = 1000.0,
-        spacing: float | None = None,
-        device: str = "cpu",
-        **settings: Any,
-    ) -> None:
-        self.lattice = Lattice(n_grid)
-        count = len(x)
-        volumes = self.lattice.particle_volumes(x) if spacing is None else np.full(count, spacing**3)
-        material = Material(np.full(count, E), np.full(count, nu), np.full(count, density))
-        self.model = MPMModel.create(self.lattice, volumes, material, device=device, **settings)
-        self.state = MPMState.at_rest(x, v, device)
-        self.solver = MPMSolver(self.model)
-
-    def run(self, substeps: int, dt: float) -> None:
-        self.solver.advance(self.state, substeps, dt)
-
-    def set(self, name: str, values: np.ndarray) -> None:
-        array = getattr(self.state, name)
-        array.assign(values.astype(np.float32))
-
-    def get(self, name: str) -> np.ndarray:
-        return getattr(self.state, name).numpy().astype(np.float64)
-
-    def momentum(self) -> np.ndarray:
-        return self.model.mass.numpy().astype(np.float64) @ self.get("v")
-
-    def angular_momentum(self) -> np.ndarray:
-        """Of the particles and their affine fields, whose inertia is that of the spline, dx^2 / 4."""
-        m, x, v, C = self.model.mass.numpy().astype(np.float64), self.get("x"), self.get("v"), self.get("C")
-        skew = np.stack([C[:, 2, 1] - C[:, 1, 2], C[:, 0, 2] - C[:, 2, 0], C[:, 1, 0] - C[:, 0, 1]], 1)
-        return m @ (np.cross(x, v) + skew * self.lattice.dx**2 / 4)
+from tests.dataset.mpm_world import BOX, World, block
 
 
 def test_free_fall_is_exact() -> None:
@@ -269,6 +215,21 @@ def test_volumes_share_each_cell() -> None:
     assert lattice.mean_particles_per_cell(x) == 8
     order = lattice.order(np.random.default_rng(0).permutation(x))
     assert sorted(order.tolist()) == list(range(len(x)))
+
+
+def test_pic_damping_drops_its_share() -> None:
+    x = block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625)
+    v = np.random.default_rng(0).normal(size=x.shape)
+    worlds = [World(x, v, rpic_damping=0.4, pic_damping=share) for share in (0.0, 0.3)]
+    for world in worlds:
+        world.run(1, 1e-3)
+    np.testing.assert_allclose(worlds[1].get("C"), 0.7 * worlds[0].get("C"), atol=1e-4)
+
+
+def test_plastic_materials_need_a_state_with_a_past() -> None:
+    world = World(block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625), law="metal")
+    with pytest.raises(ValueError, match="plastic=True"):
+        world.solver.step(MPMState.at_rest(world.get("x")), world.state, 1e-4)
 
 
 @pytest.mark.gpu
