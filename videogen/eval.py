@@ -54,12 +54,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def scene_name(path: Path) -> str:
-    """The scene that ``path`` is of: its last part that names neither a point cloud nor a reconstruction's folder."""
+    """The scene that ``path`` is of.
+
+    That is the name of the folder or file, but of a reconstruction, ``<scene>/<background>/sim_refine``, the scene.
+    """
     path = path.resolve()
+    if path.is_file() and path.stem != "point_cloud":
+        return path.stem
     parts = list((path.parent if path.is_file() else path).parts)
-    while len(parts) > 1 and parts[-1] in ("sim", "sim_refine"):
-        parts.pop()
-    return path.stem if path.is_file() and path.stem != "point_cloud" else parts[-1]
+    if parts[-1] not in ("sim", "sim_refine"):
+        return parts[-1]
+    candidates = parts[-2:-4:-1]
+    return next((part for part in candidates if part.split("_")[0].isdecimal()), candidates[0])
 
 
 def predict_motion(

@@ -1,0 +1,133 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.config import Config
+from dataset.scene_objects import SceneObject
+from dataset.simulation import Scene
+from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from dynamic_models.models import build_model
+from gaussians.errors import InputError
+from gaussians.ply import write_ply
+from gaussians.representation import Gaussians
+from gaussians.video import read_video
+from videogen.eval import predict_motion, scene_name
+
+SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
+FRAMES = 8
+
+
+def cloud(center: tuple[float, float, float], seed: int) -> Gaussians:
+    generator = torch.Generator().manual_seed(seed)
+    count = 120
+    return Gaussians(
+        means=torch.tensor(center) + 0.1 * torch.randn(count, 3, generator=generator),
+        opacities=torch.full((count,), 0.9),
+        sh=torch.randn(count, 4, 3, generator=generator),
+        scales=0.01 + 0.02 * torch.rand(count, 3, generator=generator),
+        quaternions=torch.randn(count, 4, generator=generator),
+    )
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """An untrained model: its forces are zero, so it predicts free flight."""
+    torch.manual_seed(0)
+    info = CheckpointInfo(settings=SETTINGS, num_keypoints=32, frame_dt=0.02)
+    save_checkpoint(tmp_path / "checkpoint" / "best.json", build_model(SETTINGS), info)
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, checkpoint: Path) -> list[object]:
+    scene = tmp_path / "scenes" / "2" / "0_ball_duck"
+    parts = [cloud((0, 0, 0.3), 0), cloud((0.5, 0, -0.2), 1)]
+    write_ply(scene / "point_cloud.ply", Gaussians.cat(parts))
+    np.save(scene / "segmentation.npy", np.repeat(np.arange(2), 120))
+    (tmp_path / "config.json").write_text(json.dumps({"g": [0, 0, -5], "E": 1e5, "density": 500}))
+    return [
+        *("--model_path", scene, "--checkpoint", checkpoint, "--config", tmp_path / "config.json"),
+        *("--output_path", tmp_path / "out", "--resolution", 32, "--steps", FRAMES, "--device", "cpu"),
+    ]
+
+
+def test_untrained_model_lets_everything_fall_together_but_what_lies_outside(checkpoint: Path) -> None:
+    moving, outside = cloud((0, 0, 0.5), 0), cloud((3, 0, 0), 1)
+    both = Gaussians.cat([moving, outside]).with_covariances()
+    labels = torch.zeros(len(both), dtype=torch.int32)
+    gaussians = Gaussians(both.means, both.opacities, both.sh, covariances=both.covariances, labels=labels)
+    scene = Scene(gaussians, moving=len(moving), source_index=torch.arange(len(both), dtype=torch.int32))
+    model, info = load_checkpoint(checkpoint)
+    config = Config(g=(0.0, 0.0, -5.0))
+    objects = [SceneObject(label=0, name="cloud")]
+
+    motion, keypoints = predict_motion(scene, objects, model, info, config, FRAMES, torch.device("cpu"))
+    last = list(motion.frames(keypoints))[-1]
+
+    fall = torch.tensor([0.0, 0.0, -0.5 * 5.0 * ((FRAMES - 1) * 0.02) ** 2])
+    n = len(moving)
+    # Float32 rounding over seven steps and the moving least squares.
+    torch.testing.assert_close(last.means[:n], gaussians.means[:n] + fall, atol=1e-5, rtol=0)
+    torch.testing.assert_close(last.covariance()[:n], gaussians.covariance()[:n], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(last.sh[:n], gaussians.sh[:n], atol=1e-3, rtol=0)
+    assert torch.equal(last.means[n:], gaussians.means[n:])
+
+
+def test_one_view_makes_one_video_named_after_the_scene(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("videogen.eval", *arguments, "--dynamic_model", "ngff", "--single_view", 0, "--compile_video", "--white_b")
+    video = tmp_path / "out" / "0_ball_duck.mp4"
+    assert len(list(read_video(video))) == FRAMES
+    assert str(video) in capsys.readouterr().out.splitlines()[-1]
+    before = video.stat().st_mtime_ns
+    command("videogen.eval", *arguments, "--single_view", 0)
+    assert video.stat().st_mtime_ns == before
+    assert "--overwrite" in capsys.readouterr().out
+
+
+def test_several_views_get_a_folder_each(command: Callable[..., None], arguments: list[object], tmp_path: Path) -> None:
+    command("videogen.eval", *arguments, "--views", "3,circle360")
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mp4"))
+    assert found == ["circle360/0_ball_duck.mp4", "view_3/0_ball_duck.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--checkpoint", "nowhere"], "nowhere: no such file: expected a checkpoint"),
+        (["--steps", 1], "--steps: expected at least 2"),
+        (["--model_path", "nowhere"], "nowhere"),
+        (["--config", "nowhere.json"], r"nowhere\.json: no such file"),
+        (["--single_view", 100], "expected 0 to 99"),
+    ],
+)
+def test_bad_arguments_are_named_and_leave_nothing(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path, changed: list[object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        command("videogen.eval", *arguments, *changed)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("reconstruct/3_9/2700_duck_bowl_ball/table3/sim_refine", "2700_duck_bowl_ball"),
+        ("scenes/3_9/2810_bowl_pillow_can", "2810_bowl_pillow_can"),
+        ("scenes/2/0_ball_duck/sim", "0_ball_duck"),
+        ("photos/kitchen/sim", "kitchen"),
+    ],
+)
+def test_scene_is_named_without_the_reconstructions_folder(path: str, name: str) -> None:
+    assert scene_name(Path(path)) == name
+
+
+def test_scene_of_a_file_is_named_after_it_or_its_folder(tmp_path: Path) -> None:
+    for name, expected in (("chair.ply", "chair"), ("point_cloud.ply", tmp_path.name)):
+        (tmp_path / name).touch()
+        assert scene_name(tmp_path / name) == expected
