@@ -1,14 +1,16 @@
-"""Make the dataset's builtin objects and backgrounds, or an object from a mesh.
+"""Make the dataset's builtin objects and backgrounds, or an object from a mesh or from Gaussians.
 
 Examples:
     python -m dataset.generate_objects
     python -m dataset.generate_objects --objects duck,bowl --gaussians 16000 --overwrite
     python -m dataset.generate_objects --mesh chair.obj --name chair --youngs_modulus 5e5 --density 400
+    python -m dataset.generate_objects --splat capture.ply --name statue --up=-y
 
 Objects are solid bodies of Gaussians, centred on the origin, z up, written to <data_root>/objects/<name> together with
 an object.json {index, youngs_modulus [Pa], density [kg/m^3], scale, prompt}. Backgrounds go to
 <data_root>/backgrounds/<name> with a placement.json that puts their table top at z = -0.94 m. A mesh (any format that
-trimesh reads, with vertex colours, textures or plain materials) becomes 0.5 m long times --scale.
+trimesh reads, with vertex colours, textures or plain materials) or a 3D Gaussian Splatting PLY becomes 0.5 m long
+times --scale.
 """
 
 import argparse
@@ -30,11 +32,12 @@ from dataset.catalog import (
     object_json,
 )
 from dataset.layout import BACKGROUND_CLOUDS, Layout, add_data_root
-from dataset.mesh_objects import UP_AXES, default_up, load_mesh, mesh_gaussians
+from dataset.mesh_objects import UP_AXES, default_up, mesh_gaussians
 from dataset.shapes.backgrounds import SCENERIES
 from dataset.shapes.objects import SOLIDS
 from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import object_gaussians
+from dataset.splat_objects import DEFAULT_UP, splat_gaussians
 from gaussians.command_line import ArgumentParser, run
 from gaussians.errors import InputError
 from gaussians.files import write_json
@@ -44,7 +47,7 @@ PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, -0.94), 1.0, center=(0.0, 0.0,
 """Our backgrounds are upright and in metres, with the table top at z = 0."""
 
 _LEAST_GAUSSIANS = 200
-_MESH_DEFAULTS = {"youngs_modulus": 1e5, "density": 500.0, "scale": 1.0}
+_OWN_DEFAULTS = {"youngs_modulus": 1e5, "density": 500.0, "scale": 1.0}
 
 
 def write_object(layout: Layout, name: str, count: int, seed: int) -> None:
@@ -72,6 +75,14 @@ def write_mesh_object(layout: Layout, mesh: Path, up: str, entry: ObjectEntry, c
     return made.notes
 
 
+def write_splat_object(layout: Layout, splat: Path, up: str, entry: ObjectEntry) -> int:
+    """Write an object made of the Gaussians in a file; returns their number."""
+    gaussians = splat_gaussians(splat, up)
+    write_json(layout.object_json(entry.name), object_json(entry))
+    write_ply(layout.object_ply(entry.name), gaussians)
+    return len(gaussians)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     add_data_root(parser)
@@ -81,14 +92,17 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--background_gaussians", type=int, default=24_000, help="Gaussians in each background")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files")
     parser.add_overwrite()
-    mesh = parser.add_argument_group("an object from a mesh")
-    mesh.add_argument("--mesh", type=Path, help="mesh file: obj, ply, stl, glb, ...")
-    mesh.add_argument("--name", help="the new object's name: letters, digits and hyphens")
-    mesh.add_argument("--up", choices=UP_AXES, help="upward axis of the mesh (default: z for stl, ply, 3mf, else y)")
-    mesh.add_argument("--youngs_modulus", type=float, help="Pa (default: 1e5)")
-    mesh.add_argument("--density", type=float, help="kg/m^3 (default: 500)")
-    mesh.add_argument("--scale", type=float, help="factor to its size in scenes; at 1 it is 0.5 m long (default: 1)")
-    mesh.add_argument("--prompt", help="what it is, in words (default: A <name>.)")
+    own = parser.add_argument_group("an object of your own")
+    own.add_argument("--mesh", type=Path, help="mesh file: obj, ply, stl, glb, ...")
+    own.add_argument("--splat", type=Path, help="3D Gaussian Splatting PLY file")
+    own.add_argument("--name", help="the new object's name: letters, digits and hyphens")
+    own.add_argument(
+        "--up", choices=UP_AXES, help="upward axis of the file (default: -y for --splat, z for stl, ply, 3mf, else y)"
+    )
+    own.add_argument("--youngs_modulus", type=float, help="Pa (default: 1e5)")
+    own.add_argument("--density", type=float, help="kg/m^3 (default: 500)")
+    own.add_argument("--scale", type=float, help="factor to its size in scenes; at 1 it is 0.5 m long (default: 1)")
+    own.add_argument("--prompt", help="what it is, in words (default: A <name>.)")
     return parser
 
 
@@ -100,12 +114,12 @@ def main() -> None:
     if args.seed < 0:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     layout = Layout(args.data_root)
-    if args.mesh is not None:
-        _make_mesh_object(args, layout)
+    if args.mesh is not None or args.splat is not None:
+        _make_own_object(args, layout)
         return
-    for flag in ("name", "up", "prompt", *_MESH_DEFAULTS):
+    for flag in ("name", "up", "prompt", *_OWN_DEFAULTS):
         if getattr(args, flag) is not None:
-            raise InputError(f"--{flag}: describes a mesh: expected --mesh FILE with it")
+            raise InputError(f"--{flag}: describes an object of your own: expected --mesh or --splat FILE with it")
     objects = _names(args.objects, [entry.name for entry in OBJECTS], "--objects", args.backgrounds is None)
     backgrounds = _names(args.backgrounds, list(BACKGROUNDS), "--backgrounds", args.objects is None)
     jobs: list[tuple[Callable[[Layout, str, int, int], None], str, int]] = []
@@ -133,28 +147,33 @@ def _names(text: str | None, known: list[str], flag: str, default_all: bool) -> 
     return names
 
 
-def _make_mesh_object(args: argparse.Namespace, layout: Layout) -> None:
+def _make_own_object(args: argparse.Namespace, layout: Layout) -> None:
     if args.objects is not None or args.backgrounds is not None:
-        raise InputError("--mesh: makes one object: expected neither --objects nor --backgrounds with it")
-    entry = _mesh_entry(args, layout)
-    path = layout.object_ply(entry.name)
+        raise InputError("--mesh, --splat: make one object: expected neither --objects nor --backgrounds with them")
+    if args.mesh is not None and args.splat is not None:
+        raise InputError("--mesh, --splat: expected one of them")
+    entry = _own_entry(args, layout)
+    path, count = layout.object_ply(entry.name), args.gaussians
     if path.is_file() and not args.overwrite:
         print(f"{path} is there already (--overwrite makes it again)")
         return
-    notes = write_mesh_object(layout, args.mesh, args.up or default_up(args.mesh), entry, args.gaussians, args.seed)
-    for note in notes:
-        print(f"note: {args.mesh} {note}")
-    print(f"wrote {args.gaussians} Gaussians to {path}; its index in scenes is {entry.index}")
+    if args.splat is not None:
+        count = write_splat_object(layout, args.splat, args.up or DEFAULT_UP, entry)
+    else:
+        up = args.up or default_up(args.mesh)
+        for note in write_mesh_object(layout, args.mesh, up, entry, count, args.seed):
+            print(f"note: {args.mesh} {note}")
+    print(f"wrote {count} Gaussians to {path}; its index in scenes is {entry.index}")
 
 
-def _mesh_entry(args: argparse.Namespace, layout: Layout) -> ObjectEntry:
+def _own_entry(args: argparse.Namespace, layout: Layout) -> ObjectEntry:
     """What the new object is, with the index that it has already or the next free one."""
     if args.name is None or not re.fullmatch(r"[A-Za-z0-9-]+", args.name):
         raise InputError(f"--name: expected letters, digits and hyphens, found {args.name!r}")
     if args.name in {entry.name for entry in OBJECTS}:
         raise InputError(f"--name: {args.name!r} is an object of the catalogue: expected another name")
-    values = {key: getattr(args, key) or default for key, default in _MESH_DEFAULTS.items()}
-    for key in _MESH_DEFAULTS:
+    values = {key: getattr(args, key) or default for key, default in _OWN_DEFAULTS.items()}
+    for key in _OWN_DEFAULTS:
         given = getattr(args, key)
         if given is not None and not 0 < given < float("inf"):
             raise InputError(f"--{key}: expected a positive number, found {given}")
@@ -163,7 +182,6 @@ def _mesh_entry(args: argparse.Namespace, layout: Layout) -> ObjectEntry:
         (entry.index for entry in existing if entry.name == args.name),
         max(FIRST_CUSTOM_INDEX, *(entry.index + 1 for entry in existing)),
     )
-    load_mesh(args.mesh, "z")
     return ObjectEntry(
         *(index, args.name, "custom"),
         youngs_modulus=values["youngs_modulus"],

@@ -21,8 +21,8 @@ EXTENT = 0.5
 PLAIN = (0.72, 0.70, 0.67)
 """The colour of a mesh without colours."""
 
-# Rows are the world's x, y and z in the mesh's axes; what faces the viewer there faces -y here.
-_UPRIGHT = {
+# Rows are the world's x, y and z in the file's axes; what faces the viewer there faces -y here.
+UPRIGHT = {
     "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
     "-x": ((0, -1, 0), (0, 0, 1), (-1, 0, 0)),
     "y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
@@ -30,7 +30,7 @@ _UPRIGHT = {
     "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
 }
-UP_AXES = tuple(_UPRIGHT)
+UP_AXES = tuple(UPRIGHT)
 
 _Z_UP_SUFFIXES = {".stl", ".ply", ".3mf"}
 
@@ -72,7 +72,7 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
     if not (high - low).max() > 0:
         raise InputError(f"{path}: has no extent: all vertices are in one place")
     for piece in pieces:
-        turned = (piece.vertices - (low + high) / 2) * (EXTENT / (high - low).max()) @ np.array(_UPRIGHT[up]).T
+        turned = (piece.vertices - (low + high) / 2) * (EXTENT / (high - low).max()) @ np.array(UPRIGHT[up]).T
         piece.vertices = turned
     return pieces
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from gaussians.ply import read_ply, write_ply
-from gaussians.representation import Gaussians
-from gaussians.rotations import axis_rotation
 from gaussians.trajectory import TrajectoryReader
 from gaussians.video import read_video
 
@@ -19,34 +16,29 @@ FRAMES = 24
 FLOOR = -0.94
 
 
-def fitted(gaussians: Gaussians, size: float, center: tuple[float, float, float]) -> Gaussians:
-    """Scaled to ``size`` metres across and moved to ``center``."""
-    low, high = gaussians.means.amin(0), gaussians.means.amax(0)
-    centred = gaussians.transformed(translation=-(low + high) / 2)
-    return centred.transformed(scale=size / float((high - low).max()), translation=torch.tensor(center))
+@pytest.fixture
+def root(real_data: Path, tmp_path: Path, command: Command) -> Path:
+    """A dataset with the two as objects; every third Gaussian of the doughnut is plenty."""
+    robot = read_ply(real_data / "gaussians" / "playbot.ply")
+    height, reach = -robot.means[:, 1], robot.means[:, [0, 2]].norm(dim=1)
+    write_ply(tmp_path / "robot.ply", robot[(height > 0.16) & (reach < 0.7)])  # without the ground it stands on
+    write_ply(tmp_path / "doughnut.ply", read_ply(real_data / "gaussians" / "donut.ply")[::3])
+    for name, up, E in (("doughnut", "z", 2e5), ("robot", "-y", 3e5)):
+        command(
+            *("dataset.generate_objects", "--data_root", tmp_path, "--splat", tmp_path / f"{name}.ply"),
+            *(f"--up={up}", "--name", name, "--youngs_modulus", E, "--density", 450),
+        )
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def scene(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scene directory of both; every third Gaussian of the doughnut is plenty."""
-    doughnut = read_ply(real_data / "gaussians" / "donut.ply")[::3]
-    robot = read_ply(real_data / "gaussians" / "playbot.ply").transformed(axis_rotation(0, -90.0))  # up was -y
-    robot = robot[(robot.means[:, 2] > 0.16) & (robot.means[:, :2].norm(dim=1) < 0.7)]  # without the ground it is on
-    parts = [fitted(doughnut, 0.6, (0.0, 0.0, -0.75)), fitted(robot, 0.7, (0.1, 0.0, -0.25))]
-    path = tmp_path_factory.mktemp("real") / "scenes" / "real" / "0_donut_playbot"
-    write_ply(path / "point_cloud" / "iteration_30000" / "point_cloud.ply", Gaussians.cat(parts))
-    np.save(path / "segmentation.npy", np.repeat(np.arange(2, dtype=np.int32), [len(part) for part in parts]))
-    materials = [("donut", 2e5, 400.0), ("playbot", 3e5, 500.0)]
-    objects = [
-        {"label": i, "name": name, "index": 100 + i, "youngs_modulus": E, "density": density}
-        for i, (name, E, density) in enumerate(materials)
-    ]
-    (path / "objects.json").write_text(json.dumps(objects))
-    return path
-
-
-def test_from_files_to_a_predicted_video(scene: Path, command: Command, pytestconfig: pytest.Config) -> None:
-    root = scene.parents[2]
+def test_from_files_to_a_predicted_video(root: Path, command: Command, pytestconfig: pytest.Config) -> None:
+    placed = {"scene_object_idxs": [100, 101], "translation": [[0, 0, -0.75], [0.1, 0, -0.25]], "scale": [1.2, 1.4]}
+    (root / "scenes.json").write_text(json.dumps({"0_doughnut_robot": placed}))
+    command(
+        *("dataset.generate_scene", "--data_root", root, "--input", root / "scenes.json"),
+        *("--output", root / "scenes" / "real"),
+    )
+    scene = root / "scenes" / "real" / "0_doughnut_robot"
     settings = json.loads((pytestconfig.rootpath / "config" / "quickstart_config.json").read_text())
     config = root / "config.json"
     config.write_text(json.dumps(settings | {"frame_num": FRAMES}))
