@@ -10,19 +10,18 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
+from dataset.mpm.lattice import WORLD_TO_MPM
 from gaussians.cameras import Orbit
 from gaussians.errors import InputError
 from gaussians.files import read_json
 from gaussians.validation import validated
 
-WORLD_TO_MPM = (2.0, 2.0, 1.0)
-"""What is added to world coordinates to get those of the JSON's ``mpm_space_*`` keys, metres."""
-
-_UNSUPPORTED_KEYS = ("additional_material_params", "particle_filling")
+_UNSUPPORTED_KEYS = ("particle_filling",)
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
@@ -30,7 +29,29 @@ _CAMERA_KEYS = (
 )
 
 PerObject = dict[str, Positive]
+PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
 Vector = tuple[float, float, float]
+
+
+class MaterialRegion(BaseModel):
+    """A box whose particles are made of something else; a value that is not given stays their object's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    point: Vector
+    """Centre at the start, metres, in MPM coordinates: world + (2, 2, 1)."""
+    size: tuple[Positive, Positive, Positive]
+    """Half extents, metres."""
+    E: Positive | None = None
+    """Young's modulus, pascals."""
+    nu: PoissonRatio | None = None
+    """Poisson's ratio."""
+    density: Positive | None = None
+    """kg/m^3."""
+
+    def contains(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) bool: which world positions (N, 3), metres, lie inside."""
+        return np.all(np.abs(positions + WORLD_TO_MPM - self.point) < self.size, axis=1)
 
 
 class Config(LawSettings):
@@ -61,8 +82,10 @@ class Config(LawSettings):
     """Young's modulus, pascals, for all or by object name. None: what the scene says of its objects."""
     density: Positive | PerObject | None = None
     """Density, kg/m^3, for all or by object name. None: what the scene says of its objects."""
-    nu: Annotated[float, Field(ge=0, lt=0.5)] = 0.3
+    nu: PoissonRatio = 0.3
     """Poisson's ratio."""
+    additional_material_params: tuple[MaterialRegion, ...] = ()
+    """Boxes of another stiffness or density; where they overlap the last one counts."""
     g: Vector = (0.0, 0.0, 0.0)
     """Gravity, m/s^2."""
 

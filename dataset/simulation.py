@@ -89,14 +89,18 @@ def check_substep(config: Config, materials: Sequence[ObjectMaterial], config_pa
     E, nu, density = (np.array([getattr(m, key) for m in materials]) for key in ("youngs_modulus", "nu", "density"))
     laws = np.array([material.material for material in materials])
     speeds = Material(E, nu, density, laws).speed_of_sound
-    limit = config.grid_lim / config.n_grid / speeds.max()
+    fastest = int(speeds.argmax())
+    _check_speed(config, materials[fastest].name, speeds[fastest], f"{config_path}: ")
+
+
+def _check_speed(config: Config, name: str, speed: float, where: str = "") -> None:
+    limit = config.grid_lim / config.n_grid / speed
     if config.substep_dt < limit:
         return
-    fastest = materials[int(speeds.argmax())]
     works = config.frame_dt / (math.floor(config.frame_dt / limit) + 1)
     raise InputError(
-        f"{config_path}: substep_dt: expected less than {limit:.4g} s, the time sound takes through a cell in "
-        f"{fastest.name!r} ({speeds.max():.4g} m/s), found {config.substep_dt:g}: the largest that works is {works:.4g}"
+        f"{where}substep_dt: expected less than {limit:.4g} s, the time sound takes through a cell in {name!r} "
+        f"({speed:.4g} m/s), found {config.substep_dt:g}: the largest that works is {works:.4g}"
     )
 
 
@@ -113,7 +117,7 @@ class Simulation:
         lattice: the grid.
 
     Raises:
-        InputError: something that should move starts outside the grid.
+        InputError: something that should move starts outside the grid, or is too stiff for the substep.
     """
 
     def __init__(
@@ -147,20 +151,30 @@ class Simulation:
             return np.array([getattr(material, key) for material in self._materials])[self._labels]
 
         config = self._config
-        material = Material(*(by_particle(key) for key in ("youngs_modulus", "nu", "density", "material")))
+        E, nu, density, law = (by_particle(key) for key in ("youngs_modulus", "nu", "density", "material"))
+        for region in config.additional_material_params:
+            rows = region.contains(self._positions)
+            for values, value in ((E, region.E), (nu, region.nu), (density, region.density)):
+                if value is not None:
+                    values[rows] = value
         parameters = np.zeros((len(self._labels), 4))
         for entry in self._materials:
             rows = self._labels == entry.label
-            parameters[rows] = law_parameters(entry.material, material.youngs_modulus[rows], entry.settings)
+            parameters[rows] = law_parameters(entry.material, E[rows], entry.settings)
+        material = Material(E, nu, density, law, parameters)
+        speeds = material.speed_of_sound
+        fastest = int(speeds.argmax())
+        _check_speed(config, self._object_of(int(self._labels[fastest])), speeds[fastest])
         return MPMModel.create(
             self.lattice,
             self._volumes,
-            replace(material, parameters=parameters),
+            material,
             gravity=config.g,
             rpic_damping=config.rpic_damping,
             pic_damping=config.pic_damping,
             grid_damping=config.grid_v_damping_scale,
             boundary_conditions=config.boundary_conditions,
+            positions=self._positions,
             device=str(self._device),
         )
 
@@ -234,9 +248,9 @@ class Simulation:
         """What meta.json says of the objects; masses and volumes are those of the particles."""
         labels = self._scene.gaussians.labels
         assert labels is not None
-        found = []
+        found, masses = [], self._model.mass.numpy().astype(np.float64)
         for material in self._materials:
-            volume = float(self._volumes[self._labels == material.label].sum())
+            rows = self._labels == material.label
             found.append(
                 TrajectoryObject(
                     name=material.name,
@@ -247,8 +261,8 @@ class Simulation:
                     youngs_modulus=material.youngs_modulus,
                     nu=material.nu,
                     density=material.density,
-                    mass=volume * material.density,
-                    volume=volume,
+                    mass=float(masses[rows].sum()),
+                    volume=float(self._volumes[rows].sum()),
                 )
             )
         return found

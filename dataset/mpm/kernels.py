@@ -11,7 +11,7 @@ from functools import cache
 
 import warp as wp
 
-from dataset.mpm.boundary_conditions import BOUNDARY_CONDITIONS
+from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.lattice import LatticeStruct
 from dataset.mpm.polar import polar_rotation
@@ -221,10 +221,21 @@ def particles_to_grid(laws: tuple[str, ...]) -> wp.Kernel:
     return kernel
 
 
+@wp.func
+def middle(clock: wp.array(dtype=wp.float64), dt: float) -> float:
+    """Of the substep that begins at ``clock``, so that rounding never moves a substep out of its window."""
+    return float(clock[0]) + 0.5 * dt
+
+
+@wp.kernel
+def advance_clock(clock: wp.array(dtype=wp.float64), dt: wp.float64, clock_out: wp.array(dtype=wp.float64)):
+    clock_out[0] = clock[0] + dt
+
+
 @cache
 def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
     """The kernel that turns momenta into velocities under gravity and these boundary conditions."""
-    functions = tuple(BOUNDARY_CONDITIONS[name] for name in conditions)
+    functions = tuple(GRID_CONDITIONS[name] for name in conditions)
 
     @wp.kernel(module="unique", enable_backward=False)
     def kernel(
@@ -233,11 +244,14 @@ def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
         threads: int,
         gravity: wp.vec3,
         damping: float,
+        settings: wp.array(dtype=ConditionStruct),
+        clock: wp.array(dtype=wp.float64),
         touched: wp.array(dtype=int),
         touched_count: wp.array(dtype=int),
         grid: wp.array(dtype=wp.vec4),
     ):
         n = wp.tid()
+        time = middle(clock, dt)
         count = touched_count[0] * 64
         while n < count:
             block = touched[n >> 6]
@@ -254,7 +268,7 @@ def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
                     (block % lattice.blocks) * 4 + (place & 3),
                 )
                 for i in range(wp.static(len(functions))):
-                    velocity = wp.static(functions[i])(lattice, node, velocity, dt)
+                    velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt)
                 grid[index] = wp.vec4(velocity[0], velocity[1], velocity[2], m)
             n += threads
 
@@ -358,6 +372,33 @@ def grid_to_particles(laws: tuple[str, ...]) -> wp.Kernel:
                     F_new, past = wp.static(flowing[i][1])(F_new, past, mu[p], lam[p], parameters[p], dt)
             history_out[p] = past
         F_out[p] = F_new
+
+    return kernel
+
+
+@cache
+def update_particles(conditions: tuple[str, ...]) -> wp.Kernel:
+    """The kernel that gives particles the velocities of these conditions, and moves them accordingly."""
+    functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def kernel(
+        dt: float,
+        settings: wp.array(dtype=ConditionStruct),
+        clock: wp.array(dtype=wp.float64),
+        start: wp.array(dtype=wp.vec3),
+        mass: wp.array(dtype=float),
+        x: wp.array(dtype=wp.vec3),
+        v: wp.array(dtype=wp.vec3),
+    ):
+        p = wp.tid()
+        time = middle(clock, dt)
+        velocity = v[p]
+        for i in range(wp.static(len(functions))):
+            velocity = wp.static(functions[i])(settings[i], start[p], mass[p], x[p], velocity, time, dt)
+        # x has already moved with the old velocity.
+        x[p] = x[p] + dt * (velocity - v[p])
+        v[p] = velocity
 
     return kernel
 

@@ -12,6 +12,8 @@ import warp as wp
 
 from gaussians.shapes import check_shape
 
+WORLD_TO_MPM = (2.0, 2.0, 1.0)
+"""What is added to world coordinates to get those of the configuration, metres."""
 PADDING = 3
 """Nodes outside the walls on each side."""
 BLOCK = 4

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from dataset.mpm.boundary_conditions import BoundaryCondition
+from dataset.mpm.boundary_conditions import PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.kernels import is_plastic
 from dataset.mpm.lattice import Lattice
@@ -74,11 +74,12 @@ class MPMModel:
         rpic_damping: 0 for APIC, up to 1 for RPIC, negative for PIC.
         pic_damping: share of the affine velocity that is dropped each substep, 0 to 1.
         grid_damping: factor on grid velocities each substep; above 1 it has no effect.
-        boundary_conditions: what stops or moves the grid.
+        boundary_conditions: what stops or moves grid and particles.
         laws: names of the constitutive laws in use; ``law`` indexes them.
         largest_substep: (N,) seconds, the substep each particle's elastic waves allow: dx / speed of sound.
         mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
         parameters: (N,) vec4 on the device, the laws' own numbers.
+        start: (N,) vec3 on the device, metres, by which conditions choose particles; None if none do.
     """
 
     lattice: Lattice
@@ -95,6 +96,7 @@ class MPMModel:
     lam: wp.array
     law: wp.array
     parameters: wp.array
+    start: wp.array | None
 
     @classmethod
     def create(
@@ -107,17 +109,25 @@ class MPMModel:
         pic_damping: float = 0.0,
         grid_damping: float = 1.0,
         boundary_conditions: Sequence[BoundaryCondition] = (),
+        positions: np.ndarray | None = None,
         device: str = "cpu",
     ) -> "MPMModel":
         """Check the particles' constants and copy them to ``device``.
 
         Args:
             volumes: (N,), m^3, usually ``lattice.particle_volumes(positions)``.
+            positions: (N, 3), metres, where the particles start; for conditions of particles.
 
         Raises:
-            ValueError: arrays of other lengths, or no such law.
+            ValueError: arrays of other lengths, no such law, or no positions for a condition of particles.
         """
         count = len(volumes)
+        start = None
+        if any(condition.type in PARTICLE_CONDITIONS for condition in boundary_conditions):
+            if positions is None:
+                raise ValueError("positions: expected where the particles start, for conditions of particles")
+            check_shape("positions", positions, count, 3)
+            start = positions.astype(np.float32)
         for name in ("youngs_modulus", "nu", "density"):
             check_shape(name, getattr(material, name), count)
         names = np.broadcast_to(np.asarray(material.law), (count,))
@@ -154,6 +164,7 @@ class MPMModel:
             lam=on_device(lam),
             law=on_device(law, np.int32),
             parameters=wp.array(parameters.astype(np.float32), dtype=wp.vec4, device=device),
+            start=None if start is None else wp.array(start, dtype=wp.vec3, device=device),
         )
 
     def __len__(self) -> int:

@@ -5,9 +5,12 @@
 >>> solver.advance(state, substeps=200, dt=1e-4)
 """
 
+from collections.abc import Mapping
+
 import warp as wp
 
 from dataset.mpm import kernels
+from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import MPMModel
 from dataset.mpm.state import MPMState
@@ -38,8 +41,19 @@ class MPMSolver:
         self._touched_count = wp.zeros(1, dtype=int, device=device)
         self._particles_to_grid = kernels.particles_to_grid(model.laws)
         self._grid_to_particles = kernels.grid_to_particles(model.laws)
-        self._update_grid = kernels.update_grid(tuple(condition.type for condition in model.boundary_conditions))
+        on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
+        on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
+        self._update_grid = kernels.update_grid(on_grid)
+        self._update_particles = kernels.update_particles(on_particles)
+        self._timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
         self._graphs: dict[tuple[int, int, float], tuple[MPMState, wp.Graph]] = {}
+
+    def _conditions(self, table: Mapping[str, wp.Function]) -> tuple[tuple[str, ...], wp.array]:
+        """Names and settings of the model's conditions in ``table``."""
+        found = [condition for condition in self.model.boundary_conditions if condition.type in table]
+        settings = [condition.pack() for condition in found]
+        names = tuple(condition.type for condition in found)
+        return names, wp.array(settings, dtype=ConditionStruct, device=self.model.device)
 
     def step(self, state_in: MPMState, state_out: MPMState, dt: float) -> None:
         """One substep of ``dt`` seconds; ``state_out`` may be ``state_in``.
@@ -63,7 +77,7 @@ class MPMSolver:
         wp.launch(
             self._update_grid,
             threads,
-            [lattice, dt, threads, self._gravity, damping, *touched, self._grid],
+            [lattice, dt, threads, self._gravity, damping, self._grid_settings, state_in.time, *touched, self._grid],
             device=device,
         )
         before = [state_in.x, state_in.F, state_in.total, state_in.history]
@@ -75,6 +89,12 @@ class MPMSolver:
             [lattice, dt, *model.affine_kept, self._grid, *before, *material, *after],
             device=device,
         )
+        if model.start is not None:
+            particles = [model.start, model.mass, state_out.x, state_out.v]
+            settings = [self._particle_settings, state_in.time]
+            wp.launch(self._update_particles, count, [dt, *settings, *particles], device=device)
+        if self._timed:
+            wp.launch(kernels.advance_clock, 1, [state_in.time, dt, state_out.time], device=device)
         wp.launch(kernels.clear_blocks, threads, [threads, self._marked, *touched, self._grid], device=device)
         self._touched_count.zero_()
 
@@ -98,7 +118,8 @@ class MPMSolver:
         wp.capture_launch(self._graphs[key][1])
 
     def _capture(self, state: MPMState, substeps: int, dt: float) -> wp.Graph:
-        for kernel in (self._particles_to_grid, self._grid_to_particles, self._update_grid, kernels.mark_blocks):
+        own = (self._particles_to_grid, self._grid_to_particles, self._update_grid, self._update_particles)
+        for kernel in (*own, kernels.mark_blocks):
             kernel.module.load(self.model.device)
         with wp.ScopedCapture(self.model.device, force_module_load=False) as capture:
             for _ in range(substeps):

@@ -32,7 +32,7 @@ class World:
         nu: float = 0.3,
         density: float = 1000.0,
         spacing: float | None = None,
-        law: str = "jelly",
+        law: str | np.ndarray = "jelly",
         parameters: tuple[float, ...] | None = None,
         device: str = "cpu",
         **settings: Any,
@@ -42,7 +42,7 @@ class World:
         volumes = self.lattice.particle_volumes(x) if spacing is None else np.full(count, spacing**3)
         own = None if parameters is None else np.tile([*parameters, *[0.0] * (4 - len(parameters))], (count, 1))
         material = Material(np.full(count, E), np.full(count, nu), np.full(count, density), law, own)
-        self.model = MPMModel.create(self.lattice, volumes, material, device=device, **settings)
+        self.model = MPMModel.create(self.lattice, volumes, material, positions=x, device=device, **settings)
         self.state = MPMState.at_rest(x, v, device, plastic=self.model.plastic)
         self.solver = MPMSolver(self.model)
 

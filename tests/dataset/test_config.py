@@ -47,6 +47,23 @@ def test_published_values_arrive() -> None:
     assert config.g == (0.0, 0.0, -5.0)
 
 
+def test_published_boundary_conditions_arrive(tmp_path: Path) -> None:
+    conditions = [
+        {"type": "surface_collider", "point": [1, 1, 0.5], "normal": [0, 0, 1], "surface": "separate", "friction": 0.5}
+        | {"start_time": 0, "end_time": 1e3},
+        {"type": "cuboid", "point": [1, 1, 1], "size": [0.1, 0.1, 0.1], "velocity": [0, 0, 0], "reset": 1},
+        {"type": "particle_impulse", "force": [0, 0.1, 0], "num_dt": 10, "start_time": 0.0},
+        {"type": "enforce_particle_translation", "point": [1, 1, 1], "size": [1, 1, 1], "velocity": [0, 0, 0]}
+        | {"start_time": 0, "end_time": 1.5},
+        {"type": "enforce_particle_velocity_rotation", "point": [1, 1, 1], "normal": [0, 0, 1], "start_time": 0}
+        | {"half_height_and_radius": [0.2, 1], "rotation_scale": 3, "translation_scale": 0, "end_time": 1},
+        {"type": "release_particles_sequentially", "normal": [0, 0, 1], "start_position": 0.5, "end_position": 1.5}
+        | {"num_layers": 50, "start_time": 0, "end_time": 2},
+    ]
+    config = load_config(write(tmp_path / "config.json", {"boundary_conditions": conditions}))
+    assert [found.type for found in config.boundary_conditions] == [wanted["type"] for wanted in conditions]
+
+
 def test_orbit_is_in_world_coordinates() -> None:
     orbit = load_config(CONFIGS / "dynamic_config.json").orbit()
     assert orbit.center == pytest.approx((0.0, 0.0, -0.3))
@@ -100,9 +117,21 @@ def test_camera_settings_are_no_simulation_settings() -> None:
         ({"critical_stretch": {"duck": 0}}, "critical_stretch.duck: expected greater than 0"),
         ({"pic_damping": 1.5}, "pic_damping: expected less than or equal to 1"),
         ({"material": {"duck": "mud"}}, "material: the material 'mud' is not supported"),
-        ({"boundary_conditions": [{"type": "cuboid"}]}, "boundary_conditions.0.type: expected 'bounding_box'"),
-        ({"boundary_conditions": [{}]}, "boundary_conditions.0.type: missing"),
-        ({"boundary_conditions": [{"type": "bounding_box", "size": 1}]}, "boundary_conditions.0.size: unknown key"),
+        (
+            {"boundary_conditions": [{"type": "hill"}]},
+            "boundary_conditions.0: Input tag 'hill' found using 'type' does",
+        ),
+        ({"boundary_conditions": [{}]}, "boundary_conditions.0: Unable to extract tag using discriminator 'type'"),
+        ({"boundary_conditions": [{"type": "cuboid"}]}, "boundary_conditions.0.cuboid.point: missing"),
+        (
+            {"boundary_conditions": [{"type": "bounding_box", "size": 1}]},
+            "boundary_conditions.0.bounding_box.size: unknown key",
+        ),
+        ({"additional_material_params": [{"point": [0, 0, 0]}]}, "additional_material_params.0.size: missing"),
+        (
+            {"additional_material_params": [{"point": [0, 0, 0], "size": [1, 1, 1], "nu": 0.5}]},
+            "additional_material_params.0.nu: expected less than 0.5",
+        ),
         ({"particle_filling": {}}, "particle_filling: this key is not supported"),
         ({"n_gird": 64}, "n_gird: unknown key: did you mean 'n_grid'?"),
         ({"colour": "red"}, "colour: unknown key"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dataset import gs_simulation_scene
-from dataset.config import Config
+from dataset.config import Config, MaterialRegion
 from dataset.layout import Layout
 from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.scene_objects import SceneObject, label_rows, object_materials, scene_objects
@@ -108,6 +108,25 @@ def test_mass_is_density_times_volume(tmp_path: Path, monkeypatch: pytest.Monkey
         assert entry.mass == pytest.approx(entry.volume * entry.density)
         # The cells that a 0.4 m cube touches hold at least its volume and at most that of a cube a cell larger.
         assert 0.4**3 < entry.volume < 0.65**3
+
+
+def test_regions_are_made_of_something_else(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+    objects = scene_objects(scene, Layout(tmp_path))
+
+    def simulation(**values: float) -> Simulation:
+        # The duck, 0.4 m around (0.05, 0, 0.1) in the world.
+        region = MaterialRegion(point=(2.05, 2.0, 1.1), size=(0.2, 0.2, 0.2), **values)
+        config = Config(**FAST, additional_material_params=(region,))
+        return Simulation(load_scene(scene, objects, config), object_materials(objects, config), config, "cpu")
+
+    plain, heavy = (simulation(density=density).objects() for density in (501.0, 1002.0))
+    assert heavy[0].mass == pytest.approx(plain[0].mass)
+    assert heavy[1].mass == pytest.approx(2 * plain[1].mass)
+    with pytest.raises(InputError, match=r"substep_dt: expected less than .* in 'duck'"):
+        simulation(E=1e8)
+    with pytest.raises(InputError, match=r"substep_dt: expected less than .* in 'duck'"):
+        simulation(nu=0.4999)
 
 
 def test_complete_scene_is_kept_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
