@@ -5,7 +5,7 @@ F_trial = (I + dt grad v) F, back to what the material bears, and keeps one numb
 the start). Adding one: write both as functions with the signatures below, its settings as fields of ``LawSettings``,
 and enter it in ``LAWS``; kernels are compiled for the laws that a scene uses.
 
-    stress(F, history, mu, lam, parameters) -> Kirchhoff stress, Pa
+    stress(F, history, mu, lam) -> Kirchhoff stress, Pa
     return_mapping(F_trial, history, mu, lam, parameters, dt) -> F, history
 
 F is the elastic deformation gradient, mu and lam are Lame's parameters in Pa, ``parameters`` four numbers of the law's
@@ -74,7 +74,7 @@ class Law:
 
 
 @wp.func
-def fixed_corotated(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
+def fixed_corotated(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
     """tau = 2 mu (F - R) F^T + lambda (J - 1) J I (Stomakhin et al., "Energetically consistent invertible elasticity",
     2012)."""
     R = polar_rotation(F)
@@ -111,7 +111,7 @@ def stretched(U: wp.mat33, strains: wp.vec3, V: wp.mat33) -> wp.mat33:
 
 
 @wp.func
-def hencky(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
+def hencky(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
     """tau = 2 mu e + lambda tr(e) I with the logarithmic strain e (St. Venant-Kirchhoff; Klar et al., "Drucker-Prager
     elastoplasticity for sand animation", 2016)."""
     U, stretches, _V = svd(F)
@@ -195,11 +195,11 @@ _SNOW_STIFFENING = wp.constant(_MAX_STIFFENING)
 
 
 @wp.func
-def snow(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4) -> wp.mat33:
+def snow(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
     """Fixed corotated, exp(xi (1 - J_P)) times as stiff, at most 5 times (Stomakhin et al., "A material point method
-    for snow simulation", 2013, eq. 2); ``history`` is J_P - 1."""
-    stiffening = wp.min(wp.exp(-parameters[2] * history), _SNOW_STIFFENING)
-    return fixed_corotated(F, history, stiffening * mu, stiffening * lam, parameters)
+    for snow simulation", 2013, eq. 2); ``history`` is the exponent."""
+    stiffening = wp.min(wp.exp(history), _SNOW_STIFFENING)
+    return fixed_corotated(F, history, stiffening * mu, stiffening * lam)
 
 
 @wp.func
@@ -215,9 +215,13 @@ def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, param
     if kept == stretches:
         return F, history
     packing = wp.exp(trace(logarithmic_strains(stretches))) / (kept[0] * kept[1] * kept[2])
+    xi = parameters[2]
+    J_P = float(1.0)
+    if xi > 0.0:
+        J_P = 1.0 - history / xi
     # Within bounds for powder that flies apart or is crushed.
-    J_P = wp.clamp((1.0 + history) * packing, 0.1, 20.0)
-    return U * wp.diag(kept) * wp.transpose(V), J_P - 1.0
+    J_P = wp.clamp(J_P * packing, 0.1, 20.0)
+    return U * wp.diag(kept) * wp.transpose(V), xi * (1.0 - J_P)
 
 
 def _metal(E: Any, yield_stress: float | None, hardening: int, xi: float | None) -> tuple[Any, ...]:

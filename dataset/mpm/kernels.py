@@ -152,7 +152,7 @@ def clear_blocks(
 
 
 def is_plastic(laws: tuple[str, ...]) -> bool:
-    """Whether any of these materials flows, so that the state needs its plastic part."""
+    """Whether any of these materials flows, so that the state must keep the whole deformation too."""
     return any(LAWS[name].return_mapping is not None for name in laws)
 
 
@@ -175,7 +175,6 @@ def particles_to_grid(laws: tuple[str, ...]) -> wp.Kernel:
         mu: wp.array(dtype=float),
         lam: wp.array(dtype=float),
         law: wp.array(dtype=int),
-        parameters: wp.array(dtype=wp.vec4),
         history: wp.array(dtype=float),
         grid: wp.array(dtype=wp.vec4),
     ):
@@ -183,15 +182,13 @@ def particles_to_grid(laws: tuple[str, ...]) -> wp.Kernel:
         c = coordinates(lattice, x[p])
         if not is_inside(lattice, c):
             return
-        own = wp.vec4()
         past = float(0.0)
         if wp.static(plastic):
-            own = parameters[p]
             past = history[p]
         tau = wp.mat33()
         for i in range(wp.static(len(stresses))):
             if law[p] == i:
-                tau = wp.static(stresses[i])(F[p], past, mu[p], lam[p], own)
+                tau = wp.static(stresses[i])(F[p], past, mu[p], lam[p])
         m = mass[p]
         scale = dt * volume[p] * _INVERSE_INERTIA * lattice.inverse_dx * lattice.inverse_dx
         # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.

@@ -188,5 +188,5 @@ class MPMModel:
 
     @property
     def arrays(self) -> tuple[wp.array, ...]:
-        """The particles' constants in the order in which kernels take them."""
-        return self.mass, self.volume, self.mu, self.lam, self.law, self.parameters
+        """The particles' constants, but for ``parameters``, in the order in which kernels take them."""
+        return self.mass, self.volume, self.mu, self.lam, self.law

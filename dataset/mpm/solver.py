@@ -59,7 +59,7 @@ class MPMSolver:
         """One substep of ``dt`` seconds; ``state_out`` may be ``state_in``.
 
         Raises:
-            ValueError: the model has plastic materials, but a state no place for their past.
+            ValueError: the model has plastic materials, but a state no place for the whole deformation.
         """
         if self.model.plastic and (state_in.total is None or state_out.total is None):
             raise ValueError("state: expected one made with plastic=True, for materials that flow")

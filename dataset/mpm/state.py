@@ -19,18 +19,18 @@ class MPMState:
         v: (N,) vec3, velocities, m/s.
         C: (N,) mat33, affine velocity, 1/s.
         F: (N,) mat33, deformation gradient; of plastic materials its elastic part.
+        history: (N,), what each law keeps of the past, see ``constitutive_laws``.
         time: (1,) float64, seconds since the start; it stands still if no condition asks for it.
         total: (N,) mat33, the whole deformation gradient, if any material is plastic.
-        history: (N,), what each law keeps of the past, see ``constitutive_laws``, if any material is plastic.
     """
 
     x: wp.array
     v: wp.array
     C: wp.array
     F: wp.array
+    history: wp.array
     time: wp.array
     total: wp.array | None = None
-    history: wp.array | None = None
 
     @classmethod
     def at_rest(
@@ -57,9 +57,9 @@ class MPMState:
             v=wp.array(velocities.astype(np.float32), dtype=wp.vec3, device=device),
             C=wp.zeros(count, dtype=wp.mat33, device=device),
             F=wp.array(identity, dtype=wp.mat33, device=device),
+            history=wp.zeros(count, dtype=float, device=device),
             time=wp.zeros(1, dtype=wp.float64, device=device),
             total=wp.array(identity, dtype=wp.mat33, device=device) if plastic else None,
-            history=wp.zeros(count, dtype=float, device=device) if plastic else None,
         )
 
     @property

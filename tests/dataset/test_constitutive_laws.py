@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "snow": {"critical_compression": 0.025, "critical_stretch": 0.0075, "xi": 8.0},
     "plasticine": {"yield_stress": 3e3, "softening": 2e4},
 }
-HISTORIES = {"jelly": 0.0, "metal": 0.1, "sand": 0.02, "foam": 0.0, "snow": -0.05, "plasticine": 0.05}
+HISTORIES = {"jelly": 0.0, "metal": 0.1, "sand": 0.02, "foam": 0.0, "snow": 0.4, "plasticine": 0.05}
 PLASTIC = [name for name, law in LAWS.items() if law.return_mapping is not None]
 
 Flow = Callable[[torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
@@ -62,7 +62,7 @@ def fixed_corotated(F: torch.Tensor, history: float = 0.0, stiffening: float = 1
 
 
 def snow(F: torch.Tensor, history: float) -> torch.Tensor:
-    return fixed_corotated(F, stiffening=min(5.0, math.exp(-8.0 * history)))
+    return fixed_corotated(F, stiffening=min(5.0, math.exp(history)))
 
 
 def hencky(F: torch.Tensor, history: float) -> torch.Tensor:
@@ -111,9 +111,9 @@ def sand(F: torch.Tensor, history: float) -> tuple[torch.Tensor, torch.Tensor]:
 def packed(F: torch.Tensor, history: float) -> tuple[torch.Tensor, torch.Tensor]:
     U, s, V = svd(F)
     kept = s.clamp(1 - 0.025, 1 + 0.0075)
-    J_P = (1 + history) * s.clamp(min=0.01).prod(1) / kept.prod(1)
+    J_P = (1 - history / 8) * s.clamp(min=0.01).prod(1) / kept.prod(1)
     inside = (kept == s).all(1)
-    return rebuilt(U, kept, V), torch.where(inside, history, J_P.clamp(0.1, 20.0) - 1)
+    return rebuilt(U, kept, V), torch.where(inside, history, 8 * (1 - J_P.clamp(0.1, 20.0)))
 
 
 STRESSES = {"jelly": fixed_corotated, "snow": snow} | dict.fromkeys(("metal", "sand", "foam", "plasticine"), hencky)
@@ -172,13 +172,12 @@ def stress(name: str, F: torch.Tensor, history: float = 0.0) -> np.ndarray:
         history: float,
         mu: float,
         lam: float,
-        parameters: wp.vec4,
         tau: wp.array(dtype=wp.mat33),
     ):
-        tau[wp.tid()] = law(F[wp.tid()], history, mu, lam, parameters)
+        tau[wp.tid()] = law(F[wp.tid()], history, mu, lam)
 
     found = wp.empty(len(F), dtype=wp.mat33, device="cpu")
-    wp.launch(kernel, len(F), [on_device(F), history, MU, LAM, own_parameters(name), found], device="cpu")
+    wp.launch(kernel, len(F), [on_device(F), history, MU, LAM, found], device="cpu")
     return found.numpy().astype(np.float64)
 
 
@@ -250,7 +249,9 @@ def test_return_mapping_is_its_twin(name: str, kind: str) -> None:
     # Stretches are known to 1e-6 of the largest.
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-6 * float(F.abs().max()))
     accuracy = 2e-6 * float(F.abs().max() / svd(F)[1].clamp(min=0.01).min())
-    np.testing.assert_allclose(past, expected_past.numpy(), atol=accuracy)
+    # Snow's exponent is xi = 8 times as uncertain as J_P, which may be large.
+    factor = 8 * 20 if name == "snow" else 1
+    np.testing.assert_allclose(past, expected_past.numpy(), atol=factor * accuracy)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -263,7 +264,7 @@ def test_flowing_twice_at_once_is_flowing_once(name: str, kind: str) -> None:
     if name == "plasticine":
         return  # it has got weaker and goes on
     np.testing.assert_allclose(again, F, atol=1e-5 * np.abs(F).max())
-    np.testing.assert_allclose(past_again, past, atol=1e-4)
+    np.testing.assert_allclose(past_again, past, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", list(LAWS))
@@ -379,13 +380,13 @@ def test_snow_hardens_when_packed_and_weakens_when_torn() -> None:
     press, pull = (torch.diag(torch.tensor([factor, 1.0, 1.0], dtype=torch.float64))[None] for factor in (0.875, 1.2))
     _, packed_past = flow("snow", press)
     _, torn_past = flow("snow", pull)
-    assert packed_past[0] == pytest.approx(0.875 / 0.975 - 1, rel=1e-4)
-    assert torn_past[0] == pytest.approx(1.2 / 1.0075 - 1, rel=1e-4)
+    assert packed_past[0] == pytest.approx(8 * (1 - 0.875 / 0.975), rel=1e-4)
+    assert torn_past[0] == pytest.approx(8 * (1 - 1.2 / 1.0075), rel=1e-4)
     probe = torch.diag(torch.tensor([0.99, 1.0, 1.0], dtype=torch.float64))[None]
     fresh, hard, weak = (stress("snow", probe, float(h))[0, 0, 0] for h in (0.0, packed_past[0], torn_past[0]))
-    assert hard / fresh == pytest.approx(math.exp(-8 * packed_past[0]), rel=1e-3)
-    assert weak / fresh == pytest.approx(math.exp(-8 * torn_past[0]), rel=1e-3)
-    assert stress("snow", probe, -0.9)[0, 0, 0] / fresh == pytest.approx(5.0, rel=1e-3)  # the most
+    assert hard / fresh == pytest.approx(math.exp(packed_past[0]), rel=1e-3)
+    assert weak / fresh == pytest.approx(math.exp(torn_past[0]), rel=1e-3)
+    assert stress("snow", probe, 7.0)[0, 0, 0] / fresh == pytest.approx(5.0, rel=1e-3)  # the most
 
 
 def test_covariances_and_rotations_follow_the_deformation() -> None:

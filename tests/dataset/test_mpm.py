@@ -229,7 +229,7 @@ def test_pic_damping_drops_its_share() -> None:
     np.testing.assert_allclose(worlds[1].get("C"), 0.7 * worlds[0].get("C"), atol=1e-4)
 
 
-def test_plastic_materials_need_a_state_with_a_past() -> None:
+def test_plastic_materials_need_a_state_for_them() -> None:
     world = World(block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625), law="metal")
     with pytest.raises(ValueError, match="plastic=True"):
         world.solver.step(MPMState.at_rest(world.get("x")), world.state, 1e-4)
