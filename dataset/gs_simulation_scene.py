@@ -172,7 +172,9 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
     if not meta.complete:
         return False
     wanted, found = description["settings"], meta.settings
-    different = [key for key in wanted if key not in found or found[key] != wanted[key]]
+    # A setting that did not exist yet was what its default does now.
+    defaults = Config().simulation_settings()
+    different = [key for key in wanted if found.get(key, defaults.get(key)) != wanted[key]]
     if not different and meta.hashes != description["hashes"]:
         different = [key for key in {**meta.hashes, **description["hashes"]} if key != "config"]
         different = [key for key in different if meta.hashes.get(key) != description["hashes"].get(key)]

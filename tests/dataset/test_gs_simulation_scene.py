@@ -148,6 +148,20 @@ def test_complete_scene_is_kept_until_something_changes(tmp_path: Path, monkeypa
         simulate(monkeypatch, scene, write_config(tmp_path, n_grid=40), output)
 
 
+def test_trajectory_from_before_a_setting_existed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, output = make_scene(tmp_path / "scene", count=100), tmp_path / "mpm"
+    simulate(monkeypatch, scene, write_config(tmp_path, frame_num=2), output)
+    written = (output / "0001.h5").stat().st_mtime_ns
+    meta = json.loads((output / "meta.json").read_text())
+    del meta["settings"]["yield_stress"]
+    meta["hashes"]["config"] = "of fewer settings"
+    (output / "meta.json").write_text(json.dumps(meta))
+    simulate(monkeypatch, scene, write_config(tmp_path, frame_num=2), output)
+    assert (output / "0001.h5").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="made with other yield_stress"):
+        simulate(monkeypatch, scene, write_config(tmp_path, frame_num=2, yield_stress=1e3), output)
+
+
 def test_half_finished_scene_is_redone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene, output = make_scene(tmp_path / "scene"), tmp_path / "mpm"
     advance = Simulation.advance
