@@ -90,6 +90,7 @@ def _squared_distances(a: torch.Tensor, a_mask: torch.Tensor, b: torch.Tensor, b
         b2 = torch.where(b_mask, (b * b).sum(-1), _FAR)
         with torch.autocast("cpu", enabled=False):
             return torch.baddbmm(b2[:, None, :], a, b.mT, alpha=-2).add_(a2[..., None])
-    # Matrix products may run in TF32 on a GPU, which is too coarse here.
-    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return distances.masked_fill_(~(a_mask[:, :, None] & b_mask[:, None, :]), _FAR)
+    # Matrix products may run in TF32 on a GPU, which is too coarse here, and `torch.cdist` without them starts a block
+    # of threads for every single distance.
+    x, y, z = ((a[:, :, None, k] - b[:, None, :, k]).square() for k in range(3))
+    return (x + y + z).masked_fill_(~(a_mask[:, :, None] & b_mask[:, None, :]), _FAR)
