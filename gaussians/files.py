@@ -16,7 +16,7 @@ from gaussians.errors import InputError
 
 _TEMPORARY_MARK = ".partial-"
 _REFUSALS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
 }
 
@@ -26,14 +26,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block ends well.
 
     The temporary name keeps the suffix, which encoders look at. What the block leaves behind after an
-    exception is removed; what a kill leaves behind has a name that no reader looks for, and the next
-    writer of the same ``path`` removes it.
+    exception is removed, with the directories that were made for it; what a kill leaves behind has a name
+    that no reader looks for, and the next writer of the same ``path`` removes it.
 
     Raises:
         InputError: the directory cannot be written to.
     """
     path = Path(path)
     with writable(path):
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(glob.escape(f".{path.stem}{_TEMPORARY_MARK}") + "*" + glob.escape(path.suffix)):
             if not _owner_alive(stale):
@@ -44,8 +45,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             if path.is_dir() and temporary.is_dir():
                 shutil.rmtree(path)
             os.replace(temporary, path)
-        finally:
+        except BaseException:
             _remove(temporary)
+            for folder in made:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+            raise
 
 
 def _owner_alive(temporary: Path) -> bool:

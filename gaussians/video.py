@@ -1,5 +1,6 @@
 """H.264 video that browsers play, written and read frame by frame."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import imageio.v2 as imageio
 import numpy as np
 import torch
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from gaussians.errors import InputError
 from gaussians.files import atomic_path
@@ -24,28 +26,20 @@ class VideoWriter:
         path: an .mp4 file.
         fps: frames per second.
         crf: constant rate factor of x264; smaller is better and larger on disk.
+
+    Raises:
+        InputError: ``path`` is no .mp4, or cannot be written.
     """
 
     def __init__(self, path: str | Path, fps: float, crf: int = DEFAULT_CRF) -> None:
         self.path, self.fps, self.crf = Path(path), fps, crf
+        if self.path.suffix != ".mp4":
+            raise InputError(f"{self.path}: expected a name that ends in .mp4")
+        self._encoder: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "VideoWriter":
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            self._encoder = imageio.get_writer(
-                temporary,
-                format="FFMPEG",
-                fps=self.fps,
-                codec="libx264",
-                pixelformat="yuv420p",
-                quality=None,
-                macro_block_size=2,
-                output_params=["-crf", str(self.crf), "-movflags", "+faststart"],
-                ffmpeg_log_level="error",
-            )
-            stack.callback(self._encoder.close)
-            self._stack = stack.pop_all()
+        self._temporary = self._stack.enter_context(atomic_path(self.path))
         return self
 
     def write(self, image: np.ndarray) -> None:
@@ -57,15 +51,42 @@ class VideoWriter:
         height, width = image.shape[:2]
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._encoder is None:
+            self._encoder = self._start(*image.shape[:2])
+        assert self._encoder.stdin is not None
         try:
-            self._encoder.append_data(image)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: cannot be encoded: {error}") from error
+            self._encoder.stdin.write(np.ascontiguousarray(image).data)
+        except BrokenPipeError:
+            self._finish()
+
+    def _start(self, height: int, width: int) -> "subprocess.Popen[bytes]":
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(self.fps), "-i", "-"]
+        target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(self.crf), "-movflags", "+faststart"]
+        command = [get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, *target, str(self._temporary)]
+        # In a group of its own, so that Ctrl-C reaches us alone.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+
+    def _finish(self) -> None:
+        """Let the encoder end the file; its exit status is the only word on whether all of it is there."""
+        if self._encoder is None:
+            return
+        encoder, self._encoder = self._encoder, None
+        _, messages = encoder.communicate()
+        if encoder.returncode:
+            reason = (messages.decode(errors="replace").splitlines() or ["the encoder stopped"])[-1]
+            raise InputError(f"{self.path}: cannot be encoded: {reason}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+        with self._stack:
+            if kind is None:
+                self._finish()
+                return
+            if self._encoder is not None:
+                self._encoder.kill()
+                self._encoder.communicate()
+            self._stack.__exit__(kind, error, traceback)
 
 
 def read_video(path: str | Path) -> Iterator[np.ndarray]:

@@ -174,3 +174,11 @@ def test_file_hash(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"contents")
     assert file_hash(path) == hashlib.sha256(b"contents").hexdigest()
+
+
+def test_an_exception_leaves_no_directory_that_was_made_for_the_file(tmp_path):
+    (tmp_path / "kept").mkdir()
+    for target in (tmp_path / "kept" / "a.json", tmp_path / "made" / "deep" / "a.json"):
+        with pytest.raises(TypeError), atomic_path(target) as temporary:
+            temporary.open("w").write(object())
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import gaussians.video
 from gaussians.errors import InputError
 from gaussians.video import VideoWriter, frame_rate, read_video, to_uint8
 
@@ -17,6 +18,12 @@ def moving_square(count: int, size: int) -> list[np.ndarray]:
         frame[8:24, 4 * k : 4 * k + 16] = (250, 240, 60)
         frames.append(frame)
     return frames
+
+
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
+    with VideoWriter(path, 50) as writer:
+        for frame in frames:
+            writer.write(frame)
 
 
 def test_video_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -79,3 +86,27 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
 def test_colours_are_rounded_and_clamped() -> None:
     values = torch.tensor([[-1.0, 0.5, 2.0], [0.0, 1.0, 0.499 / 255]])
     assert to_uint8(values).tolist() == [[0, 128, 255], [0, 255, 0]]
+
+
+def test_a_video_that_the_encoder_cannot_finish_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An encoder that takes every frame and fails at the very end, as on a disk that is then full.
+    encoder = tmp_path / "encoder"
+    encoder.write_text("#!/bin/sh\nfor last; do :; done\ncat >$last\necho No space left >&2\nexit 1\n")
+    encoder.chmod(0o755)
+    monkeypatch.setattr(gaussians.video, "get_ffmpeg_exe", lambda: str(encoder))
+    with pytest.raises(InputError, match=r"clip\.mp4: cannot be encoded: No space left"):
+        write_video(tmp_path / "out" / "clip.mp4", moving_square(3, 64))
+    assert [path.name for path in tmp_path.rglob("*")] == ["encoder"]
+
+
+def test_an_encoder_that_stops_early_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussians.video, "get_ffmpeg_exe", lambda: "false")
+    frames = [np.zeros((256, 256, 3), np.uint8)] * 20  # more than the pipe between us holds
+    with pytest.raises(InputError, match="the encoder stopped"):
+        write_video(tmp_path / "clip.mp4", frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"clip\.txt: expected a name that ends in \.mp4"):
+        VideoWriter(tmp_path / "clip.txt", 50)
