@@ -13,7 +13,6 @@ Examples:
 import argparse
 from pathlib import Path
 
-import h5py
 import imageio.v3 as imageio
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from gaussians.cameras import write_cameras
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, write_json
-from gaussians.trajectory import TrajectoryReader
+from gaussians.trajectory import TrajectoryReader, write_hdf5
 from gaussians.video import VideoWriter, to_uint8
 
 
@@ -85,15 +84,20 @@ def _write_motion(
     missing = [
         (view, path)
         for view, path in targets
-        if args.overwrite or (video and not path.is_file()) or (args.render_img and not (path.parent / "rgb").is_dir())
+        if (video and (args.overwrite or not path.is_file()))
+        or (args.render_img and (args.overwrite or not (path.parent / "rgb").is_dir()))
     ]
-    if missing and (video or args.render_img):
+    if missing:
         frames = (trajectory.gaussians(k, renderer.sh_degree) for k in range(trajectory.num_frames))
         write_clip(renderer, frames, trajectory.num_frames, missing, fps, args.render_img, video)
     if args.render_depth:
         _write_depth(renderer, trajectory, views, args.output_path, args.overwrite)
-    done = len(targets) - len(missing)
-    print(f"wrote {len(missing)} views of {scene} to {args.output_path}" + (f" ({done} were there)" if done else ""))
+    if video or args.render_img:
+        done = len(targets) - len(missing)
+        there = f" ({done} were there)" if done else ""
+        print(f"wrote {len(missing)} views of {scene} to {args.output_path}{there}")
+    else:
+        print(f"wrote the depth of {len(views)} views of {scene} to {args.output_path}")
 
 
 def _write_initial(
@@ -135,8 +139,9 @@ def _write_depth(
     renderer: SceneRenderer, trajectory: TrajectoryReader, views: list[View], path: Path, overwrite: bool
 ) -> None:
     """Accumulated depth of frame 0 at ``views``, scaled to uint16: depth.h5 and depth/<view>.png."""
-    target = path / "depth.h5"
-    if target.is_file() and not overwrite:
+    target, pictures = path / "depth.h5", path / "depth"
+    names = [f"{view.name}.png" for view in views]
+    if target.is_file() and sorted(file.name for file in pictures.glob("*.png")) == sorted(names) and not overwrite:
         return
     gaussians = trajectory.gaussians(0, 0)
     depths = []
@@ -146,13 +151,12 @@ def _write_depth(
     depth_max = max(float(depth.max()) for depth in depths)
     scale = 65535 / depth_max if depth_max > 0 else 0.0
     levels = np.stack([np.round(depth * scale).astype(np.uint16) for depth in depths])
-    with atomic_path(path / "depth") as folder:
+    datasets: dict[str, np.ndarray] = {"depth": levels, "depth_max": np.array(depth_max, np.float32)}
+    write_hdf5(target, datasets, chunks=(1, *levels.shape[1:]), compression="gzip")
+    with atomic_path(pictures) as folder:  # last: it says that all is there
         folder.mkdir()
-        for view, level in zip(views, levels, strict=True):
-            imageio.imwrite(folder / f"{view.name}.png", level)
-    with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("depth", data=levels, chunks=(1, *levels.shape[1:]), compression="gzip")
-        file.create_dataset("depth_max", data=np.float32(depth_max))
+        for name, level in zip(names, levels, strict=True):
+            imageio.imwrite(folder / name, level)
 
 
 if __name__ == "__main__":

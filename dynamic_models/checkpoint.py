@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from dynamic_models.models import build_model
@@ -57,7 +57,7 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
         temporary_name = path.parent / f"{path.stem}-new.safetensors"
         with atomic_path(temporary_name) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-            save_file(tensors, temporary)
+            temporary.write_bytes(save(tensors))
         digest = file_hash(temporary_name)
         weights = path.parent / f"{path.stem}-{digest[:8]}.safetensors"
         temporary_name.replace(weights)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gaussians.errors import InputError
 from gaussians.files import atomic_path
@@ -174,4 +174,4 @@ def _write_cache(cache: Path, key: str, clip: KeypointClip) -> None:
     if clip.velocities is not None:
         tensors["velocities"] = clip.velocities
     with atomic_path(cache) as temporary:
-        save_file(tensors, temporary, metadata={"key": key})
+        temporary.write_bytes(save(tensors, metadata={"key": key}))

@@ -37,6 +37,7 @@ from dynamic_models.state import MATERIAL_FIELDS, SceneState
 from dynamic_models.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
+from gaussians.files import writable
 
 _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
@@ -88,54 +89,58 @@ def main() -> None:
             return
     if args.training_tracker:
         accelerator.init_trackers(args.project_name, config=settings, init_kwargs=tracker_name(args))
-    args.output.mkdir(parents=True, exist_ok=True)
+    with writable(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
     save_every = max(1, round(args.save_interval * len(scenes) / batch))
-    bar = progress_bar(args, total, progress, lead)
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
-    ending = False
-    while not ending:
-        done = max(progress.iteration / total, progress.elapsed / args.time_limit if args.time_limit else 0)
-        frames = window_length(args.chunk_start or args.chunk, args.chunk, done)
-        lr = learning_rate(args.lr, args.min_lr, done)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    with progress_bar(args, total, progress, lead) as bar:
+        ending = False
+        while not ending:
+            done = max(progress.iteration / total, progress.elapsed / args.time_limit if args.time_limit else 0)
+            frames = window_length(args.chunk_start or args.chunk, args.chunk, done)
+            lr = learning_rate(args.lr, args.min_lr, done)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
 
-        # One update, from samples that are the same however many processes share them.
-        loss = 0.0
-        first = progress.iteration * batch + accelerator.process_index * share
-        for i in range(0, share, args.batch_size):
-            names, state, target = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
-            with nullcontext() if i + args.batch_size == share else accelerator.no_sync(model):
-                predicted = model(state.to(device), frames, frame_dt)
-                losses = mean_squared_error(predicted, target.to(device), state.mask.to(device))
-                check_finite(losses, names, progress.iteration)
-                objective = losses if args.loss == "mse" else (losses + _ROOT_FLOOR).sqrt()
-                accelerator.backward(objective.mean() / args.gradient_accumulation_steps)
-            loss += losses.mean().item() / args.gradient_accumulation_steps
-        norm = accelerator.clip_grad_norm_(model.parameters(), args.clip_grad)
-        update(optimizer, norm, progress, names)
+            # One update, from samples that are the same however many processes share them.
+            loss = 0.0
+            first = progress.iteration * batch + accelerator.process_index * share
+            for i in range(0, share, args.batch_size):
+                names, state, target = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
+                with nullcontext() if i + args.batch_size == share else accelerator.no_sync(model):
+                    predicted = model(state.to(device), frames, frame_dt)
+                    losses = mean_squared_error(predicted, target.to(device), state.mask.to(device))
+                    check_finite(losses, names, progress.iteration)
+                    objective = losses if args.loss == "mse" else (losses + _ROOT_FLOOR).sqrt()
+                    accelerator.backward(objective.mean() / args.gradient_accumulation_steps)
+                loss += losses.mean().item() / args.gradient_accumulation_steps
+            norm = accelerator.clip_grad_norm_(model.parameters(), args.clip_grad)
+            update(optimizer, norm, progress, names)
 
-        # What became of it, agreed upon by all processes.
-        loss, elapsed, asked = agree(accelerator, loss, former.elapsed + time.monotonic() - start, float(stop.asked))
-        progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
-        progress.finished = progress.iteration >= total or (args.time_limit is not None and elapsed >= args.time_limit)
-        ending = progress.finished or asked > 0
-        metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
-        if progress.iteration % save_every == 0 or ending:
-            if lead:
-                metrics |= save(args, bare, optimizer, progress, info, identity, scenes, held_out)
-            accelerator.wait_for_everyone()
-        if log:
-            log.write(metrics)
-        accelerator.log(metrics, step=progress.iteration)
-        rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
-        shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
-        bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
-        bar.update(bar_position(args, progress) - bar.n)
+            # What became of it, agreed upon by all processes.
+            loss, elapsed, asked = agree(
+                accelerator, loss, former.elapsed + time.monotonic() - start, float(stop.asked)
+            )
+            progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
+            progress.finished = progress.iteration >= total or (
+                args.time_limit is not None and elapsed >= args.time_limit
+            )
+            ending = progress.finished or asked > 0
+            metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
+            if progress.iteration % save_every == 0 or ending:
+                if lead:
+                    metrics |= save(args, bare, optimizer, progress, info, identity, scenes, held_out)
+                accelerator.wait_for_everyone()
+            if log:
+                log.write(metrics)
+            accelerator.log(metrics, step=progress.iteration)
+            rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
+            shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
+            bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
+            bar.update(bar_position(args, progress) - bar.n)
 
-    bar.close()
     accelerator.end_training()
     stop.restore()
     if log:

@@ -1,5 +1,6 @@
 """What lets a training be interrupted: its state on disk, its log, and the signal to end."""
 
+import io
 import json
 import math
 import signal
@@ -37,8 +38,10 @@ class Progress:
 
 def save_state(output: Path, progress: Progress, identity: dict[str, Any], **parts: Any) -> None:
     """Write state.pt: progress, what the training is (``identity``), and the state dicts in ``parts``."""
-    with writable(output), atomic_path(output / STATE_FILE) as temporary:
-        torch.save({"progress": asdict(progress), "identity": json.dumps(identity), **parts}, temporary)
+    buffer = io.BytesIO()  # torch.save itself has no clear word for a full disk
+    torch.save({"progress": asdict(progress), "identity": json.dumps(identity), **parts}, buffer)
+    with atomic_path(output / STATE_FILE) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_state(output: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -83,10 +86,12 @@ class MetricsLog:
                 kept.append(line)
         with atomic_path(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
+        self._path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, metrics: dict[str, float]) -> None:
-        self._file.write(json.dumps(metrics) + "\n")
+        with writable(self._path):
+            self._file.write(json.dumps(metrics) + "\n")
 
     def close(self) -> None:
         self._file.close()

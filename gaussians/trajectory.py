@@ -5,8 +5,9 @@ A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, 
 ``meta.json``. docs/formats.md describes all of it. Frame k is the state at time k * frame_dt.
 """
 
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -334,10 +335,29 @@ class TrajectoryWriter:
         write_json(self.path / "meta.json", self.meta.model_dump())
 
     def _write(self, name: str, arrays: dict[str, torch.Tensor]) -> None:
-        with writable(self.path / name), atomic_path(self.path / name) as temporary, h5py.File(temporary, "w") as file:
-            for key, array in arrays.items():
-                dtype = np.float32 if key == "cov3D" else np.dtype(self.dtype)
-                file.create_dataset(key, data=array.cpu().numpy().astype(dtype))
+        datasets = {
+            key: array.cpu().numpy().astype(np.float32 if key == "cov3D" else self.dtype)
+            for key, array in arrays.items()
+        }
+        write_hdf5(self.path / name, datasets)
+
+
+def write_hdf5(path: str | Path, datasets: Mapping[str, np.ndarray], **settings: Any) -> None:
+    """Write an HDF5 file of ``datasets``, atomically.
+
+    Args:
+        settings: of arrays with dimensions, as ``h5py.Group.create_dataset`` takes them: chunks, compression.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    # In memory first: HDF5 itself crashes where a disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for key, array in datasets.items():
+            file.create_dataset(key, data=array, **(settings if array.ndim else {}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_meta(path: str | Path) -> TrajectoryMeta | None:
