@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 
@@ -15,10 +15,13 @@ Item = TypeVar("Item")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An ``argparse`` parser whose ``--help`` shows the module's docstring as written and every default."""
+    """An ``argparse`` parser whose ``--help`` shows the module's docstring and every default; errors are one line."""
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help shows every flag)\n")
 
     def add_device(self) -> None:
         self.add_argument(
@@ -44,7 +47,7 @@ class ArgumentParser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         # By identity: the default 0 equals False, and is worth telling.
-        if action.default is None or action.default is False or action.default == (0, 1):
+        if action.default is None or action.default is False or action.default in ([], (0, 1)):
             return action.help
         return super()._get_help_string(action)
 

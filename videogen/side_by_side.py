@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--titles", nargs="+", default=[], help="a title for each (default: the files' names)")
     parser.add_argument("--output", type=Path, required=True, help="the .mp4 to write")
     args = parser.parse_args()
+    if len(args.videos) < 2:
+        raise InputError("--videos: expected two or more, found one")
     titles = args.titles or [video.stem for video in args.videos]
     if len(titles) != len(args.videos):
         raise InputError(f"--titles: expected {len(args.videos)}, one for each video, found {len(titles)}")

@@ -1,4 +1,5 @@
 import argparse
+import re
 import subprocess
 import sys
 
@@ -101,3 +102,12 @@ def test_shards_share_the_work_without_rest_or_overlap(items, count):
 def test_other_shards_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected i/n with 0 <= i < n"):
         parse_shard(text)
+
+
+def test_flags_that_do_not_fit_are_one_line(capsys):
+    parser = ArgumentParser("What it does.")
+    parser.add_device()
+    with pytest.raises(SystemExit) as exit_status:
+        parser.parse_args(["--device", "abacus"])
+    assert exit_status.value.code == 2
+    assert re.fullmatch(r"error: .*--device.*'abacus'.*\n", capsys.readouterr().err)
