@@ -90,7 +90,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     add_data_root(parser)
     parser.add_argument("--obj_num", type=int, required=True, help="objects a scene (1 to about 8)")
-    parser.add_argument("--scene_num", type=int, required=True, help="number of scenes")
+    parser.add_argument("--scene_num", type=int, default=5, help="number of scenes")
     parser.add_argument("--input_path", type=Path, help="folder of the objects (default: <data_root>/objects)")
     parser.add_argument("--output_path", type=Path, help="folder for the file (default: <data_root>/scene_configs)")
     parser.add_argument("--group", help="name of the file and of the scenes' folder (default: the number of objects)")
