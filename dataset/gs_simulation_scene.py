@@ -36,7 +36,7 @@ from dataset.simulation import Simulation, check_substep, load_scene
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
 from gaussians.files import file_hash
-from gaussians.trajectory import FIELDS, TrajectoryMeta, TrajectoryWriter, read_meta
+from gaussians.trajectory import FIELDS, TrajectoryMeta, TrajectoryReader, TrajectoryWriter, read_meta
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,10 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
         raise InputError(
             f"{output}: complete, but made with other {', '.join(different)}; --overwrite simulates it again"
         )
+    try:
+        TrajectoryReader(output)
+    except InputError:  # somebody removed or damaged a file since
+        return False
     return True
 
 

@@ -110,20 +110,25 @@ def _write_initial(
     depth: bool,
     overwrite: bool,
 ) -> None:
-    """Frame 0 from all views: a video, cameras.json, prompts.json where the objects are known, and depth."""
+    """Frame 0 from all views: a video, cameras.json, prompts.json where the objects are known, and depth.
+
+    The video comes last: where it is, the others belong to it and stay.
+    """
+    if depth:
+        _write_depth(renderer, trajectory, [fixed_view(k) for k in range(ORBIT_VIEWS)], path, overwrite)
+    video = path / f"{scene}.mp4"
+    if video.is_file() and not overwrite:
+        print(f"{video} is there already (--overwrite makes it again)")
+        return
     cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
     gaussians = trajectory.gaussians(0, renderer.sh_degree)
     if trajectory.meta is not None and trajectory.meta.objects:
         texts = [_prompt(item.name, layout) for item in trajectory.meta.objects]
         write_json(path / "prompts.json", object_prompts(gaussians, cameras, texts))
     write_cameras(path / "cameras.json", cameras)
-    if depth:
-        _write_depth(renderer, trajectory, [fixed_view(k) for k in range(ORBIT_VIEWS)], path, overwrite)
-    video = path / f"{scene}.mp4"
-    if overwrite or not video.is_file():
-        with VideoWriter(video, fps) as writer:
-            for k in tqdm(range(ORBIT_VIEWS), desc=f"initial views {scene}", unit="view"):
-                writer.write(to_uint8(renderer.draw(gaussians, cameras[k : k + 1]).rgb)[0])
+    with VideoWriter(video, fps) as writer:
+        for k in tqdm(range(ORBIT_VIEWS), desc=f"initial views {scene}", unit="view"):
+            writer.write(to_uint8(renderer.draw(gaussians, cameras[k : k + 1]).rgb)[0])
     print(f"wrote {ORBIT_VIEWS} initial views of {scene} to {path}")
 
 

@@ -76,7 +76,7 @@ OMP_NUM_THREADS=1 stage "Training" dynamic_models.train --data_root "$data" --gr
     --step_size 2e-2 --batch_size 8 --loss rmse --lr 1e-3 --min_lr 3e-5 --time_limit 220
 stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
     --dynamic_model ngff --checkpoint "$out/checkpoint" --output_path "$out/predicted" --steps 50 --compile_video \
-    "${picture[@]}" --overwrite
+    "${picture[@]}"
 stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" "$out/predicted/$scene.mp4" \
     --titles "MPM simulation" "NGFF prediction" --output "$out/compared.mp4"
 stage "Errors" dynamic_models.evaluate --data_root "$data" --groups "$held_out" --models ngff,ballistic \

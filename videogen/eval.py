@@ -3,7 +3,8 @@
 --model_path is a scene of Gaussians at rest: a directory with a 3DGS PLY and the labels of its objects, from
 dataset.generate_scene or reconstructed from photographs. Keypoints of every object are rolled out by the model, all
 Gaussians follow them, and each view is written as <output_path>/<scene>.mp4 (in a folder for each view, if there are
-several). Cameras stand on the orbit that --config describes.
+several), with a JSON file that says what it was made from: made from the same, it is not made again. Cameras stand on
+the orbit that --config describes.
 
 Example:
   python -m videogen.eval --model_path data/GSCollision/scenes/3_9/2810_bowl_pillow_can --dynamic_model ngff \\
@@ -14,11 +15,12 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dataset.config import Config, load_config
-from dataset.layout import Layout, add_data_root
+from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.scene_objects import SceneObject, scene_objects
 from dataset.simulation import Scene, load_scene
@@ -29,6 +31,7 @@ from dynamic_models.predict import predict_keypoints
 from dynamic_models.state import DynamicsModel, World
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
+from gaussians.files import file_hash, read_json, write_json
 from videogen.dense_motion import DenseMotion
 
 
@@ -116,18 +119,41 @@ def main() -> None:
     scene = load_scene(args.model_path, objects, config)
     model, info = load_checkpoint(args.checkpoint or Path("checkpoints") / args.dynamic_model, args.dynamic_model)
     renderer = renderer_for(args, config.orbit(), device)
-    outputs = _outputs(args.output_path, scene_name(args.model_path), views)
-    if not args.overwrite:
-        outputs = [(view, path) for view, path in outputs if not path.is_file()]
-    if not outputs:
+    name = scene_name(args.model_path)
+    outputs = _outputs(args.output_path, name, views)
+    record, made_from = args.output_path / f"{name}.json", _description(args, config, info, views)
+    if not args.overwrite and _is_current(record, made_from, [path for _, path in outputs]):
         print(f"nothing to do: all {len(views)} videos are in {args.output_path}; --overwrite makes them anew")
         return
+    record.unlink(missing_ok=True)
     start = time.monotonic()
     motion, keypoints = predict_motion(scene, objects, model.to(device), info, config, args.steps, device)
     seconds = time.monotonic() - start
     write_clip(renderer, motion.frames(keypoints), args.steps, outputs, config.fps, images=args.render_img)
+    write_json(record, made_from)
     where = outputs[0][1] if len(outputs) == 1 else args.output_path
     print(f"predicted {args.steps} frames in {seconds:.1f} s and wrote {len(outputs)} videos: {where}")
+
+
+def _description(args: argparse.Namespace, config: Config, info: CheckpointInfo, views: list[View]) -> dict[str, Any]:
+    """What the videos depend on, as plain values: recorded beside them, so that others are never taken for them."""
+    flags = ("steps", "resolution", "shs_degree", "white_bg", "render_img")
+    return {
+        "model_path": str(args.model_path.resolve()),
+        "scene": file_hash(find_point_cloud(args.model_path)),
+        "background": args.background_path and file_hash(find_point_cloud(args.background_path)),
+        "checkpoint": info.sha256,
+        "views": [view.name for view in views],
+        "config": config.settings(),
+        **{flag: getattr(args, flag) for flag in flags},
+    }
+
+
+def _is_current(record: Path, made_from: dict[str, Any], videos: list[Path]) -> bool:
+    try:
+        return bool(read_json(record) == made_from) and all(video.is_file() for video in videos)
+    except InputError:  # none yet, or damaged
+        return False
 
 
 def _outputs(path: Path, scene: str, views: list[View]) -> list[tuple[View, Path]]:

@@ -179,6 +179,9 @@ def test_half_finished_scene_is_redone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Simulation, "advance", advance)
     simulate(monkeypatch, scene, write_config(tmp_path), output)
     assert TrajectoryReader(output).num_frames == 4
+    (output / "0002.h5").unlink()
+    simulate(monkeypatch, scene, write_config(tmp_path), output)
+    assert TrajectoryReader(output).num_frames == 4
 
 
 def test_group_gets_a_directory_a_scene_and_is_shared_by_shards(

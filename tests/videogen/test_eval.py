@@ -85,9 +85,12 @@ def test_one_view_makes_one_video_named_after_the_scene(
     assert len(list(read_video(video))) == FRAMES
     assert str(video) in capsys.readouterr().out.splitlines()[-1]
     before = video.stat().st_mtime_ns
-    command("videogen.eval", *arguments, "--single_view", 0)
+    command("videogen.eval", *arguments, "--single_view", 0, "--white_b")
     assert video.stat().st_mtime_ns == before
     assert "--overwrite" in capsys.readouterr().out
+    # Another view is another video, though it has the same name.
+    command("videogen.eval", *arguments, "--single_view", 40, "--white_b")
+    assert video.stat().st_mtime_ns > before
 
 
 def test_several_views_get_a_folder_each(command: Callable[..., None], arguments: list[object], tmp_path: Path) -> None:
