@@ -1,4 +1,4 @@
-"""Bringing backgrounds into the world of the objects."""
+"""What stands behind and below the objects: backgrounds, brought into their world, or a plain ground."""
 
 from pathlib import Path
 
@@ -60,3 +60,21 @@ def capture_center(path: Path) -> torch.Tensor:
         raise InputError(f"{path}: extrinsics: expected shape (V, 4, 4), found {tuple(extrinsics.shape)}")
     rotations, translations = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
     return -(rotations.mT @ translations[..., None]).squeeze(-1).mean(0)
+
+
+def ground_plane() -> Gaussians:
+    """The published default ground: 0.2 m squares of flat grey Gaussians over [-4, 4]^2 at the floor, z = -0.94.
+
+    Only the darker squares hold Gaussians (opacity 0.4); the backdrop shows through the others.
+    """
+    line = (torch.arange(400) + 0.5) * 0.02 - 4.0
+    x, y = torch.meshgrid(line, line, indexing="xy")
+    square = torch.arange(400) // 10
+    dark = (square[:, None] + square[None, :]) % 2 == 0
+    means = torch.stack([x[dark], y[dark], torch.full_like(x[dark], -0.94)], 1)
+    return Gaussians(
+        means=means,
+        opacities=torch.full((len(means),), 0.4),
+        sh=torch.zeros(len(means), 1, 3),  # grey 0.5
+        covariances=torch.tensor([3e-4, 0, 0, 3e-4, 0, 1e-6]).expand(len(means), 6).clone(),
+    )

@@ -10,7 +10,7 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from dataset.background import load_background
+from dataset.background import ground_plane, load_background
 from dataset.views import View, cameras_at, chosen_views, parse_views
 from gaussians.cameras import Cameras, Orbit
 from gaussians.command_line import ArgumentParser
@@ -130,21 +130,3 @@ def write_clip(
                 writer.write(picture)
             for folder, picture in zip(folders, pictures, strict=bool(folders)):
                 imageio.imwrite(folder / f"{k:04d}.png", picture)
-
-
-def ground_plane() -> Gaussians:
-    """The published default ground: 0.2 m squares of flat grey Gaussians over [-4, 4]^2 at the floor, z = -0.94.
-
-    Only the darker squares hold Gaussians (opacity 0.4); the backdrop shows through the others.
-    """
-    line = (torch.arange(400) + 0.5) * 0.02 - 4.0
-    x, y = torch.meshgrid(line, line, indexing="xy")
-    square = torch.arange(400) // 10
-    dark = (square[:, None] + square[None, :]) % 2 == 0
-    means = torch.stack([x[dark], y[dark], torch.full_like(x[dark], -0.94)], 1)
-    return Gaussians(
-        means=means,
-        opacities=torch.full((len(means),), 0.4),
-        sh=torch.zeros(len(means), 1, 3),  # grey 0.5
-        covariances=torch.tensor([3e-4, 0, 0, 3e-4, 0, 1e-6]).expand(len(means), 6).clone(),
-    )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from dataset.background import ground_plane
 from dataset.prompts import object_prompts
 from dataset.render import main
-from dataset.rendering import ground_plane
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.errors import InputError
 from gaussians.ply import write_ply
