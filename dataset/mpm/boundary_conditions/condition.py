@@ -1,0 +1,91 @@
+"""What boundary conditions share: the kernels' struct, the settings' base classes, being in a box or a time window."""
+
+# mypy: ignore-errors
+
+from typing import Annotated
+
+import warp as wp
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dataset.mpm.lattice import WORLD_TO_MPM
+
+Vector = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+PositiveVector = tuple[Positive, Positive, Positive]
+
+
+@wp.struct
+class ConditionStruct:
+    """What kernels know of a condition; each uses the fields it needs. World coordinates."""
+
+    start_time: float
+    end_time: float
+    point: wp.vec3
+    size: wp.vec3  # half extents
+    normal: wp.vec3  # of length 1
+    vector: wp.vec3  # velocity, m/s, or force, N
+    friction: float
+    rotation: float  # rad/s
+    translation: float  # m/s
+    count: int
+    surface: int
+
+
+class Condition(BaseModel):
+    """Settings of a condition, as the configuration has them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def pack(self) -> ConditionStruct:
+        """For the kernels."""
+        return ConditionStruct()
+
+
+class Timed(Condition):
+    """Settings of a condition that holds for a while."""
+
+    start_time: NotNegative = 0.0
+    """When it begins, s."""
+    end_time: Positive | None = None
+    """When it ends, s. None: never."""
+
+    @model_validator(mode="after")
+    def _ends_later(self) -> "Timed":
+        if self.end_time is not None and self.end_time <= self.start_time:
+            raise ValueError(f"end_time: expected more than start_time = {self.start_time:g}, found {self.end_time:g}")
+        return self
+
+    def pack(self) -> ConditionStruct:
+        packed = super().pack()
+        packed.start_time = self.start_time
+        packed.end_time = float("inf") if self.end_time is None else self.end_time
+        return packed
+
+
+def world(point: Vector) -> wp.vec3:
+    """A place of the configuration in the world, m."""
+    return wp.vec3(*(c - shift for c, shift in zip(point, WORLD_TO_MPM, strict=True)))
+
+
+def has_direction(normal: Vector) -> Vector:
+    """``normal`` itself; for ``field_validator``.
+
+    Raises:
+        ValueError: it is zero.
+    """
+    if not any(normal):
+        raise ValueError("expected a direction, found zero")
+    return normal
+
+
+@wp.func
+def is_active(condition: ConditionStruct, time: float) -> bool:
+    """Whether ``time``, s, is in the condition's window."""
+    return time >= condition.start_time and time < condition.end_time
+
+
+@wp.func
+def is_in_box(offset: wp.vec3, size: wp.vec3) -> bool:
+    """Whether a point at ``offset`` from the centre lies inside; ``size`` has half extents."""
+    return wp.abs(offset[0]) < size[0] and wp.abs(offset[1]) < size[1] and wp.abs(offset[2]) < size[2]

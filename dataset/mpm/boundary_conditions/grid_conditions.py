@@ -1,0 +1,171 @@
+"""Conditions of the grid: what each does to the velocity of a node.
+
+Adding one: write its settings, its function with the signature of ``bounding_box``, and enter both in the tables at the
+end.
+"""
+
+# mypy: ignore-errors
+
+from typing import Literal
+
+import warp as wp
+from pydantic import field_validator, model_validator
+
+from dataset.mpm.boundary_conditions.condition import (
+    Condition,
+    ConditionStruct,
+    NotNegative,
+    PositiveVector,
+    Timed,
+    Vector,
+    has_direction,
+    is_active,
+    is_in_box,
+    world,
+)
+from dataset.mpm.lattice import PADDING, WORLD_TO_MPM, LatticeStruct
+
+
+class BoundingBox(Condition):
+    """Floor, four walls and ceiling, each within one cell of its place in the world; see ``Lattice.walls``."""
+
+    type: Literal["bounding_box"]
+
+
+# The published factors are for a substep of 1e-4 s; as rates they do not depend on the substep.
+_PUBLISHED_SUBSTEP = wp.constant(1.0e-4)
+_WALL_FRICTION = wp.constant(0.9)
+_PADDING = wp.constant(PADDING)
+
+
+@wp.func
+def bounding_box(
+    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+) -> wp.vec3:
+    """Nodes in the padding stop moving into the wall; while they press against it, sliding along it decays.
+
+    Args:
+        node: its indices.
+        velocity: m/s, under gravity and the conditions before.
+        time: the middle of the substep, s.
+        dt: the substep, s.
+    """
+    factor = wp.pow(_WALL_FRICTION, dt / _PUBLISHED_SUBSTEP)
+    v = velocity
+    for axis in range(3):
+        into_lower = node[axis] < _PADDING and v[axis] < 0.0
+        into_upper = node[axis] >= lattice.nodes - _PADDING and v[axis] > 0.0
+        if into_lower or into_upper:
+            v = v * factor
+            v[axis] = 0.0
+    return v
+
+
+_SURFACES = ("sticky", "slip", "separate", "cut")
+_STICKY = wp.constant(0)
+_SEPARATE = wp.constant(2)
+_CUT = wp.constant(3)
+
+
+class SurfaceCollider(Timed):
+    """A solid half-space behind a plane."""
+
+    type: Literal["surface_collider"]
+    point: Vector
+    """A point of the plane, m."""
+    normal: Vector
+    """Where free space is; of any length."""
+    surface: Literal["sticky", "slip", "separate", "cut"] = "sticky"
+    """sticky: everything stops. slip: what touches it slides along it and cannot leave. separate: as slip, but free to
+    leave. cut: a wall with a slot at heights 0.4 to 0.53, sticky elsewhere, in which matter creeps along x and z."""
+    friction: NotNegative = 0.0
+    """Coulomb's coefficient, for slip and separate."""
+
+    _direction = field_validator("normal")(has_direction)
+
+    @model_validator(mode="after")
+    def _friction_has_a_meaning(self) -> "SurfaceCollider":
+        if self.friction and self.surface in ("sticky", "cut"):
+            raise ValueError(f"friction: expected 0 for a {self.surface} surface, found {self.friction:g}")
+        return self
+
+    def pack(self) -> ConditionStruct:
+        packed = super().pack()
+        packed.point = world(self.point)
+        packed.normal = wp.normalize(wp.vec3(*self.normal))
+        packed.surface = _SURFACES.index(self.surface)
+        packed.friction = self.friction
+        return packed
+
+
+_SLOT_LOW = wp.constant(0.4 - WORLD_TO_MPM[2])
+_SLOT_HIGH = wp.constant(0.53 - WORLD_TO_MPM[2])
+_SLOT_FRICTION = wp.constant(0.3)
+
+
+@wp.func
+def surface_collider(
+    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+) -> wp.vec3:
+    """The change of the normal velocity is the normal impulse over the mass; friction takes at most its multiple."""
+    x = lattice.origin + lattice.dx * wp.vec3(float(node[0]), float(node[1]), float(node[2]))
+    if not is_active(condition, time) or wp.dot(x - condition.point, condition.normal) >= 0.0:
+        return velocity
+    if condition.surface == _STICKY:
+        return wp.vec3()
+    if condition.surface == _CUT:
+        if x[2] < _SLOT_LOW or x[2] > _SLOT_HIGH:
+            return wp.vec3()
+        return wp.pow(_SLOT_FRICTION, dt / _PUBLISHED_SUBSTEP) * wp.vec3(velocity[0], 0.0, velocity[2])
+    outward = wp.dot(velocity, condition.normal)
+    if outward >= 0.0 and condition.surface == _SEPARATE:
+        return velocity
+    sliding = velocity - outward * condition.normal
+    speed = wp.length(sliding)
+    if outward >= 0.0 or speed == 0.0:
+        return sliding
+    return wp.max(0.0, 1.0 + condition.friction * outward / speed) * sliding
+
+
+class Cuboid(Timed):
+    """A box that moves at a constant velocity and takes everything in it along."""
+
+    type: Literal["cuboid"]
+    point: Vector
+    """Its centre at start_time, m."""
+    size: PositiveVector
+    """Half extents, m."""
+    velocity: Vector
+    """m/s."""
+    reset: Literal[0, 1] = 0
+    """1: everything in the scene is stopped for 15 substeps after end_time."""
+
+    def pack(self) -> ConditionStruct:
+        packed = super().pack()
+        packed.point, packed.size, packed.vector = world(self.point), wp.vec3(*self.size), wp.vec3(*self.velocity)
+        packed.count = 15 * self.reset
+        return packed
+
+
+@wp.func
+def cuboid(
+    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+) -> wp.vec3:
+    if is_active(condition, time):
+        x = lattice.origin + lattice.dx * wp.vec3(float(node[0]), float(node[1]), float(node[2]))
+        centre = condition.point + (time - condition.start_time) * condition.vector
+        if is_in_box(x - centre, condition.size):
+            return condition.vector
+    elif time >= condition.end_time and time < condition.end_time + float(condition.count) * dt:
+        return wp.vec3()
+    return velocity
+
+
+GridCondition = BoundingBox | SurfaceCollider | Cuboid
+"""Settings of any of them."""
+GRID_CONDITIONS: dict[str, wp.Function] = {
+    "bounding_box": bounding_box,
+    "surface_collider": surface_collider,
+    "cuboid": cuboid,
+}
+"""Function of a node by the condition's name in the configuration."""
