@@ -9,19 +9,22 @@ from collections.abc import Mapping
 
 import warp as wp
 
-from dataset.mpm import kernels
+from dataset.mpm import particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import MPMModel
 from dataset.mpm.state import MPMState
+from dataset.mpm.transfers import THREADS_IN_BLOCK
 
 # Enough threads to fill a large GPU; each takes several nodes if more are touched.
-_GRID_THREADS = 1 << 18
+_GRID_THREADS = 1 << 17
 _BLOCKS_OF_A_PARTICLE = 8
+# Particles move less than a cell in so many substeps, and sorting takes about as long as one.
+_SUBSTEPS_BETWEEN_SORTS = 25
 
 
 class MPMSolver:
-    """Steps states of one model; holds the grid and nothing else.
+    """Steps states of one model; holds the grid and a sorted copy of the particles.
 
     No call waits for the device: on CUDA a frame is one graph, captured at its first use.
 
@@ -31,21 +34,34 @@ class MPMSolver:
 
     def __init__(self, model: MPMModel) -> None:
         self.model = model
-        lattice, device = model.lattice, model.device
+        lattice, device, count = model.lattice, model.device, len(model)
         blocks = lattice.blocks**3
         self._lattice = lattice.struct()
         self._gravity = wp.vec3(*model.gravity)
-        self._grid = wp.zeros(blocks * NODES_IN_BLOCK, dtype=wp.vec4, device=device)
+        self._momenta = wp.zeros(blocks * NODES_IN_BLOCK, dtype=wp.vec4, device=device)
+        self._velocities = wp.zeros(blocks * NODES_IN_BLOCK, dtype=wp.vec4, device=device)
         self._marked = wp.zeros(blocks, dtype=int, device=device)
-        self._touched = wp.zeros(min(blocks, _BLOCKS_OF_A_PARTICLE * len(model)), dtype=int, device=device)
-        self._touched_count = wp.zeros(1, dtype=int, device=device)
-        self._particles_to_grid = kernels.particles_to_grid(model.laws)
-        self._grid_to_particles = kernels.grid_to_particles(model.laws)
+        self._touched = wp.zeros(min(blocks, _BLOCKS_OF_A_PARTICLE * count), dtype=int, device=device)
+        self._counts = wp.zeros(2, dtype=int, device=device)
+
+        self._rows = particles.Rows(model.plastic, model.start is not None)
+        # The second ones are what sorting moves the first ones to.
+        self._tables = [wp.zeros((self._rows.count, count), dtype=float, device=device) for _ in range(2)]
+        self._particles = [wp.zeros(count, dtype=int, device=device) for _ in range(2)]
+        self._keys = wp.zeros(2 * count, dtype=int, device=device)
+        self._order = wp.zeros(2 * count, dtype=int, device=device)
+        self._key_bits = (blocks * NODES_IN_BLOCK).bit_length()
+
         on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
         on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
-        self._update_grid = kernels.update_grid(on_grid)
-        self._update_particles = kernels.update_particles(on_particles)
         self._timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
+        common = (self._rows, model.laws, on_particles)
+        self._scatter = substep.update_particles(*common, gather=False, scatter=True, by_warp=device.is_cuda)
+        self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, by_warp=device.is_cuda)
+        self._gather = substep.update_particles(*common, gather=True, scatter=False, by_warp=device.is_cuda)
+        self._update_grid = substep.update_grid(on_grid)
+        self._load_particles = particles.load_particles(self._rows)
+        self._store_particles = particles.store_particles(self._rows)
         self._graphs: dict[tuple[int, int, float], tuple[MPMState, wp.Graph]] = {}
 
     def _conditions(self, table: Mapping[str, wp.Function]) -> tuple[tuple[str, ...], wp.array]:
@@ -61,55 +77,19 @@ class MPMSolver:
         Raises:
             ValueError: the model has plastic materials, but a state no place for the whole deformation.
         """
-        if self.model.plastic and (state_in.total is None or state_out.total is None):
-            raise ValueError("state: expected one made with plastic=True, for materials that flow")
-        model, lattice, device, count = self.model, self._lattice, self.model.device, len(self.model)
-        touched = [self._touched, self._touched_count]
-        wp.launch(kernels.mark_blocks, count, [lattice, state_in.x, self._marked, *touched], device=device)
-        wp.launch(
-            self._particles_to_grid,
-            count,
-            [lattice, dt, *state_in.arrays, *model.arrays, state_in.history, self._grid],
-            device=device,
-        )
-        threads = self._grid_threads()
-        damping = min(1.0, model.grid_damping)
-        wp.launch(
-            self._update_grid,
-            threads,
-            [lattice, dt, threads, self._gravity, damping, self._grid_settings, state_in.time, *touched, self._grid],
-            device=device,
-        )
-        before = [state_in.x, state_in.F, state_in.total, state_in.history]
-        material = [model.mu, model.lam, model.law, model.parameters]
-        after = [*state_out.arrays, state_out.total, state_out.history]
-        wp.launch(
-            self._grid_to_particles,
-            count,
-            [lattice, dt, *model.affine_kept, self._grid, *before, *material, *after],
-            device=device,
-        )
-        if model.start is not None:
-            particles = [model.start, model.mass, state_out.x, state_out.v]
-            settings = [self._particle_settings, state_in.time]
-            wp.launch(self._update_particles, count, [dt, *settings, *particles], device=device)
-        if self._timed:
-            wp.launch(kernels.advance_clock, 1, [state_in.time, dt, state_out.time], device=device)
-        wp.launch(kernels.clear_blocks, threads, [threads, self._marked, *touched, self._grid], device=device)
-        self._touched_count.zero_()
+        self._run(state_in, state_out, 1, dt)
 
     def advance(self, state: MPMState, substeps: int, dt: float) -> None:
         """``substeps`` substeps of ``dt`` seconds, in place.
 
         Raises:
-            ValueError: ``dt`` is past the stability limit of the model.
+            ValueError: ``dt`` is past the stability limit of the model, or as in ``step``.
         """
         limit = self.model.largest_substep.min()
         if dt >= limit:
             raise ValueError(f"dt: expected less than {limit:.4g} s, dx / speed of sound, found {dt:g}")
         if not self.model.device.is_cuda:
-            for _ in range(substeps):
-                self.step(state, state, dt)
+            self._run(state, state, substeps, dt)
             return
         key = (id(state), substeps, dt)
         if key not in self._graphs:
@@ -118,16 +98,74 @@ class MPMSolver:
         wp.capture_launch(self._graphs[key][1])
 
     def _capture(self, state: MPMState, substeps: int, dt: float) -> wp.Graph:
-        own = (self._particles_to_grid, self._grid_to_particles, self._update_grid, self._update_particles)
-        for kernel in (*own, kernels.mark_blocks):
-            kernel.module.load(self.model.device)
-        with wp.ScopedCapture(self.model.device, force_module_load=False) as capture:
-            for _ in range(substeps):
-                self.step(state, state, dt)
+        device = self.model.device
+        for kernel in (self._scatter, self._gather_and_scatter, self._gather):
+            kernel.module.load(device, THREADS_IN_BLOCK)
+        for kernel in (self._update_grid, self._load_particles, self._store_particles, particles.reorder):
+            kernel.module.load(device)
+        substep.advance_clock.module.load(device)
+        with wp.ScopedCapture(device, force_module_load=False) as capture:
+            self._run(state, state, substeps, dt)
         return capture.graph
 
-    def _grid_threads(self) -> int:
-        """Threads for work on the touched blocks: exactly as many as nodes on the CPU, where the count is at hand."""
-        if self.model.device.is_cuda:
-            return min(_GRID_THREADS, len(self._touched) * NODES_IN_BLOCK)
-        return int(self._touched_count.numpy()[0]) * NODES_IN_BLOCK
+    def _run(self, state_in: MPMState, state_out: MPMState, substeps: int, dt: float) -> None:
+        """Of each substep the particles' kernel does the second half together with the next one's first half."""
+        if self.model.plastic and (state_in.total is None or state_out.total is None):
+            raise ValueError("state: expected one made with plastic=True, for materials that flow")
+        device, count = self.model.device, len(self.model)
+        self._load(state_in)
+        self._counts.zero_()
+        now = 0  # which of the tables and of the columns' particles is the sorted one
+        for k in range(substeps):
+            if k % _SUBSTEPS_BETWEEN_SORTS == 0 and k > 0:
+                self._sort(self._tables[now], self._particles[now], self._tables[1 - now], self._particles[1 - now])
+                now = 1 - now
+            self._launch(self._gather_and_scatter if k > 0 else self._scatter, state_in, k, dt, now)
+            self._launch_grid(state_in, k, dt)
+        self._launch(self._gather, state_in, substeps, dt, now)
+        table, particle = self._tables[now], self._particles[now]
+        outputs = [*state_out.arrays, state_out.total, state_out.history]
+        wp.launch(self._store_particles, count, [table, particle], outputs, device=device)
+        if self._timed:
+            wp.launch(substep.advance_clock, 1, [state_in.time, substeps * dt, state_out.time], device=device)
+
+    def _launch(self, kernel: wp.Kernel, state: MPMState, k: int, dt: float, now: int) -> None:
+        """The particles' kernel between substeps ``k`` - 1 and ``k``."""
+        model, count = self.model, len(self.model)
+        # Warps add together: none may be short of threads.
+        threads = -(-count // THREADS_IN_BLOCK) * THREADS_IN_BLOCK if model.device.is_cuda else count
+        conditions = [self._particle_settings, state.time, (k - 0.5) * dt]
+        grid = [self._velocities, self._momenta, self._marked, self._touched, self._counts, k % 2]
+        inputs = [self._lattice, dt, *model.affine_kept, *conditions, count, self._tables[now], *grid]
+        wp.launch(kernel, threads, inputs, device=model.device, block_dim=THREADS_IN_BLOCK)
+
+    def _launch_grid(self, state: MPMState, k: int, dt: float) -> None:
+        """The grid's kernel in substep ``k``."""
+        model = self.model
+        if model.device.is_cuda:
+            threads = min(_GRID_THREADS, len(self._touched) * NODES_IN_BLOCK)
+        else:  # the count is at hand
+            threads = int(self._counts.numpy()[k % 2]) * NODES_IN_BLOCK
+        conditions = [self._grid_settings, state.time, (k + 0.5) * dt]
+        grid = [self._momenta, self._velocities, self._marked, self._touched, self._counts, k % 2]
+        damping = min(1.0, model.grid_damping)
+        inputs = [self._lattice, dt, threads, self._gravity, damping, *conditions, *grid]
+        wp.launch(self._update_grid, threads, inputs, device=model.device)
+
+    def _load(self, state: MPMState) -> None:
+        """Copy the particles, sorted by cell, into the first table."""
+        model, device, count = self.model, self.model.device, len(self.model)
+        wp.launch(particles.find_cells, count, [self._lattice, state.x, self._keys, self._order], device=device)
+        wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
+        moving = [*state.arrays, state.total, state.history]
+        constant = [*model.arrays, model.parameters, model.start]
+        outputs = [self._tables[0], self._particles[0]]
+        wp.launch(self._load_particles, count, [self._order, *moving, *constant], outputs, device=device)
+
+    def _sort(self, table: wp.array, particle: wp.array, table_out: wp.array, particle_out: wp.array) -> None:
+        """Copy a table's columns, sorted by cell, into another one."""
+        device, count = self.model.device, len(self.model)
+        wp.launch(particles.find_cells_again, count, [self._lattice, table, self._keys, self._order], device=device)
+        wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
+        inputs = [self._rows.moved, self._order, table, particle]
+        wp.launch(particles.reorder, count, inputs, [table_out, particle_out], device=device)

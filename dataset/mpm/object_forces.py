@@ -1,0 +1,268 @@
+"""External forces and torques on whole objects over windows of time.
+
+A force gives every particle of its object the same acceleration, a torque the angular acceleration I^-1 torque about
+the object's centre of mass. Mass, centre, velocity and inertia tensor I are measured on the device at the start of each
+frame; within it the centre goes on at its velocity.
+
+>>> forces = ObjectForces(model, labels, [Force(label=0, start=0.1, end=0.3, force=(0.0, 0.0, 2.0))])
+>>> solver = MPMSolver(model, forces)
+"""
+
+# mypy: ignore-errors
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from dataset.mpm.model import MPMModel
+from dataset.mpm.state import MPMState
+from gaussians.shapes import check_shape
+
+wp.set_module_options({"enable_backward": False})
+
+Vector = tuple[float, float, float]
+
+# Particles are summed by this many threads an object, their sums by its square root: the order never changes, so that
+# the result does not either.
+_FOLDED = 64
+_PARTS = _FOLDED**2
+# Below this share of mass dx^2 an object counts as a needle or a point, which no torque turns about that axis.
+_LEAST_INERTIA = 1e-6
+
+
+@dataclass(frozen=True)
+class Force:
+    """A force and a torque that act together on one object while start < time < end.
+
+    Attributes:
+        label: the object's.
+        start, end: s.
+        force: N.
+        torque: N m, about the object's centre of mass.
+        mass: kg, what the object weighs for this force, its inertia tensor scaled alike; None: as its particles do.
+    """
+
+    label: int
+    start: float
+    end: float
+    force: Vector = (0.0, 0.0, 0.0)
+    torque: Vector = (0.0, 0.0, 0.0)
+    mass: float | None = None
+
+
+@wp.struct
+class ForceStruct:
+    """What kernels know of a ``Force``."""
+
+    start: float
+    end: float
+    force: wp.vec3
+    torque: wp.vec3
+    mass: float  # 0: the body's
+
+
+@wp.struct
+class Body:
+    """An object when it was last measured."""
+
+    time: float  # s
+    mass: float  # kg
+    centre: wp.vec3  # m
+    velocity: wp.vec3  # m/s
+    inverse_inertia: wp.mat33  # 1/(kg m^2), about the centre
+
+
+@wp.struct
+class ForcesStruct:
+    """What kernels know of all forces: those of body k are ``first[k]`` to ``first[k + 1] - 1``."""
+
+    forces: wp.array(dtype=ForceStruct)
+    first: wp.array(dtype=int)
+    bodies: wp.array(dtype=Body)
+
+
+@wp.struct
+class Moments:
+    """Sums over particles."""
+
+    mass: wp.float64
+    mass_x: wp.vec3d
+    mass_v: wp.vec3d
+    mass_xx: wp.mat33d
+
+
+@wp.func
+def acceleration(forces: ForcesStruct, k: int, x: wp.vec3, time: float, dt: float) -> wp.vec3:
+    """Of a particle of body k, m/s^2.
+
+    Args:
+        x: where it is at the end of the substep, m.
+        time: the middle of the substep, s.
+        dt: the substep, s.
+    """
+    linear = wp.vec3()
+    angular = wp.vec3()
+    body = forces.bodies[k]
+    for i in range(forces.first[k], forces.first[k + 1]):
+        force = forces.forces[i]
+        if time > force.start and time < force.end:
+            mass = wp.where(force.mass > 0.0, force.mass, body.mass)
+            linear += force.force / mass
+            angular += (body.mass / mass) * force.torque
+    centre = body.centre + (time + 0.5 * dt - body.time) * body.velocity
+    return linear + wp.cross(body.inverse_inertia * angular, x - centre)
+
+
+@wp.func
+def add_moments(a: Moments, b: Moments) -> Moments:
+    total = Moments()
+    total.mass = a.mass + b.mass
+    total.mass_x = a.mass_x + b.mass_x
+    total.mass_v = a.mass_v + b.mass_v
+    total.mass_xx = a.mass_xx + b.mass_xx
+    return total
+
+
+@wp.kernel
+def sum_particles(
+    body: wp.array(dtype=int),
+    mass: wp.array(dtype=float),
+    x: wp.array(dtype=wp.vec3),
+    v: wp.array(dtype=wp.vec3),
+    parts: wp.array2d(dtype=Moments),
+):
+    k, part = wp.tid()
+    total = Moments()
+    p = int(part)
+    while p < body.shape[0]:
+        if body[p] == k:
+            m = wp.float64(mass[p])
+            place = wp.vec3d(x[p])
+            total.mass += m
+            total.mass_x += m * place
+            total.mass_v += m * wp.vec3d(v[p])
+            total.mass_xx += m * wp.outer(place, place)
+        p += parts.shape[1]
+    parts[k, part] = total
+
+
+@wp.kernel
+def fold(parts: wp.array2d(dtype=Moments), folded: wp.array2d(dtype=Moments)):
+    k, part = wp.tid()
+    total = Moments()
+    i = int(part)
+    while i < parts.shape[1]:
+        total = add_moments(total, parts[k, i])
+        i += folded.shape[1]
+    folded[k, part] = total
+
+
+@wp.kernel
+def describe_bodies(
+    folded: wp.array2d(dtype=Moments),
+    clock: wp.array(dtype=wp.float64),
+    least_radius_squared: wp.float64,
+    bodies: wp.array(dtype=Body),
+):
+    k = wp.tid()
+    total = Moments()
+    for i in range(folded.shape[1]):
+        total = add_moments(total, folded[k, i])
+    centre = total.mass_x / total.mass
+    spread = total.mass_xx - total.mass * wp.outer(centre, centre)
+    inertia = wp.trace(spread) * wp.identity(n=3, dtype=wp.float64) - spread
+    axes, principal = wp.eig3(inertia)
+    inverse = wp.vec3d()
+    for i in range(3):
+        if principal[i] > least_radius_squared * total.mass:
+            inverse[i] = wp.float64(1.0) / principal[i]
+    body = Body()
+    body.time = float(clock[0])
+    body.mass = float(total.mass)
+    body.centre = wp.vec3(centre)
+    body.velocity = wp.vec3(total.mass_v / total.mass)
+    body.inverse_inertia = wp.mat33(axes * wp.diag(inverse) * wp.transpose(axes))
+    bodies[k] = body
+
+
+@wp.kernel
+def push_particles(
+    forces: ForcesStruct,
+    body: wp.array(dtype=int),
+    clock: wp.array(dtype=wp.float64),
+    dt: float,
+    x: wp.array(dtype=wp.vec3),
+    v: wp.array(dtype=wp.vec3),
+):
+    p = wp.tid()
+    if body[p] < 0:
+        return
+    change = dt * acceleration(forces, body[p], x[p], float(clock[0]) + 0.5 * dt, dt)
+    v[p] = v[p] + change
+    x[p] = x[p] + dt * change
+
+
+class ObjectForces:
+    """The forces on a model's objects: ``MPMSolver`` calls ``measure`` once a frame and ``push`` every substep.
+
+    Args:
+        model: what they act on.
+        labels: (N,), the object of each particle.
+        forces: any number of them.
+
+    Raises:
+        ValueError: a force is for an object without particles.
+
+    Attributes:
+        body: (N,) int on the device: row of each particle's object in ``struct.bodies``, -1 for those without forces.
+        struct: for kernels.
+    """
+
+    def __init__(self, model: MPMModel, labels: np.ndarray, forces: Sequence[Force]) -> None:
+        check_shape("labels", labels, len(model))
+        forced = np.array(sorted({force.label for force in forces}), dtype=np.int64)
+        for label in forced[~np.isin(forced, labels)].tolist():
+            raise ValueError(f"forces: expected labels of particles, found {label}")
+        self._model = model
+        row = np.searchsorted(forced, labels)
+        known = np.isin(labels, forced)
+        self.body: wp.array = wp.array(np.where(known, row, -1).astype(np.int32), dtype=int, device=model.device)
+        ordered = sorted(forces, key=lambda force: force.label)
+        first = np.searchsorted([force.label for force in ordered], [*forced, np.inf]).astype(np.int32)
+        self.struct = ForcesStruct()
+        self.struct.forces = wp.array([_pack(force) for force in ordered], dtype=ForceStruct, device=model.device)
+        self.struct.first = wp.array(first, dtype=int, device=model.device)
+        self.struct.bodies = wp.zeros(len(forced), dtype=Body, device=model.device)
+        self._parts = wp.zeros((len(forced), _PARTS), dtype=Moments, device=model.device)
+        self._folded = wp.zeros((len(forced), _FOLDED), dtype=Moments, device=model.device)
+
+    def measure(self, state: MPMState) -> None:
+        """Take down mass, centre, velocity and inertia of the objects as they are; the device does, nobody waits."""
+        model, parts, folded = self._model, self._parts, self._folded
+        particles = [self.body, model.mass, state.x, state.v]
+        wp.launch(sum_particles, parts.shape, particles, [parts], device=model.device)
+        wp.launch(fold, folded.shape, [parts], [folded], device=model.device)
+        least = _LEAST_INERTIA * model.lattice.dx**2
+        wp.launch(
+            describe_bodies, folded.shape[0], [folded, state.time, least], [self.struct.bodies], device=model.device
+        )
+
+    def push(self, clock: wp.array, dt: float, state: MPMState) -> None:
+        """Change velocities, and positions with them, in the substep of ``dt`` seconds that began at ``clock``."""
+        wp.launch(
+            push_particles,
+            len(self.body),
+            [self.struct, self.body, clock, dt],
+            [state.x, state.v],
+            device=self._model.device,
+        )
+
+
+def _pack(force: Force) -> ForceStruct:
+    packed = ForceStruct()
+    packed.start, packed.end = force.start, force.end
+    packed.force, packed.torque = wp.vec3(*force.force), wp.vec3(*force.torque)
+    packed.mass = force.mass or 0.0
+    return packed
