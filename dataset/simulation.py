@@ -11,7 +11,7 @@ import warp as wp
 
 from dataset.config import Config
 from dataset.layout import find_point_cloud
-from dataset.mpm.kernels import vec6
+from dataset.mpm.deformation import vec6
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.solver import MPMSolver

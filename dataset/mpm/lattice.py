@@ -116,3 +116,46 @@ class Lattice:
         inside, outside = cells % BLOCK, cells // BLOCK
         keys = [inside[:, 2], inside[:, 1], inside[:, 0], outside[:, 2], outside[:, 1], outside[:, 0]]
         return np.lexsort(keys)
+
+
+@wp.func
+def coordinates(lattice: LatticeStruct, x: wp.vec3) -> wp.vec3:
+    """A world position in units of nodes from node (0, 0, 0)."""
+    return (x - lattice.origin) * lattice.inverse_dx
+
+
+@wp.func
+def is_inside(lattice: LatticeStruct, c: wp.vec3) -> bool:
+    """Whether all 27 nodes exist; false for NaN, so that no particle ever reaches outside the arrays."""
+    low = wp.min(c) >= 0.5
+    high = wp.max(c) < float(lattice.nodes) - 1.5
+    return low and high and c[0] == c[0] and c[1] == c[1] and c[2] == c[2]
+
+
+@wp.func
+def first_node(c: wp.vec3) -> wp.vec3i:
+    """The first of the 27 nodes near a place."""
+    return wp.vec3i(int(c[0] - 0.5), int(c[1] - 0.5), int(c[2] - 0.5))
+
+
+@wp.func
+def along(i: int, block_stride: int, node_stride: int) -> int:
+    """One axis' share of a node's place in memory."""
+    return (i >> 2) * block_stride + (i & 3) * node_stride
+
+
+@wp.func
+def offsets_along(i: int, block_stride: int, node_stride: int) -> wp.vec3i:
+    """``along`` for three nodes in a row."""
+    return wp.vec3i(
+        along(i, block_stride, node_stride),
+        along(i + 1, block_stride, node_stride),
+        along(i + 2, block_stride, node_stride),
+    )
+
+
+@wp.func
+def place_in_memory(lattice: LatticeStruct, node: wp.vec3i) -> int:
+    """Of a node, in arrays over the grid."""
+    x = along(node[0], lattice.blocks * lattice.blocks * 64, 16)
+    return x + along(node[1], lattice.blocks * 64, 4) + along(node[2], 64, 1)

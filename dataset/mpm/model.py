@@ -9,7 +9,6 @@ import warp as wp
 
 from dataset.mpm.boundary_conditions import PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
-from dataset.mpm.kernels import is_plastic
 from dataset.mpm.lattice import Lattice
 from gaussians.shapes import check_shape
 from gaussians.warp_runtime import start_warp
@@ -177,7 +176,7 @@ class MPMModel:
     @property
     def plastic(self) -> bool:
         """Whether any material is plastic."""
-        return is_plastic(self.laws)
+        return any(LAWS[name].return_mapping is not None for name in self.laws)
 
     @property
     def affine_kept(self) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import warp as wp
 
-from dataset.mpm.kernels import deform_covariances, vec6
+from dataset.mpm.deformation import deform_covariances, vec6
 from gaussians.shapes import check_shape
 
 

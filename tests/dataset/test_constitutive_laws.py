@@ -9,7 +9,7 @@ import torch
 import warp as wp
 
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.kernels import vec6
+from dataset.mpm.deformation import vec6
 from dataset.mpm.model import law_parameters
 from dataset.mpm.polar import polar_rotation as polar_in_kernel
 from dataset.mpm.state import MPMState

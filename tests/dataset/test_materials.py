@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
-from dataset.mpm.kernels import vec6
+from dataset.mpm.deformation import vec6
 from dataset.mpm.model import law_parameters
 from tests.dataset.mpm_world import World, block
 

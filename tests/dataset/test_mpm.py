@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.kernels import vec6
+from dataset.mpm.deformation import vec6
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.state import MPMState
 from gaussians.rotations import rotation_exp

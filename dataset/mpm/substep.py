@@ -1,0 +1,222 @@
+"""Kernels of one MLS-MPM substep (Hu et al., "A moving least squares material point method", 2018).
+
+Two a substep: one for the particles, which takes velocities from the grid, moves and deforms the particles and adds
+their momenta and stresses to the grid for the next substep, and one for the grid, which turns momenta into velocities.
+The grid is two flat arrays in blocks of 4^3 nodes: ``momenta``, (momentum, mass), zero but between the two kernels, and
+``velocities``, valid in the ``touched`` blocks, those with particles near them. ``marked`` has a 1 for each touched
+block, ``counts[now]`` is their number; substeps take turns with the two counts.
+"""
+
+# mypy: ignore-errors
+
+from functools import cache
+
+import warp as wp
+
+from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
+from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside
+from dataset.mpm.particles import Rows, matrix_in, put_matrix, put_vector, vector_in
+from dataset.mpm.transfers import (
+    INVERSE_INERTIA,
+    collect,
+    load_node,
+    scatter_by_particle,
+    scatter_by_warp,
+    store_node,
+)
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def middle(clock: wp.array(dtype=wp.float64), offset: wp.float64) -> float:
+    """Of a substep, so that rounding never moves one out of its window.
+
+    Args:
+        clock: time at the start of the frame, s.
+        offset: from there on, s.
+    """
+    return float(clock[0] + offset)
+
+
+@wp.kernel
+def advance_clock(clock: wp.array(dtype=wp.float64), duration: wp.float64, clock_out: wp.array(dtype=wp.float64)):
+    clock_out[0] = clock[0] + duration
+
+
+@wp.func
+def parameters_in(table: wp.array2d(dtype=float), row: int, t: int) -> wp.vec4:
+    return wp.vec4(table[row, t], table[row + 1, t], table[row + 2, t], table[row + 3, t])
+
+
+@cache
+def update_particles(
+    rows: Rows,
+    laws: tuple[str, ...],
+    conditions: tuple[str, ...],
+    gather: bool,
+    scatter: bool,
+    by_warp: bool,
+) -> wp.Kernel:
+    """The particles' kernel for these materials and conditions of particles.
+
+    F <- (I + dt grad v) F, and for plastic materials then the return mapping; the row ``total`` goes without it.
+
+    Args:
+        gather: take velocities from the grid; if not, they are in the table. Without ``scatter`` they get there.
+        scatter: add to the grid.
+        by_warp: with the CUDA warps' common additions; needs whole blocks of ``THREADS_IN_BLOCK``.
+    """
+    stresses = tuple(LAWS[name].stress for name in laws)
+    flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
+    functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
+    add_to_grid = scatter_by_warp if by_warp else scatter_by_particle
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def kernel(
+        lattice: LatticeStruct,
+        dt: float,
+        symmetric_kept: float,
+        skew_kept: float,
+        settings: wp.array(dtype=ConditionStruct),
+        clock: wp.array(dtype=wp.float64),
+        offset: wp.float64,
+        count: int,
+        table: wp.array2d(dtype=float),
+        velocities: wp.array(dtype=wp.vec4),
+        momenta: wp.array(dtype=wp.vec4),
+        marked: wp.array(dtype=int),
+        touched: wp.array(dtype=int),
+        counts: wp.array(dtype=int),
+        now: int,
+    ):
+        t = wp.tid()
+        active = bool(False)
+        first = wp.vec3i()
+        f = wp.vec3()
+        m = float(0.0)
+        momentum = wp.vec3()
+        A = wp.mat33()
+        if t < count:
+            m = table[wp.static(rows.mass), t]
+            mu = table[wp.static(rows.mu), t]
+            lam = table[wp.static(rows.lam), t]
+            law = int(0)
+            if wp.static(len(laws) > 1):
+                law = int(table[wp.static(rows.law), t])
+            past = float(0.0)
+            if wp.static(rows.plastic):
+                past = table[wp.static(rows.history), t]
+            x = vector_in(table, wp.static(rows.x), t)
+            F = matrix_in(table, wp.static(rows.F), t)
+            v = wp.vec3()
+            C = wp.mat33()
+            if wp.static(gather):
+                c = coordinates(lattice, x)
+                # Outside the grid a particle stays where it is; the frame loop reports it.
+                if is_inside(lattice, c):
+                    collected, gradient = collect(lattice, c, velocities)
+                    v = collected
+                    transposed = wp.transpose(gradient)
+                    C = (0.5 * symmetric_kept) * (gradient + transposed) + (0.5 * skew_kept) * (gradient - transposed)
+                    F = F + dt * (gradient * F)
+                    if wp.static(rows.plastic):
+                        total = matrix_in(table, wp.static(rows.total), t)
+                        put_matrix(table, wp.static(rows.total), t, total + dt * (gradient * total))
+                        parameters = parameters_in(table, wp.static(rows.parameters), t)
+                        for i in range(wp.static(len(flowing))):
+                            if law == wp.static(flowing[i][0]):
+                                F, past = wp.static(flowing[i][1])(F, past, mu, lam, parameters, dt)
+                        table[wp.static(rows.history), t] = past
+                    if wp.static(len(functions) > 0):
+                        # What happens during the substep is decided where it began, but a velocity that is given is
+                        # at once that of the motion.
+                        moved = x + dt * v
+                        time = middle(clock, offset)
+                        start = vector_in(table, wp.static(rows.start), t)
+                        for i in range(wp.static(len(functions))):
+                            v = wp.static(functions[i])(settings[i], start, m, moved, v, time, dt)
+                    x = x + dt * v
+                    put_vector(table, wp.static(rows.x), t, x)
+                    put_matrix(table, wp.static(rows.F), t, F)
+                if wp.static(not scatter):
+                    put_vector(table, wp.static(rows.v), t, v)
+                    put_matrix(table, wp.static(rows.C), t, C)
+            else:
+                v = vector_in(table, wp.static(rows.v), t)
+                C = matrix_in(table, wp.static(rows.C), t)
+            if wp.static(scatter):
+                c = coordinates(lattice, x)
+                active = is_inside(lattice, c)
+                if active:
+                    tau = wp.mat33()
+                    for i in range(wp.static(len(stresses))):
+                        if law == i:
+                            tau = wp.static(stresses[i])(F, past, mu, lam)
+                    volume = table[wp.static(rows.volume), t]
+                    scale = dt * volume * INVERSE_INERTIA * lattice.inverse_dx * lattice.inverse_dx
+                    # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
+                    A = (m * C - scale * tau) * lattice.dx
+                    momentum = m * v
+                    first = first_node(c)
+                    f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
+        if wp.static(scatter):
+            wp.static(add_to_grid)(
+                lattice, active, first, f, m, momentum, A, momenta, marked, touched, counts, now
+            )
+
+    return kernel
+
+
+@cache
+def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
+    """The grid's kernel: momenta to velocities under gravity and these conditions of the grid; momenta to zero."""
+    functions = tuple(GRID_CONDITIONS[name] for name in conditions)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def kernel(
+        lattice: LatticeStruct,
+        dt: float,
+        threads: int,
+        gravity: wp.vec3,
+        damping: float,
+        settings: wp.array(dtype=ConditionStruct),
+        clock: wp.array(dtype=wp.float64),
+        offset: wp.float64,
+        momenta: wp.array(dtype=wp.vec4),
+        velocities: wp.array(dtype=wp.vec4),
+        marked: wp.array(dtype=int),
+        touched: wp.array(dtype=int),
+        counts: wp.array(dtype=int),
+        now: int,
+    ):
+        n = wp.tid()
+        if n == 0:
+            counts[1 - now] = 0
+        time = middle(clock, offset)
+        count = counts[now] * 64
+        while n < count:
+            block = touched[n >> 6]
+            place = n & 63
+            index = block * 64 + place
+            value = load_node(momenta, index)
+            store_node(momenta, index, wp.vec4())
+            if place == 0:
+                marked[block] = 0
+            m = value[3]
+            velocity = wp.vec3()
+            if m > 0.0:
+                velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping
+                rest = block // lattice.blocks
+                node = wp.vec3i(
+                    (rest // lattice.blocks) * 4 + (place >> 4),
+                    (rest % lattice.blocks) * 4 + ((place >> 2) & 3),
+                    (block % lattice.blocks) * 4 + (place & 3),
+                )
+                for i in range(wp.static(len(functions))):
+                    velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt)
+            store_node(velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
+            n += threads
+
+    return kernel

@@ -1,0 +1,245 @@
+"""How velocity gets from particles to the grid's nodes and back.
+
+Particles carry an affine velocity field (APIC, Jiang et al., "The affine particle-in-cell method", 2015) and reach the
+27 nearest nodes through quadratic B-splines.
+"""
+
+# mypy: ignore-errors
+
+import warp as wp
+
+from dataset.mpm.lattice import LatticeStruct, first_node, offsets_along
+
+wp.set_module_options({"enable_backward": False})
+
+INVERSE_INERTIA = wp.constant(4.0)
+"""The quadratic B-spline's D^-1 = 4 / dx^2 (Jiang et al. 2015), in units of nodes."""
+THREADS_IN_BLOCK = 128
+"""Of the CUDA kernels that scatter; ``scatter_by_warp`` shares memory among them."""
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    const float4 value = reinterpret_cast<const float4*>(grid.data)[index];
+    return wp::vec4(value.x, value.y, value.z, value.w);
+#else
+    return grid.data[index];
+#endif
+""")
+def load_node(grid: wp.array(dtype=wp.vec4), index: int) -> wp.vec4:
+    """One vector load instead of four scalar ones."""
+    ...
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    reinterpret_cast<float4*>(grid.data)[index] = make_float4(value[0], value[1], value[2], value[3]);
+#else
+    grid.data[index] = value;
+#endif
+""")
+def store_node(grid: wp.array(dtype=wp.vec4), index: int, value: wp.vec4):
+    """One vector store instead of four scalar ones."""
+    ...
+
+
+@wp.func
+def spline(f: float) -> wp.vec3:
+    """Weights of the three nodes along an axis; f, 0.5 to 1.5, is the distance from the first in cells."""
+    a = 1.5 - f
+    b = f - 1.0
+    c = f - 0.5
+    return wp.vec3(0.5 * a * a, 0.75 - b * b, 0.5 * c * c)
+
+
+@wp.func
+def collect(lattice: LatticeStruct, c: wp.vec3, velocities: wp.array(dtype=wp.vec4)):
+    """Velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes."""
+    first = first_node(c)
+    f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
+    wx = spline(f[0])
+    wy = spline(f[1])
+    wz = spline(f[2])
+    ox = offsets_along(first[0], lattice.blocks * lattice.blocks * 64, 16)
+    oy = offsets_along(first[1], lattice.blocks * 64, 4)
+    oz = offsets_along(first[2], 64, 1)
+    # Sums over the nodes of w v, and of w v times the node's distance from the first one along each axis.
+    sum_v = wp.vec4()
+    sum_x = wp.vec4()
+    sum_y = wp.vec4()
+    sum_z = wp.vec4()
+    for i in range(3):
+        plane_v = wp.vec4()
+        plane_y = wp.vec4()
+        plane_z = wp.vec4()
+        for j in range(3):
+            offset = ox[i] + oy[j]
+            v1 = wz[1] * load_node(velocities, offset + oz[1])
+            v2 = wz[2] * load_node(velocities, offset + oz[2])
+            column_v = wz[0] * load_node(velocities, offset + oz[0]) + v1 + v2
+            plane_v += wy[j] * column_v
+            plane_y += (wy[j] * float(j)) * column_v
+            plane_z += wy[j] * (v1 + 2.0 * v2)
+        sum_v += wx[i] * plane_v
+        sum_x += (wx[i] * float(i)) * plane_v
+        sum_y += wx[i] * plane_y
+        sum_z += wx[i] * plane_z
+    s = INVERSE_INERTIA * lattice.inverse_dx
+    gx = s * (sum_x - f[0] * sum_v)
+    gy = s * (sum_y - f[1] * sum_v)
+    gz = s * (sum_z - f[2] * sum_v)
+    gradient = wp.mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
+    return wp.vec3(sum_v[0], sum_v[1], sum_v[2]), gradient
+
+
+@wp.func
+def mark(
+    block: int,
+    marked: wp.array(dtype=int),
+    touched: wp.array(dtype=int),
+    counts: wp.array(dtype=int),
+    now: int,
+):
+    """List a block, once."""
+    if marked[block] == 0 and wp.atomic_exch(marked, block, 1) == 0:
+        touched[wp.atomic_add(counts, now, 1)] = block
+
+
+@wp.func
+def scatter_by_particle(
+    lattice: LatticeStruct,
+    active: bool,
+    first: wp.vec3i,
+    f: wp.vec3,
+    m: float,
+    momentum: wp.vec3,
+    A: wp.mat33,
+    momenta: wp.array(dtype=wp.vec4),
+    marked: wp.array(dtype=int),
+    touched: wp.array(dtype=int),
+    counts: wp.array(dtype=int),
+    now: int,
+):
+    """Add a particle's momentum field and mass to its 27 nodes, and list their blocks.
+
+    Args:
+        active: whether the particle takes part.
+        first: its first node.
+        f: its distance from that, in nodes, 0.5 to 1.5.
+        m: mass, kg.
+        momentum: kg m/s.
+        A: the field's gradient, kg m/s a node.
+        momenta: (momentum, mass) of each node.
+        marked, touched, counts, now: see ``kernels``.
+    """
+    if not active:
+        return
+    for corner in range(8):
+        block_x = (first[0] + 2 * (corner & 1)) >> 2
+        block_y = (first[1] + (corner & 2)) >> 2
+        block_z = (first[2] + ((corner & 4) >> 1)) >> 2
+        mark((block_x * lattice.blocks + block_y) * lattice.blocks + block_z, marked, touched, counts, now)
+    wx = spline(f[0])
+    wy = spline(f[1])
+    wz = spline(f[2])
+    ox = offsets_along(first[0], lattice.blocks * lattice.blocks * 64, 16)
+    oy = offsets_along(first[1], lattice.blocks * 64, 4)
+    oz = offsets_along(first[2], 64, 1)
+    corner_momentum = momentum - A * f
+    step_x = wp.vec4(A[0, 0], A[1, 0], A[2, 0], 0.0)
+    step_y = wp.vec4(A[0, 1], A[1, 1], A[2, 1], 0.0)
+    step_z = wp.vec4(A[0, 2], A[1, 2], A[2, 2], 0.0)
+    at_corner = wp.vec4(corner_momentum[0], corner_momentum[1], corner_momentum[2], m)
+    for i in range(3):
+        for j in range(3):
+            at_column = at_corner + float(i) * step_x + float(j) * step_y
+            weight = wx[i] * wy[j]
+            offset = ox[i] + oy[j]
+            for k in range(3):
+                wp.atomic_add(momenta, offset + oz[k], (weight * wz[k]) * (at_column + float(k) * step_z))
+
+
+# Particles of one cell follow one another, because they are sorted. Lane n of a warp is node n of the 27 and sums what
+# such a run of particles, passed around through shared memory, adds to it: one addition to the grid a run, not one a
+# particle. Every thread of the block must come here.
+_SCATTER_BY_WARP = """
+#if defined(__CUDA_ARCH__)
+    constexpr unsigned all = 0xffffffffu;
+    __shared__ float4 staged[THREADS / 32][4][32];
+    float4 (&mine)[4][32] = staged[threadIdx.x / 32];
+    const int lane = threadIdx.x % 32;
+    mine[0][lane] = make_float4(f[0], f[1], f[2], m);
+    mine[1][lane] = make_float4(momentum[0], A.data[0][0], A.data[0][1], A.data[0][2]);
+    mine[2][lane] = make_float4(momentum[1], A.data[1][0], A.data[1][1], A.data[1][2]);
+    mine[3][lane] = make_float4(momentum[2], A.data[2][0], A.data[2][1], A.data[2][2]);
+    const int key = active ? (first[0] * lattice.nodes + first[1]) * lattice.nodes + first[2] : -1;
+    const int before = __shfl_up_sync(all, key, 1);
+    const unsigned heads = __ballot_sync(all, lane == 0 || key != before);
+    __syncwarp();
+
+    const int i = lane / 9, j = lane / 3 % 3, k = lane % 3;
+    // The spline of node n is a_n + b_n f + c_n f^2.
+    const float a[3] = {1.125f, -0.25f, 0.125f}, b[3] = {-1.5f, 2.0f, -0.5f}, c[3] = {0.5f, -1.0f, 0.5f};
+    const float ax = i == 0 ? a[0] : i == 1 ? a[1] : a[2], ay = j == 0 ? a[0] : j == 1 ? a[1] : a[2];
+    const float az = k == 0 ? a[0] : k == 1 ? a[1] : a[2], bx = i == 0 ? b[0] : i == 1 ? b[1] : b[2];
+    const float by = j == 0 ? b[0] : j == 1 ? b[1] : b[2], bz = k == 0 ? b[0] : k == 1 ? b[1] : b[2];
+    const float cx = i == 1 ? c[1] : c[0], cy = j == 1 ? c[1] : c[0], cz = k == 1 ? c[1] : c[0];
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 4
+    for (int p = 0; p < 32; ++p) {
+        const float4 q = mine[0][p], row0 = mine[1][p], row1 = mine[2][p], row2 = mine[3][p];
+        const float weight = (ax + q.x * (bx + q.x * cx)) * (ay + q.y * (by + q.y * cy)) * (az + q.z * (bz + q.z * cz));
+        const float dx = i - q.x, dy = j - q.y, dz = k - q.z;
+        sum.x += weight * (row0.x + row0.y * dx + row0.z * dy + row0.w * dz);
+        sum.y += weight * (row1.x + row1.y * dx + row1.z * dy + row1.w * dz);
+        sum.z += weight * (row2.x + row2.y * dx + row2.z * dy + row2.w * dz);
+        sum.w += weight * q.w;
+        if (p < 31 && !((heads >> (p + 1)) & 1u))
+            continue;
+        const int x = __shfl_sync(all, first[0], p) + i, y = __shfl_sync(all, first[1], p) + j;
+        const int z = __shfl_sync(all, first[2], p) + k;
+        const int run = __shfl_sync(all, key, p);
+        if (lane < 27 && run >= 0) {
+            const int block = ((x >> 2) * lattice.blocks + (y >> 2)) * lattice.blocks + (z >> 2);
+            const int index = block * 64 + ((x & 3) * 16 + (y & 3) * 4 + (z & 3));
+            ADD
+            if (marked.data[block] == 0 && atomicExch(marked.data + block, 1) == 0)
+                touched.data[atomicAdd(counts.data + now, 1)] = block;
+        }
+        sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+    __syncwarp();
+#endif
+""".replace("THREADS", str(THREADS_IN_BLOCK))
+
+_ADD_FLOATS = """
+#if __CUDA_ARCH__ >= 900
+            asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};"
+                         :: "l"(momenta.data + index), "f"(sum.x), "f"(sum.y), "f"(sum.z), "f"(sum.w) : "memory");
+#else
+            float* node = &momenta.data[index][0];
+            atomicAdd(node, sum.x);
+            atomicAdd(node + 1, sum.y);
+            atomicAdd(node + 2, sum.z);
+            atomicAdd(node + 3, sum.w);
+#endif
+"""
+
+
+@wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_FLOATS))
+def scatter_by_warp(
+    lattice: LatticeStruct,
+    active: bool,
+    first: wp.vec3i,
+    f: wp.vec3,
+    m: float,
+    momentum: wp.vec3,
+    A: wp.mat33,
+    momenta: wp.array(dtype=wp.vec4),
+    marked: wp.array(dtype=int),
+    touched: wp.array(dtype=int),
+    counts: wp.array(dtype=int),
+    now: int,
+):
+    """``scatter_by_particle`` for all particles of a CUDA warp together."""
+    ...
