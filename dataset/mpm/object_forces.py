@@ -78,6 +78,7 @@ class Body:
 class ForcesStruct:
     """What kernels know of all forces: those of body k are ``first[k]`` to ``first[k + 1] - 1``."""
 
+    body: wp.array(dtype=int)  # of each particle, -1 for none
     forces: wp.array(dtype=ForceStruct)
     first: wp.array(dtype=int)
     bodies: wp.array(dtype=Body)
@@ -94,14 +95,17 @@ class Moments:
 
 
 @wp.func
-def acceleration(forces: ForcesStruct, k: int, x: wp.vec3, time: float, dt: float) -> wp.vec3:
-    """Of a particle of body k, m/s^2.
+def acceleration(forces: ForcesStruct, p: int, x: wp.vec3, time: float, dt: float) -> wp.vec3:
+    """Of particle p, m/s^2.
 
     Args:
         x: where it is at the end of the substep, m.
         time: the middle of the substep, s.
         dt: the substep, s.
     """
+    k = forces.body[p]
+    if k < 0:
+        return wp.vec3()
     linear = wp.vec3()
     angular = wp.vec3()
     body = forces.bodies[k]
@@ -187,25 +191,8 @@ def describe_bodies(
     bodies[k] = body
 
 
-@wp.kernel
-def push_particles(
-    forces: ForcesStruct,
-    body: wp.array(dtype=int),
-    clock: wp.array(dtype=wp.float64),
-    dt: float,
-    x: wp.array(dtype=wp.vec3),
-    v: wp.array(dtype=wp.vec3),
-):
-    p = wp.tid()
-    if body[p] < 0:
-        return
-    change = dt * acceleration(forces, body[p], x[p], float(clock[0]) + 0.5 * dt, dt)
-    v[p] = v[p] + change
-    x[p] = x[p] + dt * change
-
-
 class ObjectForces:
-    """The forces on a model's objects: ``MPMSolver`` calls ``measure`` once a frame and ``push`` every substep.
+    """The forces on a model's objects, for ``MPMSolver``, which calls ``measure`` at the start of each frame.
 
     Args:
         model: what they act on.
@@ -216,7 +203,6 @@ class ObjectForces:
         ValueError: a force is for an object without particles.
 
     Attributes:
-        body: (N,) int on the device: row of each particle's object in ``struct.bodies``, -1 for those without forces.
         struct: for kernels.
     """
 
@@ -228,10 +214,10 @@ class ObjectForces:
         self._model = model
         row = np.searchsorted(forced, labels)
         known = np.isin(labels, forced)
-        self.body: wp.array = wp.array(np.where(known, row, -1).astype(np.int32), dtype=int, device=model.device)
         ordered = sorted(forces, key=lambda force: force.label)
         first = np.searchsorted([force.label for force in ordered], [*forced, np.inf]).astype(np.int32)
         self.struct = ForcesStruct()
+        self.struct.body = wp.array(np.where(known, row, -1).astype(np.int32), dtype=int, device=model.device)
         self.struct.forces = wp.array([_pack(force) for force in ordered], dtype=ForceStruct, device=model.device)
         self.struct.first = wp.array(first, dtype=int, device=model.device)
         self.struct.bodies = wp.zeros(len(forced), dtype=Body, device=model.device)
@@ -241,22 +227,12 @@ class ObjectForces:
     def measure(self, state: MPMState) -> None:
         """Take down mass, centre, velocity and inertia of the objects as they are; the device does, nobody waits."""
         model, parts, folded = self._model, self._parts, self._folded
-        particles = [self.body, model.mass, state.x, state.v]
+        particles = [self.struct.body, model.mass, state.x, state.v]
         wp.launch(sum_particles, parts.shape, particles, [parts], device=model.device)
         wp.launch(fold, folded.shape, [parts], [folded], device=model.device)
         least = _LEAST_INERTIA * model.lattice.dx**2
         wp.launch(
             describe_bodies, folded.shape[0], [folded, state.time, least], [self.struct.bodies], device=model.device
-        )
-
-    def push(self, clock: wp.array, dt: float, state: MPMState) -> None:
-        """Change velocities, and positions with them, in the substep of ``dt`` seconds that began at ``clock``."""
-        wp.launch(
-            push_particles,
-            len(self.body),
-            [self.struct, self.body, clock, dt],
-            [state.x, state.v],
-            device=self._model.device,
         )
 
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 import warp as wp
 
-from dataset.mpm import particles, substep
+from dataset.mpm import object_forces, particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import MPMModel
+from dataset.mpm.object_forces import ForcesStruct, ObjectForces
 from dataset.mpm.state import MPMState
 from dataset.mpm.transfers import THREADS_IN_BLOCK
 
@@ -30,10 +31,12 @@ class MPMSolver:
 
     Args:
         model: what to simulate; the solver works on its device.
+        forces: on its objects, measured at the start of each frame.
     """
 
-    def __init__(self, model: MPMModel) -> None:
+    def __init__(self, model: MPMModel, forces: ObjectForces | None = None) -> None:
         self.model = model
+        self._forces = forces
         lattice, device, count = model.lattice, model.device, len(model)
         blocks = lattice.blocks**3
         self._lattice = lattice.struct()
@@ -54,8 +57,9 @@ class MPMSolver:
 
         on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
         on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
-        self._timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
-        common = (self._rows, model.laws, on_particles)
+        timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
+        self._timed = timed or forces is not None
+        common = (self._rows, model.laws, on_particles, forces is not None)
         self._scatter = substep.update_particles(*common, gather=False, scatter=True, by_warp=device.is_cuda)
         self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, by_warp=device.is_cuda)
         self._gather = substep.update_particles(*common, gather=True, scatter=False, by_warp=device.is_cuda)
@@ -103,7 +107,8 @@ class MPMSolver:
             kernel.module.load(device, THREADS_IN_BLOCK)
         for kernel in (self._update_grid, self._load_particles, self._store_particles, particles.reorder):
             kernel.module.load(device)
-        substep.advance_clock.module.load(device)
+        for kernel in (substep.advance_clock, object_forces.describe_bodies):
+            kernel.module.load(device)
         with wp.ScopedCapture(device, force_module_load=False) as capture:
             self._run(state, state, substeps, dt)
         return capture.graph
@@ -113,6 +118,8 @@ class MPMSolver:
         if self.model.plastic and (state_in.total is None or state_out.total is None):
             raise ValueError("state: expected one made with plastic=True, for materials that flow")
         device, count = self.model.device, len(self.model)
+        if self._forces is not None:
+            self._forces.measure(state_in)
         self._load(state_in)
         self._counts.zero_()
         now = 0  # which of the tables and of the columns' particles is the sorted one
@@ -136,7 +143,9 @@ class MPMSolver:
         threads = -(-count // THREADS_IN_BLOCK) * THREADS_IN_BLOCK if model.device.is_cuda else count
         conditions = [self._particle_settings, state.time, (k - 0.5) * dt]
         grid = [self._velocities, self._momenta, self._marked, self._touched, self._counts, k % 2]
-        inputs = [self._lattice, dt, *model.affine_kept, *conditions, count, self._tables[now], *grid]
+        forces = ForcesStruct() if self._forces is None else self._forces.struct
+        columns = [count, self._particles[now], self._tables[now]]
+        inputs = [self._lattice, dt, *model.affine_kept, *conditions, forces, *columns, *grid]
         wp.launch(kernel, threads, inputs, device=model.device, block_dim=THREADS_IN_BLOCK)
 
     def _launch_grid(self, state: MPMState, k: int, dt: float) -> None:

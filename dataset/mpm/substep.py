@@ -16,6 +16,7 @@ import warp as wp
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside
+from dataset.mpm.object_forces import ForcesStruct, acceleration
 from dataset.mpm.particles import Rows, matrix_in, put_matrix, put_vector, vector_in
 from dataset.mpm.transfers import (
     INVERSE_INERTIA,
@@ -55,6 +56,7 @@ def update_particles(
     rows: Rows,
     laws: tuple[str, ...],
     conditions: tuple[str, ...],
+    forced: bool,
     gather: bool,
     scatter: bool,
     by_warp: bool,
@@ -64,6 +66,7 @@ def update_particles(
     F <- (I + dt grad v) F, and for plastic materials then the return mapping; the row ``total`` goes without it.
 
     Args:
+        forced: whether there are external forces.
         gather: take velocities from the grid; if not, they are in the table. Without ``scatter`` they get there.
         scatter: add to the grid.
         by_warp: with the CUDA warps' common additions; needs whole blocks of ``THREADS_IN_BLOCK``.
@@ -82,7 +85,9 @@ def update_particles(
         settings: wp.array(dtype=ConditionStruct),
         clock: wp.array(dtype=wp.float64),
         offset: wp.float64,
+        forces: ForcesStruct,
         count: int,
+        particle: wp.array(dtype=int),
         table: wp.array2d(dtype=float),
         velocities: wp.array(dtype=wp.vec4),
         momenta: wp.array(dtype=wp.vec4),
@@ -129,6 +134,8 @@ def update_particles(
                             if law == wp.static(flowing[i][0]):
                                 F, past = wp.static(flowing[i][1])(F, past, mu, lam, parameters, dt)
                         table[wp.static(rows.history), t] = past
+                    if wp.static(forced):
+                        v += dt * acceleration(forces, particle[t], x + dt * v, middle(clock, offset), dt)
                     if wp.static(len(functions) > 0):
                         # What happens during the substep is decided where it began, but a velocity that is given is
                         # at once that of the motion.
@@ -162,9 +169,7 @@ def update_particles(
                     first = first_node(c)
                     f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
         if wp.static(scatter):
-            wp.static(add_to_grid)(
-                lattice, active, first, f, m, momentum, A, momenta, marked, touched, counts, now
-            )
+            wp.static(add_to_grid)(lattice, active, first, f, m, momentum, A, momenta, marked, touched, counts, now)
 
     return kernel
 
