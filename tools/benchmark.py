@@ -1,12 +1,22 @@
 """Measure the rasterizer, the simulator and the rollout on this machine.
 
-Prints a Markdown table each; --record also puts them into docs/benchmarks.md, in place of the last ones recorded on
-the same kind of device, with the machine and the versions.
+Prints a Markdown table for each part; --record also puts them into docs/benchmarks.md, in place of the last ones
+recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
+
+  rasterizer  drawing a scene
+  simulator   a substep of bodies at rest, in flight, spread out, of mixed materials, and of a large scene
+  sweep       a substep against the number of particles and of cells
+  bounds      a substep against the time that its data takes through the device's memory
+  kernels     what each kernel takes of a substep
+  clip        a scene from its files to those of its motion
+  rollout     predicting a clip with an NGFF
+
+On a GPU they measure the published sizes, on a CPU smaller ones.
 
 Examples:
   python -m tools.benchmark
   python -m tools.benchmark --parts rollout --device cpu
-  python -m tools.benchmark --record
+  python -m tools.benchmark --parts simulator,sweep,bounds,kernels,clip --record
 """
 
 import os
@@ -22,12 +32,23 @@ import torch
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
 from gaussians.files import atomic_path
-from tools import benchmark_rasterizer, benchmark_rollout, benchmark_simulator
+from tools import (
+    benchmark_bounds,
+    benchmark_clip,
+    benchmark_rasterizer,
+    benchmark_rollout,
+    benchmark_simulator,
+    benchmark_sweep,
+)
 
 Row = dict[str, object]
 PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
     "rasterizer": benchmark_rasterizer.measure,
     "simulator": benchmark_simulator.measure,
+    "sweep": benchmark_sweep.measure,
+    "bounds": benchmark_bounds.measure,
+    "kernels": benchmark_bounds.measure_kernels,
+    "clip": benchmark_clip.measure,
     "rollout": benchmark_rollout.measure,
 }
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -89,10 +110,16 @@ def main() -> None:
     machine = describe_machine(device)
     print(machine)
     for part in parts:
-        table = markdown_table(PARTS[part](device))
-        print(f"\n{part}\n\n{table}", flush=True)
+        rows = PARTS[part](device)
+        table = markdown_table(rows)
+        print(f"\n{part}\n\n{table}\n", flush=True)
         if args.record:
-            record(RECORD, device, part, f"{machine}\n\n{table}")
+            text = f"{machine}\n\n{table}"
+            if part == "sweep":
+                picture = Path("images") / f"benchmark_simulator_{device.type}.png"
+                benchmark_sweep.plot(rows, device, machine.split(";")[0], RECORD.parent / picture)
+                text += f"\n\n![Milliseconds a substep against particles and against cells]({picture})"
+            record(RECORD, device, part, text)
     if args.record:
         print(f"\nrecorded {', '.join(parts)} in {RECORD}")
 
