@@ -155,7 +155,7 @@ def offsets_along(i: int, block_stride: int, node_stride: int) -> wp.vec3i:
 
 
 @wp.func
-def place_in_memory(lattice: LatticeStruct, node: wp.vec3i) -> int:
-    """Of a node, in arrays over the grid."""
-    x = along(node[0], lattice.blocks * lattice.blocks * 64, 16)
-    return x + along(node[1], lattice.blocks * 64, 4) + along(node[2], 64, 1)
+def place_in_memory(lattice: LatticeStruct, i: int, j: int, k: int) -> int:
+    """Of node (i, j, k), in arrays over the grid."""
+    side = lattice.blocks * 64
+    return along(i, lattice.blocks * side, 16) + along(j, side, 4) + along(k, 64, 1)

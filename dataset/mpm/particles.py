@@ -22,11 +22,9 @@ class Rows:
 
     Attributes:
         plastic: whether there are plastic materials.
-        chosen: whether conditions choose particles by where they started.
     """
 
     plastic: bool
-    chosen: bool
 
     x = 0
     F = 3
@@ -40,20 +38,16 @@ class Rows:
     total = 22
 
     @property
-    def start(self) -> int:
-        return 31 if self.plastic else 17
-
-    @property
     def moved(self) -> int:
         """How many rows there are before those that only the ends of a frame need."""
-        return self.start + (3 if self.chosen else 0)
+        return 31 if self.plastic else 17
 
     @property
     def v(self) -> int:
         return self.moved
 
     @property
-    def C(self) -> int:
+    def affine(self) -> int:
         return self.moved + 3
 
     @property
@@ -93,7 +87,8 @@ def cell_key(lattice: LatticeStruct, x: wp.vec3) -> int:
     c = coordinates(lattice, x)
     if not is_inside(lattice, c):
         return lattice.blocks * lattice.blocks * lattice.blocks * 64
-    return place_in_memory(lattice, first_node(c))
+    first = first_node(c)
+    return place_in_memory(lattice, first[0], first[1], first[2])
 
 
 @wp.kernel
@@ -152,7 +147,6 @@ def load_particles(rows: Rows) -> wp.Kernel:
         lam: wp.array(dtype=float),
         law: wp.array(dtype=int),
         parameters: wp.array(dtype=wp.vec4),
-        start: wp.array(dtype=wp.vec3),
         table: wp.array2d(dtype=float),
         particle: wp.array(dtype=int),
     ):
@@ -161,7 +155,7 @@ def load_particles(rows: Rows) -> wp.Kernel:
         particle[t] = p
         put_vector(table, wp.static(rows.x), t, x[p])
         put_vector(table, wp.static(rows.v), t, v[p])
-        put_matrix(table, wp.static(rows.C), t, C[p])
+        put_matrix(table, wp.static(rows.affine), t, C[p])
         put_matrix(table, wp.static(rows.F), t, F[p])
         table[wp.static(rows.mass), t] = mass[p]
         table[wp.static(rows.volume), t] = volume[p]
@@ -173,8 +167,6 @@ def load_particles(rows: Rows) -> wp.Kernel:
             table[wp.static(rows.history), t] = history[p]
             for i in range(4):
                 table[wp.static(rows.parameters) + i, t] = parameters[p][i]
-        if wp.static(rows.chosen):
-            put_vector(table, wp.static(rows.start), t, start[p])
 
     return kernel
 
@@ -198,7 +190,7 @@ def store_particles(rows: Rows) -> wp.Kernel:
         p = particle[t]
         x[p] = vector_in(table, wp.static(rows.x), t)
         v[p] = vector_in(table, wp.static(rows.v), t)
-        C[p] = matrix_in(table, wp.static(rows.C), t)
+        C[p] = matrix_in(table, wp.static(rows.affine), t)
         F[p] = matrix_in(table, wp.static(rows.F), t)
         if wp.static(rows.plastic):
             total[p] = matrix_in(table, wp.static(rows.total), t)

@@ -7,10 +7,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import warp as wp
 
 from dataset.mpm import object_forces, particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
+from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import MPMModel
 from dataset.mpm.object_forces import ForcesStruct, ObjectForces
@@ -20,6 +22,8 @@ from dataset.mpm.transfers import THREADS_IN_BLOCK
 # Enough threads to fill a large GPU; each takes several nodes if more are touched.
 _GRID_THREADS = 1 << 17
 _BLOCKS_OF_A_PARTICLE = 8
+# Of a whole number for all particles' mass: precise to float32 for the mass of a billionth, far from overflow.
+_BITS = 52
 # Particles move less than a cell in so many substeps, and sorting takes about as long as one.
 _SUBSTEPS_BETWEEN_SORTS = 25
 
@@ -32,38 +36,46 @@ class MPMSolver:
     Args:
         model: what to simulate; the solver works on its device.
         forces: on its objects, measured at the start of each frame.
+        grid: memory to use, which no other solver uses meanwhile; None for the solver's own.
+        deterministic: bitwise equal results in each run on the same machine, for a little time; of the solver's own
+            grid.
+
+    Raises:
+        ValueError: the grid is another lattice's, or on another device.
     """
 
-    def __init__(self, model: MPMModel, forces: ObjectForces | None = None) -> None:
+    def __init__(
+        self, model: MPMModel, forces: ObjectForces | None = None, grid: Grid | None = None, deterministic: bool = False
+    ) -> None:
         self.model = model
         self._forces = forces
         lattice, device, count = model.lattice, model.device, len(model)
-        blocks = lattice.blocks**3
+        self._grid = Grid(lattice, device, deterministic) if grid is None else grid
+        if self._grid.lattice != lattice or self._grid.device != device:
+            raise ValueError("grid: expected one of the model's lattice and device")
         self._lattice = lattice.struct()
         self._gravity = wp.vec3(*model.gravity)
-        self._momenta = wp.zeros(blocks * NODES_IN_BLOCK, dtype=wp.vec4, device=device)
-        self._velocities = wp.zeros(blocks * NODES_IN_BLOCK, dtype=wp.vec4, device=device)
-        self._marked = wp.zeros(blocks, dtype=int, device=device)
-        self._touched = wp.zeros(min(blocks, _BLOCKS_OF_A_PARTICLE * count), dtype=int, device=device)
-        self._counts = wp.zeros(2, dtype=int, device=device)
+        # What the particles weigh together is the most that a node can hold.
+        self._mass_unit = 2.0**-_BITS * float(model.mass.numpy().sum(dtype=np.float64)) if self._grid.exact else 1.0
 
-        self._rows = particles.Rows(model.plastic, model.start is not None)
+        self._rows = particles.Rows(model.plastic)
         # The second ones are what sorting moves the first ones to.
         self._tables = [wp.zeros((self._rows.count, count), dtype=float, device=device) for _ in range(2)]
         self._particles = [wp.zeros(count, dtype=int, device=device) for _ in range(2)]
         self._keys = wp.zeros(2 * count, dtype=int, device=device)
         self._order = wp.zeros(2 * count, dtype=int, device=device)
-        self._key_bits = (blocks * NODES_IN_BLOCK).bit_length()
+        self._key_bits = len(self._grid.velocities).bit_length()
 
         on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
         on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
         timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
         self._timed = timed or forces is not None
+        kind = {"cuda": device.is_cuda, "exact": self._grid.exact}
         common = (self._rows, model.laws, on_particles, forces is not None)
-        self._scatter = substep.update_particles(*common, gather=False, scatter=True, by_warp=device.is_cuda)
-        self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, by_warp=device.is_cuda)
-        self._gather = substep.update_particles(*common, gather=True, scatter=False, by_warp=device.is_cuda)
-        self._update_grid = substep.update_grid(on_grid)
+        self._scatter = substep.update_particles(*common, gather=False, scatter=True, **kind)
+        self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, **kind)
+        self._gather = substep.update_particles(*common, gather=True, scatter=False, **kind)
+        self._update_grid = substep.update_grid(on_grid, self._grid.exact)
         self._load_particles = particles.load_particles(self._rows)
         self._store_particles = particles.store_particles(self._rows)
         self._graphs: dict[tuple[int, int, float], tuple[MPMState, wp.Graph]] = {}
@@ -121,7 +133,7 @@ class MPMSolver:
         if self._forces is not None:
             self._forces.measure(state_in)
         self._load(state_in)
-        self._counts.zero_()
+        self._grid.counts.zero_()
         now = 0  # which of the tables and of the columns' particles is the sorted one
         for k in range(substeps):
             if k % _SUBSTEPS_BETWEEN_SORTS == 0 and k > 0:
@@ -142,9 +154,9 @@ class MPMSolver:
         # Warps add together: none may be short of threads.
         threads = -(-count // THREADS_IN_BLOCK) * THREADS_IN_BLOCK if model.device.is_cuda else count
         conditions = [self._particle_settings, state.time, (k - 0.5) * dt]
-        grid = [self._velocities, self._momenta, self._marked, self._touched, self._counts, k % 2]
+        grid = [self._units(dt), *self._grid.arguments(k % 2)]
         forces = ForcesStruct() if self._forces is None else self._forces.struct
-        columns = [count, self._particles[now], self._tables[now]]
+        columns = [count, self._particles[now], model.start, self._tables[now]]
         inputs = [self._lattice, dt, *model.affine_kept, *conditions, forces, *columns, *grid]
         wp.launch(kernel, threads, inputs, device=model.device, block_dim=THREADS_IN_BLOCK)
 
@@ -152,14 +164,19 @@ class MPMSolver:
         """The grid's kernel in substep ``k``."""
         model = self.model
         if model.device.is_cuda:
-            threads = min(_GRID_THREADS, len(self._touched) * NODES_IN_BLOCK)
+            threads = min(_GRID_THREADS, _BLOCKS_OF_A_PARTICLE * len(model) * NODES_IN_BLOCK)
         else:  # the count is at hand
-            threads = int(self._counts.numpy()[k % 2]) * NODES_IN_BLOCK
+            threads = int(self._grid.counts.numpy()[k % 2]) * NODES_IN_BLOCK
         conditions = [self._grid_settings, state.time, (k + 0.5) * dt]
-        grid = [self._momenta, self._velocities, self._marked, self._touched, self._counts, k % 2]
+        grid = [self._units(dt), *self._grid.arguments(k % 2)]
         damping = min(1.0, model.grid_damping)
         inputs = [self._lattice, dt, threads, self._gravity, damping, *conditions, *grid]
         wp.launch(self._update_grid, threads, inputs, device=model.device)
+
+    def _units(self, dt: float) -> wp.vec4:
+        """Of momenta and masses in whole numbers; nothing is faster than a cell a substep."""
+        momentum = self._mass_unit * self.model.lattice.dx / dt
+        return wp.vec4(momentum, momentum, momentum, self._mass_unit)
 
     def _load(self, state: MPMState) -> None:
         """Copy the particles, sorted by cell, into the first table."""
@@ -167,7 +184,7 @@ class MPMSolver:
         wp.launch(particles.find_cells, count, [self._lattice, state.x, self._keys, self._order], device=device)
         wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
         moving = [*state.arrays, state.total, state.history]
-        constant = [*model.arrays, model.parameters, model.start]
+        constant = [*model.arrays, model.parameters]
         outputs = [self._tables[0], self._particles[0]]
         wp.launch(self._load_particles, count, [self._order, *moving, *constant], outputs, device=device)
 

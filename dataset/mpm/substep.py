@@ -1,10 +1,8 @@
 """Kernels of one MLS-MPM substep (Hu et al., "A moving least squares material point method", 2018).
 
 Two a substep: one for the particles, which takes velocities from the grid, moves and deforms the particles and adds
-their momenta and stresses to the grid for the next substep, and one for the grid, which turns momenta into velocities.
-The grid is two flat arrays in blocks of 4^3 nodes: ``momenta``, (momentum, mass), zero but between the two kernels, and
-``velocities``, valid in the ``touched`` blocks, those with particles near them. ``marked`` has a 1 for each touched
-block, ``counts[now]`` is their number; substeps take turns with the two counts.
+their momenta and stresses to the grid for the next substep, and one for the grid, which turns momenta into velocities
+in the blocks that have particles near them. Substeps take turns with the grid's two counts of such blocks.
 """
 
 # mypy: ignore-errors
@@ -15,16 +13,19 @@ import warp as wp
 
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.grid import vec4l
 from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside
 from dataset.mpm.object_forces import ForcesStruct, acceleration
 from dataset.mpm.particles import Rows, matrix_in, put_matrix, put_vector, vector_in
 from dataset.mpm.transfers import (
     INVERSE_INERTIA,
     collect,
-    load_node,
     scatter_by_particle,
     scatter_by_warp,
+    scatter_exactly,
     store_node,
+    take,
+    take_exactly,
 )
 
 wp.set_module_options({"enable_backward": False})
@@ -59,7 +60,8 @@ def update_particles(
     forced: bool,
     gather: bool,
     scatter: bool,
-    by_warp: bool,
+    cuda: bool,
+    exact: bool,
 ) -> wp.Kernel:
     """The particles' kernel for these materials and conditions of particles.
 
@@ -69,12 +71,14 @@ def update_particles(
         forced: whether there are external forces.
         gather: take velocities from the grid; if not, they are in the table. Without ``scatter`` they get there.
         scatter: add to the grid.
-        by_warp: with the CUDA warps' common additions; needs whole blocks of ``THREADS_IN_BLOCK``.
+        cuda: with CUDA warps' common additions; needs whole blocks of ``THREADS_IN_BLOCK``.
+        exact: in whole numbers.
     """
     stresses = tuple(LAWS[name].stress for name in laws)
     flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
     functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
-    add_to_grid = scatter_by_warp if by_warp else scatter_by_particle
+    add_to_grid = (scatter_exactly if exact else scatter_by_warp) if cuda else scatter_by_particle
+    node_type = vec4l if exact else wp.vec4
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
     def kernel(
@@ -88,9 +92,11 @@ def update_particles(
         forces: ForcesStruct,
         count: int,
         particle: wp.array(dtype=int),
+        start: wp.array(dtype=wp.vec3),
         table: wp.array2d(dtype=float),
+        units: wp.vec4,
+        momenta: wp.array(dtype=node_type),
         velocities: wp.array(dtype=wp.vec4),
-        momenta: wp.array(dtype=wp.vec4),
         marked: wp.array(dtype=int),
         touched: wp.array(dtype=int),
         counts: wp.array(dtype=int),
@@ -141,18 +147,17 @@ def update_particles(
                         # at once that of the motion.
                         moved = x + dt * v
                         time = middle(clock, offset)
-                        start = vector_in(table, wp.static(rows.start), t)
                         for i in range(wp.static(len(functions))):
-                            v = wp.static(functions[i])(settings[i], start, m, moved, v, time, dt)
+                            v = wp.static(functions[i])(settings[i], start[particle[t]], m, moved, v, time, dt)
                     x = x + dt * v
                     put_vector(table, wp.static(rows.x), t, x)
                     put_matrix(table, wp.static(rows.F), t, F)
                 if wp.static(not scatter):
                     put_vector(table, wp.static(rows.v), t, v)
-                    put_matrix(table, wp.static(rows.C), t, C)
+                    put_matrix(table, wp.static(rows.affine), t, C)
             else:
                 v = vector_in(table, wp.static(rows.v), t)
-                C = matrix_in(table, wp.static(rows.C), t)
+                C = matrix_in(table, wp.static(rows.affine), t)
             if wp.static(scatter):
                 c = coordinates(lattice, x)
                 active = is_inside(lattice, c)
@@ -169,15 +174,22 @@ def update_particles(
                     first = first_node(c)
                     f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
         if wp.static(scatter):
-            wp.static(add_to_grid)(lattice, active, first, f, m, momentum, A, momenta, marked, touched, counts, now)
+            wp.static(add_to_grid)(
+                lattice, active, first, f, m, momentum, A, units, momenta, marked, touched, counts, now
+            )
 
     return kernel
 
 
 @cache
-def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
-    """The grid's kernel: momenta to velocities under gravity and these conditions of the grid; momenta to zero."""
+def update_grid(conditions: tuple[str, ...], exact: bool) -> wp.Kernel:
+    """The grid's kernel: momenta to velocities under gravity and these conditions of the grid; momenta to zero.
+
+    Args:
+        exact: from whole numbers.
+    """
     functions = tuple(GRID_CONDITIONS[name] for name in conditions)
+    node_type, take_node = (vec4l, take_exactly) if exact else (wp.vec4, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
     def kernel(
@@ -189,7 +201,8 @@ def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
         settings: wp.array(dtype=ConditionStruct),
         clock: wp.array(dtype=wp.float64),
         offset: wp.float64,
-        momenta: wp.array(dtype=wp.vec4),
+        units: wp.vec4,
+        momenta: wp.array(dtype=node_type),
         velocities: wp.array(dtype=wp.vec4),
         marked: wp.array(dtype=int),
         touched: wp.array(dtype=int),
@@ -205,8 +218,7 @@ def update_grid(conditions: tuple[str, ...]) -> wp.Kernel:
             block = touched[n >> 6]
             place = n & 63
             index = block * 64 + place
-            value = load_node(momenta, index)
-            store_node(momenta, index, wp.vec4())
+            value = wp.static(take_node)(momenta, index, units)
             if place == 0:
                 marked[block] = 0
             m = value[3]

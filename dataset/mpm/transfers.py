@@ -8,6 +8,7 @@ Particles carry an affine velocity field (APIC, Jiang et al., "The affine partic
 
 import warp as wp
 
+from dataset.mpm.grid import vec4l
 from dataset.mpm.lattice import LatticeStruct, first_node, offsets_along
 
 wp.set_module_options({"enable_backward": False})
@@ -28,7 +29,6 @@ THREADS_IN_BLOCK = 128
 """)
 def load_node(grid: wp.array(dtype=wp.vec4), index: int) -> wp.vec4:
     """One vector load instead of four scalar ones."""
-    ...
 
 
 @wp.func_native("""
@@ -40,7 +40,6 @@ def load_node(grid: wp.array(dtype=wp.vec4), index: int) -> wp.vec4:
 """)
 def store_node(grid: wp.array(dtype=wp.vec4), index: int, value: wp.vec4):
     """One vector store instead of four scalar ones."""
-    ...
 
 
 @wp.func
@@ -114,6 +113,7 @@ def scatter_by_particle(
     m: float,
     momentum: wp.vec3,
     A: wp.mat33,
+    units: wp.vec4,
     momenta: wp.array(dtype=wp.vec4),
     marked: wp.array(dtype=int),
     touched: wp.array(dtype=int),
@@ -129,8 +129,8 @@ def scatter_by_particle(
         m: mass, kg.
         momentum: kg m/s.
         A: the field's gradient, kg m/s a node.
-        momenta: (momentum, mass) of each node.
-        marked, touched, counts, now: see ``kernels``.
+        units: of whole numbers, see ``scatter_exactly``.
+        momenta, marked, touched, counts, now: see ``Grid``.
     """
     if not active:
         return
@@ -224,6 +224,12 @@ _ADD_FLOATS = """
             atomicAdd(node + 3, sum.w);
 #endif
 """
+_ADD_WHOLE_NUMBERS = """
+            auto* node = reinterpret_cast<unsigned long long*>(momenta.data + index);
+            const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+            for (int n = 0; n < 4; ++n)
+                atomicAdd(node + n, static_cast<unsigned long long>(__double2ll_rn(sums[n] / double(units[n]))));
+"""
 
 
 @wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_FLOATS))
@@ -235,6 +241,7 @@ def scatter_by_warp(
     m: float,
     momentum: wp.vec3,
     A: wp.mat33,
+    units: wp.vec4,
     momenta: wp.array(dtype=wp.vec4),
     marked: wp.array(dtype=int),
     touched: wp.array(dtype=int),
@@ -242,4 +249,41 @@ def scatter_by_warp(
     now: int,
 ):
     """``scatter_by_particle`` for all particles of a CUDA warp together."""
-    ...
+
+
+@wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_WHOLE_NUMBERS))
+def scatter_exactly(
+    lattice: LatticeStruct,
+    active: bool,
+    first: wp.vec3i,
+    f: wp.vec3,
+    m: float,
+    momentum: wp.vec3,
+    A: wp.mat33,
+    units: wp.vec4,
+    momenta: wp.array(dtype=vec4l),
+    marked: wp.array(dtype=int),
+    touched: wp.array(dtype=int),
+    counts: wp.array(dtype=int),
+    now: int,
+):
+    """``scatter_by_warp`` in multiples of ``units``: sums of whole numbers do not depend on the order."""
+
+
+@wp.func
+def take(momenta: wp.array(dtype=wp.vec4), index: int, units: wp.vec4) -> wp.vec4:
+    """A node's momentum and mass, which are zero from then on."""
+    value = load_node(momenta, index)
+    store_node(momenta, index, wp.vec4())
+    return value
+
+
+@wp.func
+def take_exactly(momenta: wp.array(dtype=vec4l), index: int, units: wp.vec4) -> wp.vec4:
+    """``take`` of multiples of ``units``."""
+    value = momenta[index]
+    momenta[index] = vec4l()
+    result = wp.vec4()
+    for i in range(4):
+        result[i] = float(wp.float64(value[i]) * wp.float64(units[i]))
+    return result
