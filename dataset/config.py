@@ -7,13 +7,14 @@ a misspelt setting never falls back to a default silently.
 import difflib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dataset.mpm.boundary_conditions import BoundaryCondition
+from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
 from dataset.mpm.lattice import WORLD_TO_MPM
 from gaussians.cameras import Orbit
@@ -69,8 +70,8 @@ class Config(LawSettings):
     sim_area: tuple[float, float, float, float, float, float] | None = None
     """x0, x1, y0, y1, z0, z1, world metres after the rotations: Gaussians outside do not move. None: all move."""
 
-    substep_dt: Positive = 1e-4
-    """Time step of the solver, seconds; must stay under cell size / speed of sound."""
+    substep_dt: Positive | Literal["auto"] = 1e-4
+    """Time step of the solver, seconds; must stay under cell size / speed of sound. auto: a safe one for each scene."""
     frame_dt: Positive = 2e-2
     """Time between two frames, seconds: a whole number of substeps."""
     frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100
@@ -88,6 +89,11 @@ class Config(LawSettings):
     """Boxes of another stiffness or density; where they overlap the last one counts."""
     g: Vector = (0.0, 0.0, 0.0)
     """Gravity, m/s^2."""
+
+    initial_velocity: Vector | dict[str, Vector] = (0.0, 0.0, 0.0)
+    """Velocity at the start, m/s in the world, for all or by object name; objects that the map lacks are at rest."""
+    initial_angular_velocity: Vector | dict[str, Vector] = (0.0, 0.0, 0.0)
+    """Angular velocity at the start, rad/s in the world about the object's centre of mass, in the same way."""
 
     n_grid: Annotated[int, Field(ge=16, le=1024)] = 200
     """Cells along each side of the grid."""
@@ -125,6 +131,13 @@ class Config(LawSettings):
     delta_r: float = 0.0
     """Change of radius from view to view, metres."""
 
+    @field_validator("substep_dt", mode="before")
+    @classmethod
+    def _substep_is_a_number_or_auto(cls, substep_dt: Any) -> Any:
+        if substep_dt != "auto" and type(substep_dt) not in (int, float):
+            raise ValueError(f'expected a number of seconds or "auto", found {json.dumps(substep_dt)}')
+        return substep_dt
+
     @field_validator("material")
     @classmethod
     def _material_has_a_law(cls, material: str | dict[str, str] | None) -> str | dict[str, str] | None:
@@ -151,19 +164,37 @@ class Config(LawSettings):
     def _fields_fit_together(self) -> "Config":
         if len(self.rotation_degree) != len(self.rotation_axis):
             raise ValueError("rotation_degree and rotation_axis: expected lists of the same length")
+        if self.substep_dt == "auto":
+            return self
         ratio = self.frame_dt / self.substep_dt
         if ratio < 0.5 or not math.isclose(ratio, round(ratio), rel_tol=1e-6):
             fitting = self.frame_dt / max(1, math.ceil(ratio))
             raise ValueError(
                 f"substep_dt: expected frame_dt = {self.frame_dt:g} to be a whole number of substeps, "
-                f"found {ratio:.6g} of {self.substep_dt:g}: {fitting:.6g} fits"
+                f"found {ratio:.8g} of {self.substep_dt:g}: {fitting:.8g} fits"
             )
         return self
 
     @property
+    def substep_seconds(self) -> float:
+        """``substep_dt``.
+
+        Raises:
+            ValueError: it is still ``auto``; ``dataset.stability`` chooses one.
+        """
+        if self.substep_dt == "auto":
+            raise ValueError("substep_dt: expected a number of seconds, found auto")
+        return self.substep_dt
+
+    @property
     def substeps(self) -> int:
         """Substeps from one frame to the next."""
-        return round(self.frame_dt / self.substep_dt)
+        return round(self.frame_dt / self.substep_seconds)
+
+    @property
+    def duration(self) -> float:
+        """Of all frames, s."""
+        return (self.frame_num - 1) * self.frame_dt
 
     @property
     def fps(self) -> int:
@@ -197,11 +228,38 @@ def load_config(path: str | Path) -> Config:
         if key not in Config.model_fields:
             shown = json.dumps(key).strip('"')  # it may hold line breaks
             raise InputError(f"{path}: {shown}: {_about_unknown_key(key)}")
+    _check_condition_types(path, values)
     return validated(path, values, Config)
+
+
+def with_substep(config: Config, substep_dt: float | Literal["auto"]) -> Config:
+    """``config`` with another substep.
+
+    Raises:
+        InputError: frame_dt is no whole number of such substeps.
+    """
+    return validated("--substep_dt", config.settings() | {"substep_dt": substep_dt}, Config)
+
+
+def _check_condition_types(path: str | Path, values: Any) -> None:
+    """Refuse boundary conditions that do not exist, in plainer words than a failed union's."""
+    conditions = values.get("boundary_conditions") if isinstance(values, dict) else None
+    known = (*GRID_CONDITIONS, *PARTICLE_CONDITIONS)
+    for i, condition in enumerate(conditions if isinstance(conditions, list) else ()):
+        kind = condition.get("type") if isinstance(condition, dict) else None
+        if isinstance(condition, dict) and kind not in known:
+            raise InputError(
+                f"{path}: boundary_conditions.{i}.type: expected one of {', '.join(known)}, found {json.dumps(kind)}"
+                + _did_you_mean(str(kind), known)
+            )
 
 
 def _about_unknown_key(key: str) -> str:
     if key in _UNSUPPORTED_KEYS:
         return "this key is not supported"
-    close = difflib.get_close_matches(key, Config.model_fields, n=1)
-    return "unknown key" + (f": did you mean {close[0]!r}?" if close else "")
+    return "unknown key" + _did_you_mean(key, Config.model_fields)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""

@@ -2,8 +2,9 @@
 
 --model_path is one scene (a directory with a 3DGS PLY, or the PLY itself) or a directory of scenes; of such a group
 each scene gets a directory of its own below --output_path. What the objects are made of comes from the config, else
-from the scene's objects.json; --E and --density override both. A scene that is complete and was made with the same
-settings is skipped.
+from the scene's objects.json; --E and --density override both. External forces on a scene's objects come from a JSON
+file, in which the scene is called as its directory. A scene that is complete and was made with the same settings and
+forces is skipped.
 
 Units: metres, seconds, pascals, kg/m^3. docs/formats.md describes the files.
 
@@ -13,7 +14,10 @@ Examples:
   python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2 \\
       --config config/dynamic_config.json --output_path data/GSCollision/mpm/2 --shard 0/4
   python -m dataset.gs_simulation_scene --model_path chair.ply --config config/dynamic_config.json \\
-      --output_path output/chair --E '[1e5]' --density '[400]'
+      --output_path output/chair --E '[1e5]' --density '[400]' --substep_dt auto
+  python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2/0_ball_duck \\
+      --config config/dynamic_config.json --output_path output/pushed --use_external_forces \\
+      --external_forces_config forces.json
 """
 
 import hashlib
@@ -23,16 +27,26 @@ import time
 from argparse import ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
 import gaussians
-from dataset.config import Config, load_config
+from dataset.config import Config, load_config, with_substep
+from dataset.external_forces import ExternalForce, forces_on_scene, load_external_forces
+from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
-from dataset.scene_objects import ObjectMaterial, SceneObject, object_materials, scene_directory, scene_objects
-from dataset.simulation import Simulation, check_substep, load_scene
+from dataset.scene_objects import (
+    ObjectMaterial,
+    SceneObject,
+    object_materials,
+    scene_directory,
+    scene_name,
+    scene_objects,
+)
+from dataset.simulation import Simulation, load_scene
+from dataset.stability import check_substep, limits, with_automatic_substep
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
 from gaussians.files import file_hash
@@ -47,6 +61,8 @@ class Job:
     output: Path
     objects: list[SceneObject]
     materials: list[ObjectMaterial]
+    config: Config
+    forces: tuple[ExternalForce, ...]
 
 
 def parse_values(text: str) -> list[float]:
@@ -69,6 +85,19 @@ def parse_fields(text: str) -> tuple[str, ...]:
     return fields
 
 
+def parse_substep(text: str) -> float | Literal["auto"]:
+    """A positive number or ``auto``; for ``argparse``."""
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"expected auto or a positive number of seconds, found {text!r}")
+    return value
+
+
 def parse_arguments() -> Namespace:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--model_path", type=Path, required=True, help="a scene or a directory of scenes")
@@ -79,6 +108,19 @@ def parse_arguments() -> Namespace:
     )
     parser.add_argument("--E", type=parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
     parser.add_argument("--density", type=parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
+    parser.add_argument(
+        "--substep_dt",
+        type=parse_substep,
+        metavar="auto|SECONDS",
+        help="time step of the solver instead of the config's; auto: for each scene a safe one, which is printed",
+    )
+    parser.add_argument("--use_external_forces", action="store_true", help="push objects as the next flag's file says")
+    parser.add_argument(
+        "--external_forces_config",
+        type=Path,
+        metavar="JSON",
+        help='{"<scene>": [{"obj_id", "start", "end" [s], "force" [N], "torque" [N m], "mass" [kg]}]}',
+    )
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16"),
@@ -96,7 +138,10 @@ def parse_arguments() -> Namespace:
     parser.add_device()
     parser.add_shard()
     parser.add_overwrite()
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.use_external_forces != (arguments.external_forces_config is not None):
+        raise InputError("--use_external_forces and --external_forces_config JSON: expected both or neither")
+    return arguments
 
 
 def find_scenes(model_path: Path, output_path: Path) -> list[tuple[Path, Path]]:
@@ -124,18 +169,23 @@ def _is_scene(path: Path) -> bool:
 
 
 def plan(arguments: Namespace, config: Config) -> list[Job]:
-    """The scenes of this shard, with the materials of their objects.
+    """The scenes of this shard, with the materials of their objects, their substep and their forces.
 
     Raises:
         InputError: a scene cannot be simulated with these settings.
     """
     layout = Layout(arguments.data_root)
+    forces = load_external_forces(arguments.external_forces_config) if arguments.use_external_forces else {}
+    where = f"{arguments.config}: " if arguments.substep_dt is None else "--"
     jobs = []
     for path, output in take_shard(find_scenes(arguments.model_path, arguments.output_path), arguments.shard):
         objects = scene_objects(path, layout)
         materials = object_materials(objects, config, arguments.E, arguments.density, arguments.config)
-        check_substep(config, materials, arguments.config)
-        jobs.append(Job(path, output, objects, materials))
+        check_names(config, [entry.name for entry in objects], layout, arguments.config)
+        own = with_automatic_substep(config, materials)
+        check_substep(own, limits(own, materials), where)
+        pushes = forces_on_scene(forces, scene_name(path), len(objects), arguments.external_forces_config)
+        jobs.append(Job(path, output, objects, materials, own, pushes))
     return jobs
 
 
@@ -146,14 +196,15 @@ def input_hashes(path: Path) -> dict[str, str]:
     return hashes | ({"segmentation": file_hash(segmentation)} if segmentation.is_file() else {})
 
 
-def describe(job: Job, config: Config, arguments: Namespace) -> dict[str, Any]:
+def describe(job: Job, arguments: Namespace) -> dict[str, Any]:
     """What a trajectory is made from, as plain values: those of equal descriptions are equal."""
     materials = [
         {key: getattr(material, key) for key in ("name", "youngs_modulus", "nu", "density", "material")}
         for material in job.materials
     ]
     stored = {"dtype": arguments.dtype, "save_fields": list(arguments.save_fields)}
-    settings = config.simulation_settings() | {"materials": materials} | stored
+    forces = {"external_forces": [force.model_dump(mode="json") for force in job.forces]}
+    settings = job.config.simulation_settings() | {"materials": materials} | forces | stored
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return {"settings": settings, "hashes": {"config": digest} | input_hashes(job.path)}
 
@@ -173,7 +224,7 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
         return False
     wanted, found = description["settings"], meta.settings
     # A setting that did not exist yet was what its default does now.
-    defaults = Config().simulation_settings()
+    defaults = Config().simulation_settings() | {"external_forces": []}
     different = [key for key in wanted if found.get(key, defaults.get(key)) != wanted[key]]
     if not different and meta.hashes != description["hashes"]:
         different = [key for key in {**meta.hashes, **description["hashes"]} if key != "config"]
@@ -189,21 +240,23 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
     return True
 
 
-def simulate(job: Job, config: Config, description: dict[str, Any], arguments: Namespace, device: torch.device) -> None:
+def simulate(job: Job, description: dict[str, Any], arguments: Namespace, device: torch.device) -> None:
     """Simulate one scene and write its trajectory.
 
     Raises:
         InputError: a file is damaged, the output cannot be written, or the simulation breaks down; the frames until
             then stay, marked incomplete.
     """
-    start = time.monotonic()
+    start, config = time.monotonic(), job.config
     scene = load_scene(job.path, job.objects, config)
-    simulation = Simulation(scene, job.materials, config, device)
+    simulation = Simulation(scene, job.materials, config, device, job.forces)
     if warning := simulation.warning():
         tqdm.write(f"{job.path.name}: warning: {warning}")
+    if arguments.use_external_forces:
+        tqdm.write(f"{job.path.name}: {len(job.forces)} external forces")
     meta = TrajectoryMeta(
         frame_dt=config.frame_dt,
-        substep_dt=config.substep_dt,
+        substep_dt=config.substep_seconds,
         frame_count=config.frame_num,
         dx=simulation.lattice.dx,
         gravity=config.g,
@@ -238,14 +291,18 @@ def main() -> None:
     arguments = parse_arguments()
     device = resolve_device(arguments.device)
     config = load_config(arguments.config)
+    if arguments.substep_dt is not None:
+        config = with_substep(config, arguments.substep_dt)
     jobs = plan(arguments, config)
     skipped = 0
     for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
-        description = describe(job, config, arguments)
+        description = describe(job, arguments)
         if not arguments.overwrite and is_complete(job.output, description):
             skipped += 1
             continue
-        simulate(job, config, description, arguments, device)
+        if config.substep_dt == "auto":
+            tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
+        simulate(job, description, arguments, device)
     what = f"{len(jobs) - skipped} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
     already = f", {skipped} were there already" if skipped else ""
     print(f"simulated {what}, {config.frame_num} frames each{already}: {arguments.output_path}")

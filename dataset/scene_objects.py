@@ -64,6 +64,21 @@ def scene_directory(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def scene_name(path: Path) -> str:
+    """The scene that ``path`` is of.
+
+    That is the name of the folder or file, but of a reconstruction, ``<scene>/<background>/sim_refine``, the scene.
+    """
+    path = path.resolve()
+    if path.is_file() and path.stem != "point_cloud":
+        return path.stem
+    parts = list((path.parent if path.is_file() else path).parts)
+    if parts[-1] not in ("sim", "sim_refine"):
+        return parts[-1]
+    candidates = parts[-2:-4:-1]
+    return next((part for part in candidates if part.split("_")[0].isdecimal()), candidates[0])
+
+
 def scene_objects(path: Path, layout: Layout) -> list[SceneObject]:
     """The objects of the scene at ``path``.
 

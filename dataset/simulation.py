@@ -1,6 +1,5 @@
 """A scene of Gaussians as particles of the MLS-MPM solver: from its files to the frames of its motion."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,17 @@ import torch
 import warp as wp
 
 from dataset.config import Config
+from dataset.external_forces import ExternalForce
+from dataset.initial_motion import particle_motion
 from dataset.layout import find_point_cloud
 from dataset.mpm.deformation import vec6
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import Material, MPMModel, law_parameters
+from dataset.mpm.object_forces import Force, ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.scene_objects import ObjectMaterial, SceneObject, label_rows
+from dataset.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance
 from gaussians.errors import InputError
 from gaussians.ply import read_ply
@@ -80,30 +83,6 @@ def config_rotation(config: Config) -> torch.Tensor:
     return rotation
 
 
-def check_substep(config: Config, materials: Sequence[ObjectMaterial], config_path: Path | str = "config") -> None:
-    """Refuse a substep that elastic waves outrun: it must stay under dx / sqrt((lambda + 2 mu) / rho).
-
-    Raises:
-        InputError: naming the object with the fastest waves and the largest substep that works.
-    """
-    E, nu, density = (np.array([getattr(m, key) for m in materials]) for key in ("youngs_modulus", "nu", "density"))
-    laws = np.array([material.material for material in materials])
-    speeds = Material(E, nu, density, laws).speed_of_sound
-    fastest = int(speeds.argmax())
-    _check_speed(config, materials[fastest].name, speeds[fastest], f"{config_path}: ")
-
-
-def _check_speed(config: Config, name: str, speed: float, where: str = "") -> None:
-    limit = config.grid_lim / config.n_grid / speed
-    if config.substep_dt < limit:
-        return
-    works = config.frame_dt / (math.floor(config.frame_dt / limit) + 1)
-    raise InputError(
-        f"{where}substep_dt: expected less than {limit:.4g} s, the time sound takes through a cell in {name!r} "
-        f"({speed:.4g} m/s), found {config.substep_dt:g}: the largest that works is {works:.4g}"
-    )
-
-
 class Simulation:
     """A scene in motion.
 
@@ -112,16 +91,22 @@ class Simulation:
         materials: one an object, by label.
         config: all settings.
         device: where to compute.
+        forces: on the objects, in the world.
 
     Attributes:
         lattice: the grid.
 
     Raises:
-        InputError: something that should move starts outside the grid, or is too stiff for the substep.
+        InputError: something that should move starts outside the grid, or is too stiff or fast for the substep.
     """
 
     def __init__(
-        self, scene: Scene, materials: Sequence[ObjectMaterial], config: Config, device: torch.device | str
+        self,
+        scene: Scene,
+        materials: Sequence[ObjectMaterial],
+        config: Config,
+        device: torch.device | str,
+        forces: Sequence[ExternalForce] = (),
     ) -> None:
         self._scene, self._materials, self._config = scene, materials, config
         self._rotation = config_rotation(config)
@@ -140,10 +125,11 @@ class Simulation:
         self._positions, self._labels = positions[order], moving.labels.numpy()[order]
         self._volumes = self.lattice.particle_volumes(self._positions)
         self._model = self._create_model()
-        self._state = MPMState.at_rest(self._positions, device=self._device, plastic=self._model.plastic)
+        self._state = self._create_state()
+        self._check_speeds(forces)
         covariances = transform_covariance(moving.covariance(), self._rotation)[self._order]
         self._covariances: wp.array = wp.array(covariances.numpy(), dtype=vec6, device=self._device)
-        self._solver = MPMSolver(self._model)
+        self._solver = MPMSolver(self._model, self._create_forces(forces))
         self._frame = 0
 
     def _create_model(self) -> MPMModel:
@@ -164,7 +150,8 @@ class Simulation:
         material = Material(E, nu, density, law, parameters)
         speeds = material.speed_of_sound
         fastest = int(speeds.argmax())
-        _check_speed(config, self._object_of(int(self._labels[fastest])), speeds[fastest])
+        name = self._object_of(int(self._labels[fastest]))
+        check_substep(config, [elastic_limit(self.lattice.dx, name, speeds[fastest])])
         return MPMModel.create(
             self.lattice,
             self._volumes,
@@ -178,12 +165,49 @@ class Simulation:
             device=str(self._device),
         )
 
+    def _create_state(self) -> MPMState:
+        rotation = self._rotation.double().numpy()
+        names, masses = [material.name for material in self._materials], self._model.mass.numpy().astype(np.float64)
+        v, gradients = particle_motion(self._config, names, self._labels, self._positions @ rotation, masses)
+        state = MPMState.at_rest(self._positions, v @ rotation.T, self._device, self._model.plastic)
+        state.C.assign((rotation @ gradients @ rotation.T).astype(np.float32))
+        return state
+
+    def _check_speeds(self, forces: Sequence[ExternalForce]) -> None:
+        """Refuse a substep in which something crosses half a cell because of how it starts, falls or is pushed."""
+        masses, speeds = self._model.mass.numpy(), np.linalg.norm(self._state.v.numpy(), axis=1)
+        found = []
+        for label in np.unique(self._labels).tolist():
+            rows = self._labels == label
+            own = [force for force in forces if force.obj_id == label]
+            places = self._positions[rows] @ self._rotation.double().numpy()
+            pushed = pushed_speed(own, self._config.duration, places, masses[rows])
+            found.append(fall_limit(self._config, self._object_of(label), float(speeds[rows].max()), pushed))
+        check_substep(self._config, found)
+
+    def _create_forces(self, forces: Sequence[ExternalForce]) -> ObjectForces | None:
+        # Objects that the opacity cut or sim_area leaves no particle of cannot be pushed.
+        present = [force for force in forces if (self._labels == force.obj_id).any()]
+        if not present:
+            return None
+        rotation = self._rotation.double().numpy()
+
+        def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+            x, y, z = (rotation @ vector).tolist()
+            return x, y, z
+
+        in_simulation = [
+            Force(force.obj_id, force.start, force.end, turned(force.force), turned(force.torque), force.mass)
+            for force in present
+        ]
+        return ObjectForces(self._model, self._labels, in_simulation)
+
     def _object_of(self, label: int) -> str:
         return self._materials[label].name
 
     def advance(self) -> None:
         """Simulate to the next frame."""
-        self._solver.advance(self._state, self._config.substeps, self._config.substep_dt)
+        self._solver.advance(self._state, self._config.substeps, self._config.substep_seconds)
         self._frame += 1
 
     def frame(self) -> Frame:
@@ -213,7 +237,7 @@ class Simulation:
 
     def _check(self, x: np.ndarray, v: np.ndarray) -> None:
         speed = np.linalg.norm(v.astype(np.float64), axis=1)
-        fastest = self.lattice.dx / self._config.substep_dt
+        fastest = self.lattice.dx / self._config.substep_seconds
         with np.errstate(invalid="ignore"):
             problems = (
                 (~(np.isfinite(x).all(1) & np.isfinite(speed)), "is not finite", "a smaller substep_dt"),

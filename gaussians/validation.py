@@ -56,4 +56,4 @@ def describe_problem(error: ValidationError) -> str:
 
 def _is_alternative(step: int | str) -> bool:
     """Whether a step of an error's place is pydantic's name for one alternative of a union."""
-    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "constrained-")))
+    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "tuple[", "constrained-")))

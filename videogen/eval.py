@@ -22,7 +22,7 @@ import torch
 from dataset.config import Config, load_config
 from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.scene_objects import SceneObject, scene_objects
+from dataset.scene_objects import SceneObject, scene_name, scene_objects
 from dataset.simulation import Scene, load_scene
 from dataset.views import View
 from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
@@ -54,21 +54,6 @@ def parse_arguments() -> argparse.Namespace:
     if args.steps < 2:
         raise InputError(f"--steps: expected at least 2, found {args.steps}")
     return args
-
-
-def scene_name(path: Path) -> str:
-    """The scene that ``path`` is of.
-
-    That is the name of the folder or file, but of a reconstruction, ``<scene>/<background>/sim_refine``, the scene.
-    """
-    path = path.resolve()
-    if path.is_file() and path.stem != "point_cloud":
-        return path.stem
-    parts = list((path.parent if path.is_file() else path).parts)
-    if parts[-1] not in ("sim", "sim_refine"):
-        return parts[-1]
-    candidates = parts[-2:-4:-1]
-    return next((part for part in candidates if part.split("_")[0].isdecimal()), candidates[0])
 
 
 def predict_motion(

@@ -10,6 +10,10 @@ from dataset.config import Config, load_config
 from gaussians.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config"
+UNKNOWN_TYPE = (
+    "boundary_conditions.0.type: expected one of bounding_box, surface_collider, cuboid, particle_impulse, "
+    "enforce_particle_translation, enforce_particle_velocity_rotation, release_particles_sequentially"
+)
 PUBLISHED = ("dynamic_config.json", "static_config.json", "real_world_config.json", "vlm_config.json")
 
 
@@ -100,6 +104,10 @@ def test_camera_settings_are_no_simulation_settings() -> None:
         ({"frame_dt": float("inf")}, "frame_dt: expected a finite number"),
         ({"substep_dt": 3e-4}, "substep_dt: expected frame_dt = 0.02 to be a whole number of substeps"),
         ({"substep_dt": 0.05}, "substep_dt: expected frame_dt"),
+        ({"substep_dt": "fast"}, 'substep_dt: expected a number of seconds or "auto", found "fast"'),
+        ({"initial_velocity": [1, 0]}, "initial_velocity.2: missing"),
+        ({"initial_velocity": {"duck": [1, 0, "x"]}}, "initial_velocity.duck.2: expected a valid number"),
+        ({"initial_angular_velocity": 3}, "initial_angular_velocity: expected a valid array, found 3"),
         ({"sim_area": [1, -1, -1, 1, -1, 1]}, "sim_area: expected x0 < x1"),
         ({"rotation_degree": [90]}, "rotation_degree and rotation_axis: expected lists of the same length"),
         ({"rotation_degree": [90], "rotation_axis": [3]}, "rotation_axis.0: expected 0, 1 or 2"),
@@ -118,10 +126,11 @@ def test_camera_settings_are_no_simulation_settings() -> None:
         ({"pic_damping": 1.5}, "pic_damping: expected less than or equal to 1"),
         ({"material": {"duck": "mud"}}, "material: the material 'mud' is not supported"),
         (
-            {"boundary_conditions": [{"type": "hill"}]},
-            "boundary_conditions.0: Input tag 'hill' found using 'type' does",
+            {"boundary_conditions": [{"type": "bouding_box"}]},
+            f"{UNKNOWN_TYPE}, found \"bouding_box\": did you mean 'bounding_box'?",
         ),
-        ({"boundary_conditions": [{}]}, "boundary_conditions.0: Unable to extract tag using discriminator 'type'"),
+        ({"boundary_conditions": [{}]}, f"{UNKNOWN_TYPE}, found null"),
+        ({"boundary_conditions": [3]}, "boundary_conditions.0: expected an object, found 3"),
         ({"boundary_conditions": [{"type": "cuboid"}]}, "boundary_conditions.0.cuboid.point: missing"),
         (
             {"boundary_conditions": [{"type": "bounding_box", "size": 1}]},

@@ -15,7 +15,7 @@ from gaussians.errors import InputError
 from gaussians.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.video import read_video
-from videogen.eval import predict_motion, scene_name
+from videogen.eval import predict_motion
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
 FRAMES = 8
@@ -115,22 +115,3 @@ def test_bad_arguments_are_named_and_leave_nothing(
     with pytest.raises(InputError, match=message):
         command("videogen.eval", *arguments, *changed)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("reconstruct/3_9/2700_duck_bowl_ball/table3/sim_refine", "2700_duck_bowl_ball"),
-        ("scenes/3_9/2810_bowl_pillow_can", "2810_bowl_pillow_can"),
-        ("scenes/2/0_ball_duck/sim", "0_ball_duck"),
-        ("photos/kitchen/sim", "kitchen"),
-    ],
-)
-def test_scene_is_named_without_the_reconstructions_folder(path: str, name: str) -> None:
-    assert scene_name(Path(path)) == name
-
-
-def test_scene_of_a_file_is_named_after_it_or_its_folder(tmp_path: Path) -> None:
-    for name, expected in (("chair.ply", "chair"), ("point_cloud.ply", tmp_path.name)):
-        (tmp_path / name).touch()
-        assert scene_name(tmp_path / name) == expected
