@@ -49,6 +49,7 @@ def workloads(device: torch.device) -> list[Workload]:
     thrown = replace(balls, name="three balls, spinning, in flight at 3 m/s", speed=3.0, spin=10.0, settle=0.2)
     return [
         balls,
+        replace(balls, name="three balls, deterministic", deterministic=True),
         thrown,
         replace(balls, name="eight balls", balls=8),
         replace(thrown, name="eight balls of sand, spread over the floor", balls=8, laws=("sand",), settle=1.5),

@@ -35,6 +35,7 @@ class Workload:
         speed: of the balls, each in a direction of its own, m/s.
         spin: of each ball about its centre, rad/s.
         settle: how long they move before anything is measured, s.
+        deterministic: whether reruns on the same machine give the same bits.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Workload:
     speed: float = 0.0
     spin: float = 0.0
     settle: float = 0.0
+    deterministic: bool = False
 
     @property
     def substep_dt(self) -> float:
@@ -70,7 +72,7 @@ class Workload:
         )
         velocities = self._velocities(positions, balls)
         state = MPMState.at_rest(positions, velocities, device=str(device), plastic=model.plastic)
-        run = Run(model, state, MPMSolver(model), self.substep_dt)
+        run = Run(model, state, MPMSolver(model, deterministic=self.deterministic), self.substep_dt)
         dt = _SETTLING_PACE * float(model.largest_substep.min())
         for _ in range(round(self.settle / (_SETTLING_SUBSTEPS * dt))):
             run.solver.advance(state, _SETTLING_SUBSTEPS, dt)
