@@ -137,7 +137,8 @@ def check_substep(config: Config, found: Iterable[Limit], where: str = "") -> No
     limit = min(found, key=lambda entry: entry.seconds)
     if config.substep_seconds < limit.seconds:
         return
-    works = config.frame_dt / (math.floor(config.frame_dt / limit.seconds) + 1)
+    # A limit that is a whole fraction itself must not pass for one that works, whichever way it was rounded.
+    works = config.frame_dt / (math.floor(config.frame_dt / limit.seconds * (1 + 1e-6)) + 1)
     raise InputError(
         f"{where}substep_dt: expected less than {limit.seconds:.4g} s, {limit.reason}, found "
         f"{config.substep_seconds:g}: the largest that works is {works:.7g}"
