@@ -173,7 +173,7 @@ def opacity_density(ellipsoids: Ellipsoids, grid: CellGrid, device: str | wp.Dev
 
 
 def closed(density: wp.array) -> wp.array:
-    """The closing by a cube of five cells (Serra 1982): gaps narrower than that take the density around them.
+    """The closing by a cube of five cells (Serra 1982): gaps into which that does not fit take the density around them.
 
     Nothing gets thinner, and thresholds keep their meaning, other than with averages.
     """

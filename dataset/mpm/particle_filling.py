@@ -1,12 +1,13 @@
 """Particles for the inside of objects whose Gaussians only show their surface.
 
 Each object is filled by itself. Space is divided into cells; where the Gaussians' opacity density exceeds
-``search_threshold`` is the object's surface. A cell is inside if rays from it along the six directions of the axes meet
-the surface, but for ``search_exclude_direction``, and if the ray along ``ray_cast_direction`` meets it an odd number of
-times: once where it leaves a closed body. Cells inside, and cells denser than ``density_threshold``, are filled until
-they hold ``max_particles_per_cell`` particles, all Gaussians counted.
+``search_threshold`` is the object's surface, which may be some cells thick. A cell is inside if rays from it along the
+six directions of the axes meet more of the surface, but for ``search_exclude_direction``, and if, unless it is surface
+itself, the ray along ``ray_cast_direction`` meets it an odd number of times: once where it leaves a closed body. Cells
+inside, and cells denser than ``density_threshold``, are filled until they hold ``max_particles_per_cell`` particles,
+Gaussians included. So a body ends a cell within the surface's outer side.
 
-So a hollow ball or box is filled. The hollow of an open bowl that stands upright is not, as nothing lies above it; with
+A hollow ball or box is filled. The hollow of an open bowl that stands upright is not, as nothing lies above it; with
 direction 4 (up) excluded and the ray cast along another, it is, up to the rim. A body that is open below, as one on a
 table of which no camera saw the bottom, is filled with direction 5 (down) excluded, which is the default.
 
@@ -17,11 +18,11 @@ The settings, their meaning and their defaults are those of PhysGaussian (Xie et
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import warp as wp
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from scipy.spatial import cKDTree
 
 from dataset.mpm import particle_filling_kernels as kernels
@@ -31,13 +32,12 @@ from gaussians.errors import InputError
 from gaussians.shapes import check_shape
 from gaussians.warp_runtime import start_warp
 
-MOST_CELLS = 2**26
-"""Of an object's grid: with about 24 bytes a cell, 1.5 GiB."""
+MOST_CELLS = 2**25
+"""Of an object's grid: with up to 40 bytes a cell, 1.3 GiB."""
 
 _MOST_N_GRID = 2048
 _FINER = 4
 _MARGIN = 8
-_PUBLISHED_SPELLING = "max_partciels_per_cell"
 
 Direction = Literal[-1, 0, 1, 2, 3, 4, 5]
 
@@ -57,7 +57,7 @@ class ParticleFilling(BaseModel):
     """New particles of all objects together; if there is room for more, they are thinned out evenly."""
     max_particles_per_cell: Annotated[
         int,
-        Field(ge=1, le=64, validation_alias=AliasChoices("max_particles_per_cell", _PUBLISHED_SPELLING)),
+        Field(ge=1, le=64, validation_alias=AliasChoices("max_particles_per_cell", "max_partciels_per_cell")),
     ] = 1
     """Particles in a cell of ``n_grid``, Gaussians included. The published spelling, max_partciels_per_cell, works."""
     search_exclude_direction: Direction = 5
@@ -68,16 +68,9 @@ class ParticleFilling(BaseModel):
     """x0, x1, y0, y1, z0, z1, metres, in MPM coordinates: world + (2, 2, 1). What lies outside is neither looked at nor
     filled."""
     smooth: bool = False
-    """Whether gaps of up to four cells in the surface are closed before rays look for it."""
+    """Whether gaps of a few cells in the surface are closed before rays look for it."""
     visualize: bool = False
     """Whether new particles are written and drawn, each like the nearest Gaussian of its object."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_spelling(cls, values: Any) -> Any:
-        if isinstance(values, dict) and {"max_particles_per_cell", _PUBLISHED_SPELLING} <= values.keys():
-            raise ValueError(f"max_particles_per_cell: expected it once, found it as {_PUBLISHED_SPELLING} too")
-        return values
 
     @field_validator("boundary")
     @classmethod
@@ -209,9 +202,7 @@ def fill(
     start_warp()
     n_grid = settings.n_grid or min(_FINER * lattice.n_grid, _MOST_N_GRID)
     space = _Space.of(settings, lattice, n_grid)
-    usable = np.isfinite(covariances).all(1) & ((means > space.low) & (means < space.high)).all(1)
-    if settings.boundary is not None and not usable.any():
-        raise InputError("particle_filling: boundary: expected some Gaussians of the objects within, found none")
+    usable = np.isfinite(covariances).all(1) & _within_boundary(means, settings)
     found: list[_Room] = []
     for label, ellipsoids, first, shape in _objects(means, covariances, opacities, labels, usable, space, n_grid):
         grid = space.grid(first, shape)
@@ -223,6 +214,17 @@ def fill(
         cells = np.flatnonzero(slots).astype(np.int32)
         found.append(_Room(label, first, grid.shape, cells, slots[cells]))
     return _place(sorted(found, key=lambda room: room.label), space, settings.max_particles_num, device, seed)
+
+
+def _within_boundary(means: np.ndarray, settings: ParticleFilling) -> np.ndarray:
+    """(N,) bool."""
+    if settings.boundary is None:
+        return np.ones(len(means), bool)
+    low, high = settings.boundary[0::2], settings.boundary[1::2]
+    within = np.all((means + WORLD_TO_MPM > low) & (means + WORLD_TO_MPM < high), axis=1)
+    if len(means) and not within.any():
+        raise InputError("particle_filling: boundary: expected some Gaussians of the objects within, found none")
+    return within
 
 
 def _objects(
@@ -241,14 +243,20 @@ def _objects(
         ellipsoids = Ellipsoids.of(means[rows], covariances[rows], opacities[rows])
         first, shape = space.cells_around(ellipsoids)
         if shape.prod() > MOST_CELLS:
-            fitting = int(n_grid * (MOST_CELLS / shape.prod()) ** (1 / 3) * 0.95)
             raise InputError(
-                f"particle_filling: n_grid: object {label} needs {shape.prod()} cells, expected {MOST_CELLS} at most, "
-                f"found {n_grid}: try {fitting}, or a boundary around what is to be filled"
+                f"particle_filling: n_grid: expected {_largest_n_grid(shape, n_grid)} at most for object {label}, or a "
+                f"boundary around a part of it, found {n_grid}, with which it needs {shape.prod():,} cells"
             )
         if shape.all():
             found.append((label, ellipsoids, first, shape))
     return sorted(found, key=lambda entry: int(entry[3].prod()))
+
+
+def _largest_n_grid(shape: np.ndarray, n_grid: int) -> int:
+    """With which the box that has ``shape`` cells with ``n_grid`` keeps to ``MOST_CELLS``."""
+    margin = 2 * _MARGIN + 1
+    inner = np.maximum(shape - margin, 1) / n_grid
+    return max(n for n in range(1, n_grid) if (inner * n + margin).prod() <= MOST_CELLS)
 
 
 def _counts(

@@ -99,7 +99,7 @@ def search(
     Args:
         forward: whether rays go towards higher indices.
         hit: whether a ray must meet the surface.
-        odd: whether it must meet it an odd number of times.
+        odd: whether it must meet it an odd number of times, unless the cell is itself surface.
     """
     a, b = wp.tid()
     cell = wp.vec3i(0, a, b)
@@ -112,9 +112,9 @@ def search(
     was_over = wp.bool(False)
     for n in range(count):
         cell[axis] = wp.where(forward, count - 1 - n, n)
-        if (hit and met == 0) or (odd and met % 2 == 0):
-            inside[cell[0], cell[1], cell[2]] = wp.uint8(0)
         over = density[cell[0], cell[1], cell[2]] > threshold
+        if (hit and met == 0) or (odd and not over and met % 2 == 0):
+            inside[cell[0], cell[1], cell[2]] = wp.uint8(0)
         if over and not was_over:
             met = met + 1
         was_over = over
@@ -126,13 +126,10 @@ def count_particles(
 ):
     """Adds the positions to the counts of their cells; those outside the grid do not count."""
     c = (positions[wp.tid()] - origin) / size
-    if wp.min(c) < 0.0:
-        return
-    i = int(c[0])
-    j = int(c[1])
-    k = int(c[2])
-    if i < counts.shape[0] and j < counts.shape[1] and k < counts.shape[2]:
-        wp.atomic_add(counts, i, j, k, 1)
+    # Compared as numbers with a fraction: those far away are too large for whole ones.
+    below = c[0] < float(counts.shape[0]) and c[1] < float(counts.shape[1]) and c[2] < float(counts.shape[2])
+    if below and wp.min(c) >= 0.0:
+        wp.atomic_add(counts, int(c[0]), int(c[1]), int(c[2]), 1)
 
 
 @wp.kernel
