@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dataset.mpm.boundary_conditions import Cuboid
+from dataset.mpm.boundary_conditions import BoundaryCondition, Cuboid
 from dataset.mpm.lattice import Lattice
 from tests.dataset.mpm_world import BOX, World, ball, block, wall
 
@@ -38,7 +38,7 @@ def test_packed_block_is_stiffer() -> None:
     low, high = low + 1e-4, low + np.array([2, 2, 8]) * lattice.dx - 1e-4
     # It reaches two cells into floor and press, so that no cell in between is half empty.
     x = block((0.25, 0.25, 1.5), tuple((low + high) / 2), SPACING)
-    conditions = [wall(low, normal) for normal in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    conditions: list[BoundaryCondition] = [wall(low, normal) for normal in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     conditions += [wall(high, normal) for normal in ((-1, 0, 0), (0, -1, 0))]
     conditions.append(press(high[2], -SPEED, end_time=TURN))
     conditions.append(press(high[2] - SPEED * TURN, SPEED, start_time=TURN))
