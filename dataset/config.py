@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
 from dataset.mpm.lattice import WORLD_TO_MPM
+from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import Orbit
 from gaussians.errors import InputError
 from gaussians.files import read_json
 from gaussians.validation import validated
-
-_UNSUPPORTED_KEYS = ("particle_filling",)
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
@@ -87,6 +86,8 @@ class Config(LawSettings):
     """Poisson's ratio."""
     additional_material_params: tuple[MaterialRegion, ...] = ()
     """Boxes of another stiffness or density; where they overlap the last one counts."""
+    particle_filling: ParticleFilling | None = None
+    """How to fill the inside of objects with particles. None: not."""
     g: Vector = (0.0, 0.0, 0.0)
     """Gravity, m/s^2."""
 
@@ -255,8 +256,6 @@ def _check_condition_types(path: str | Path, values: Any) -> None:
 
 
 def _about_unknown_key(key: str) -> str:
-    if key in _UNSUPPORTED_KEYS:
-        return "this key is not supported"
     return "unknown key" + _did_you_mean(key, Config.model_fields)
 
 

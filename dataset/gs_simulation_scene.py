@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from tqdm import tqdm
 
 import gaussians
@@ -37,6 +36,9 @@ from dataset.config import Config, load_config, with_substep
 from dataset.external_forces import ExternalForce, forces_on_scene, load_external_forces
 from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
+from dataset.mpm.grid import Grid
+from dataset.mpm.lattice import Lattice
+from dataset.scene import filled_scene, load_scene
 from dataset.scene_objects import (
     ObjectMaterial,
     SceneObject,
@@ -45,7 +47,7 @@ from dataset.scene_objects import (
     scene_name,
     scene_objects,
 )
-from dataset.simulation import Simulation, load_scene
+from dataset.simulation import Simulation
 from dataset.stability import check_substep, limits, with_automatic_substep
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
@@ -133,6 +135,11 @@ def parse_arguments() -> Namespace:
         default=FIELDS,
         metavar=",".join(FIELDS),
         help="what a frame holds; pos alone suffices for training",
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="bitwise equal results in each run on the same GPU, a little slower; CPU runs always are",
     )
     add_data_root(parser)
     parser.add_device()
@@ -240,18 +247,21 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
     return True
 
 
-def simulate(job: Job, description: dict[str, Any], arguments: Namespace, device: torch.device) -> None:
-    """Simulate one scene and write its trajectory.
+def simulate(job: Job, description: dict[str, Any], arguments: Namespace, grid: Grid) -> None:
+    """Simulate one scene on the device and in the memory of ``grid``, and write its trajectory.
 
     Raises:
         InputError: a file is damaged, the output cannot be written, or the simulation breaks down; the frames until
             then stay, marked incomplete.
     """
-    start, config = time.monotonic(), job.config
-    scene = load_scene(job.path, job.objects, config)
-    simulation = Simulation(scene, job.materials, config, device, job.forces)
+    start, config, device = time.monotonic(), job.config, str(grid.device)
+    scene = filled_scene(load_scene(job.path, job.objects, config), config, device)
+    simulation = Simulation(scene, job.materials, config, device, job.forces, grid)
     if warning := simulation.warning():
         tqdm.write(f"{job.path.name}: warning: {warning}")
+    if config.particle_filling is not None:
+        filled = len(scene.filling) + int((scene.source_index < 0).sum())
+        tqdm.write(f"{job.path.name}: filled with {filled} particles")
     if arguments.use_external_forces:
         tqdm.write(f"{job.path.name}: {len(job.forces)} external forces")
     meta = TrajectoryMeta(
@@ -277,13 +287,12 @@ def simulate(job: Job, description: dict[str, Any], arguments: Namespace, device
         dtype=arguments.dtype,
         fields=arguments.save_fields,
     ) as writer:
-        for k in tqdm(range(config.frame_num), desc=job.path.name, unit="frame", leave=False):
-            if k > 0:
-                simulation.advance()
-            try:
-                writer.write(simulation.frame())
-            except InputError as error:
-                raise InputError(f"{job.path}: {error} ({job.output} is marked incomplete)") from None
+        frames = tqdm(simulation.frames(), desc=job.path.name, total=config.frame_num, unit="frame", leave=False)
+        try:
+            for frame in frames:
+                writer.write(frame)
+        except InputError as error:
+            raise InputError(f"{job.path}: {error} ({job.output} is marked incomplete)") from None
         writer.finish(wall_time=round(time.monotonic() - start, 3))
 
 
@@ -294,7 +303,7 @@ def main() -> None:
     if arguments.substep_dt is not None:
         config = with_substep(config, arguments.substep_dt)
     jobs = plan(arguments, config)
-    skipped = 0
+    lattice, grid, skipped = Lattice(config.n_grid, config.grid_lim), None, 0
     for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
         description = describe(job, arguments)
         if not arguments.overwrite and is_complete(job.output, description):
@@ -302,7 +311,9 @@ def main() -> None:
             continue
         if config.substep_dt == "auto":
             tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
-        simulate(job, description, arguments, device)
+        # Allocated for the first scene to simulate; those after it use the same.
+        grid = grid or Grid(lattice, str(device), arguments.deterministic)
+        simulate(job, description, arguments, grid)
     what = f"{len(jobs) - skipped} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
     already = f", {skipped} were there already" if skipped else ""
     print(f"simulated {what}, {config.frame_num} frames each{already}: {arguments.output_path}")

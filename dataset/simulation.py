@@ -1,8 +1,6 @@
-"""A scene of Gaussians as particles of the MLS-MPM solver: from its files to the frames of its motion."""
+"""A scene of Gaussians as particles of the MLS-MPM solver, and the frames of its motion."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,77 +8,31 @@ import warp as wp
 
 from dataset.config import Config
 from dataset.external_forces import ExternalForce
+from dataset.frame_export import FrameExporter
 from dataset.initial_motion import particle_motion
-from dataset.layout import find_point_cloud
-from dataset.mpm.deformation import vec6
+from dataset.mpm.deformation import Problem
+from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.object_forces import Force, ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
-from dataset.scene_objects import ObjectMaterial, SceneObject, label_rows
+from dataset.scene import Scene, config_rotation
+from dataset.scene_objects import ObjectMaterial
 from dataset.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance
 from gaussians.errors import InputError
-from gaussians.ply import read_ply
-from gaussians.representation import Gaussians
-from gaussians.rotations import axis_rotation
 from gaussians.trajectory import Frame, TrajectoryObject, Walls
 from gaussians.warp_runtime import start_warp
 
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6
 
-
-@dataclass(frozen=True)
-class Scene:
-    """A scene's Gaussians in the order of the trajectory: those that move, by label, then those that do not.
-
-    Attributes:
-        gaussians: N, in the world, with covariances and labels.
-        moving: how many of them move.
-        source_index: (N,) int32, row in the scene's PLY.
-    """
-
-    gaussians: Gaussians
-    moving: int
-    source_index: torch.Tensor
-
-
-def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Scene:
-    """Read a scene, leave out Gaussians below the opacity threshold, and part those that move from the others.
-
-    Gaussians outside ``sim_area`` or of no object do not move.
-
-    Raises:
-        InputError: a file is missing or damaged, or nothing is left that could move.
-    """
-    ply = find_point_cloud(path)
-    gaussians = read_ply(ply)
-    labels = label_rows(path, objects, len(gaussians))
-    visible = np.flatnonzero(gaussians.opacities.numpy() > config.opacity_threshold)
-    moves = labels[visible] >= 0
-    if config.sim_area is not None:
-        rotated = gaussians.means[visible].numpy() @ config_rotation(config).numpy().T
-        low, high = config.sim_area[0::2], config.sim_area[1::2]
-        moves &= ((rotated > low) & (rotated < high)).all(1)
-    if not moves.any():
-        raise InputError(
-            f"{ply}: no Gaussian to simulate: expected some of opacity over {config.opacity_threshold:g} inside "
-            f"sim_area {config.sim_area}"
-        )
-    order = np.lexsort((labels[visible], ~moves))
-    source = torch.from_numpy(visible[order].astype(np.int32))
-    kept = replace(gaussians.with_covariances(), labels=torch.from_numpy(labels))[source.long()]
-    return Scene(kept, int(moves.sum()), source)
-
-
-def config_rotation(config: Config) -> torch.Tensor:
-    """The rotation (3, 3) from the world to the simulation: ``rotation_degree`` about ``rotation_axis``, in turn."""
-    rotation = torch.eye(3)
-    for degrees, axis in zip(config.rotation_degree, config.rotation_axis, strict=True):
-        rotation = axis_rotation(axis, degrees) @ rotation
-    return rotation
+_PROBLEMS = {
+    Problem.NOT_FINITE: ("is not finite", "a smaller substep_dt"),
+    Problem.TOO_FAST: ("moves more than a cell each substep", "a smaller substep_dt"),
+    Problem.OUTSIDE: ("left the grid", "boundary_conditions with a bounding_box"),
+}
 
 
 class Simulation:
@@ -92,6 +44,8 @@ class Simulation:
         config: all settings.
         device: where to compute.
         forces: on the objects, in the world.
+        grid: memory to use, which no other simulation uses meanwhile; None for its own.
+        deterministic: bitwise equal frames in each run on the same machine; of its own grid.
 
     Attributes:
         lattice: the grid.
@@ -107,6 +61,8 @@ class Simulation:
         config: Config,
         device: torch.device | str,
         forces: Sequence[ExternalForce] = (),
+        grid: Grid | None = None,
+        deterministic: bool = False,
     ) -> None:
         self._scene, self._materials, self._config = scene, materials, config
         self._rotation = config_rotation(config)
@@ -115,22 +71,27 @@ class Simulation:
         self.lattice = Lattice(config.n_grid, config.grid_lim)
         moving = scene.gaussians[: scene.moving]
         assert moving.labels is not None
-        positions = (moving.means.double() @ self._rotation.double().T).numpy()
-        inside = self.lattice.contains(positions)
+        places = np.concatenate([moving.means.double().numpy(), scene.filling])
+        self._positions = places @ self._rotation.double().numpy().T
+        self._labels = np.concatenate([moving.labels.numpy(), scene.filling_labels])
+        inside = self.lattice.contains(self._positions)
         if not inside.all():
-            name = self._object_of(int(moving.labels[np.flatnonzero(~inside)[0]]))
+            name = self._object_of(int(self._labels[np.flatnonzero(~inside)[0]]))
             raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
-        order = self.lattice.order(positions)
-        self._order = torch.from_numpy(order)
-        self._positions, self._labels = positions[order], moving.labels.numpy()[order]
         self._volumes = self.lattice.particle_volumes(self._positions)
         self._model = self._create_model()
         self._state = self._create_state()
         self._check_speeds(forces)
-        covariances = transform_covariance(moving.covariance(), self._rotation)[self._order]
-        self._covariances: wp.array = wp.array(covariances.numpy(), dtype=vec6, device=self._device)
-        self._solver = MPMSolver(self._model, self._create_forces(forces))
-        self._frame = 0
+        self._solver = MPMSolver(self._model, self._create_forces(forces), grid, deterministic)
+        self._exporter = FrameExporter(
+            self._state,
+            scene.gaussians,
+            transform_covariance(moving.covariance(), self._rotation),
+            self._rotation,
+            self.lattice,
+            self.lattice.dx / config.substep_seconds,
+            self._labels,
+        )
 
     def _create_model(self) -> MPMModel:
         def by_particle(key: str) -> np.ndarray:
@@ -181,7 +142,7 @@ class Simulation:
             rows = self._labels == label
             own = [force for force in forces if force.obj_id == label]
             places = self._positions[rows] @ self._rotation.double().numpy()
-            pushed = pushed_speed(own, self._config.duration, places, masses[rows])
+            pushed = pushed_speed(own, self._config.duration, places, masses[rows]) if own else 0.0
             found.append(fall_limit(self._config, self._object_of(label), float(speeds[rows].max()), pushed))
         check_substep(self._config, found)
 
@@ -205,49 +166,26 @@ class Simulation:
     def _object_of(self, label: int) -> str:
         return self._materials[label].name
 
-    def advance(self) -> None:
-        """Simulate to the next frame."""
-        self._solver.advance(self._state, self._config.substeps, self._config.substep_seconds)
-        self._frame += 1
+    def frames(self) -> Iterator[Frame]:
+        """All frames of all N Gaussians, on the CPU; the first is the present.
 
-    def frame(self) -> Frame:
-        """The present moment of all N Gaussians, on the CPU.
+        The device simulates one frame ahead of what is taken from here. A frame's tensors are valid until the next
+        frame is taken.
 
         Raises:
             InputError: something is no longer finite, has left the grid, or runs away; the message has the frame, the
                 object and the setting to change.
         """
-        covariances, rotations = self._state.deformed(self._covariances)
-        x, v = wp.to_torch(self._state.x).cpu(), wp.to_torch(self._state.v).cpu()
-        self._check(x.numpy(), v.numpy())
-        back = self._rotation.T
-        still = self._scene.gaussians[self._scene.moving :]
-        identity = torch.eye(3).expand(len(still), 3, 3)
-        return Frame(
-            means=torch.cat([self._unsorted(x) @ back.T, still.means]),
-            covariances=torch.cat([transform_covariance(self._unsorted(covariances.cpu()), back), still.covariance()]),
-            rotations=torch.cat([back @ self._unsorted(rotations.cpu()) @ back.T, identity]),
-            velocities=torch.cat([self._unsorted(v) @ back.T, torch.zeros_like(still.means)]),
-        )
-
-    def _unsorted(self, values: torch.Tensor) -> torch.Tensor:
-        result = torch.empty_like(values)
-        result[self._order] = values
-        return result
-
-    def _check(self, x: np.ndarray, v: np.ndarray) -> None:
-        speed = np.linalg.norm(v.astype(np.float64), axis=1)
-        fastest = self.lattice.dx / self._config.substep_seconds
-        with np.errstate(invalid="ignore"):
-            problems = (
-                (~(np.isfinite(x).all(1) & np.isfinite(speed)), "is not finite", "a smaller substep_dt"),
-                (~(speed < fastest), "moves more than a cell each substep", "a smaller substep_dt"),
-                (~self.lattice.contains(x), "left the grid", "boundary_conditions with a bounding_box"),
-            )
-        for rows, what, setting in problems:
-            if rows.any():
-                name = self._object_of(int(self._labels[np.flatnonzero(rows)[0]]))
-                raise InputError(f"frame {self._frame}: object {name!r} {what}: try {setting}")
+        self._exporter.start()
+        for k in range(self._config.frame_num):
+            if k + 1 < self._config.frame_num:
+                self._solver.advance(self._state, self._config.substeps, self._config.substep_seconds)
+                self._exporter.start()
+            frame, problem, label = self._exporter.finish()
+            if problem != Problem.NONE:
+                what, setting = _PROBLEMS[problem]
+                raise InputError(f"frame {k}: object {self._object_of(label)!r} {what}: try {setting}")
+            yield frame
 
     def warning(self) -> str | None:
         """One line if some object has so few particles in its cells that it may tear, with the n_grid that mends it."""

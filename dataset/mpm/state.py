@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import warp as wp
 
-from dataset.mpm.deformation import deform_covariances, vec6
 from gaussians.shapes import check_shape
 
 
@@ -70,19 +68,7 @@ class MPMState:
     def __len__(self) -> int:
         return len(self.x)
 
-    def deformed(self, covariances: wp.array) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gaussians carried along by the deformation.
-
-        Args:
-            covariances: (N,) vec6 of the undeformed Gaussians, metres^2.
-
-        Returns:
-            Covariances F cov F^T (N, 6), metres^2, and rotations (N, 3, 3), R of F = R S, with the whole F, on the
-            state's device.
-        """
-        F, device = self.F if self.total is None else self.total, self.F.device
-        deformed = wp.empty(len(self), dtype=vec6, device=device)
-        rotations = wp.empty(len(self), dtype=wp.mat33, device=device)
-        wp.launch(deform_covariances, len(self), [F, covariances], [deformed, rotations], device=device)
-        wp.synchronize_device(device)
-        return wp.to_torch(deformed), wp.to_torch(rotations)
+    @property
+    def whole_deformation(self) -> wp.array:
+        """The deformation gradient with all that flowed, (N,) mat33."""
+        return self.F if self.total is None else self.total

@@ -1,14 +1,18 @@
 """Bodies of particles for tests of the solver."""
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 
+from dataset.frame_export import FrameExporter
 from dataset.mpm.boundary_conditions import BoundingBox, SurfaceCollider
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.model import Material, MPMModel
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
+from gaussians.representation import Gaussians
 
 BOX = (BoundingBox(type="bounding_box"),)
 
@@ -31,6 +35,18 @@ def wall(point: np.ndarray, normal: tuple[float, float, float], surface: str = "
     return SurfaceCollider.model_validate(
         {"type": "surface_collider", "point": shifted, "normal": normal, "surface": surface}
     )
+
+
+def deformed(state: MPMState, covariances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Covariances (N, 6) and rotations (N, 3, 3) of Gaussians that the state's particles carry along."""
+    count = len(covariances)
+    cloud = Gaussians(torch.zeros(count, 3), torch.ones(count), torch.zeros(count, 1, 3), covariances=covariances)
+    exporter = FrameExporter(state, cloud, covariances, torch.eye(3), Lattice(32), math.inf, np.zeros(count))
+    exporter.start()
+    frame, _, _ = exporter.finish()
+    assert frame.covariances is not None
+    assert frame.rotations is not None
+    return frame.covariances, frame.rotations
 
 
 class World:

@@ -141,7 +141,7 @@ def test_camera_settings_are_no_simulation_settings() -> None:
             {"additional_material_params": [{"point": [0, 0, 0], "size": [1, 1, 1], "nu": 0.5}]},
             "additional_material_params.0.nu: expected less than 0.5",
         ),
-        ({"particle_filling": {}}, "particle_filling: this key is not supported"),
+        ({"particle_filling": {"n_grid": 2}}, "particle_filling.n_grid: expected"),
         ({"n_gird": 64}, "n_gird: unknown key: did you mean 'n_grid'?"),
         ({"colour": "red"}, "colour: unknown key"),
     ],

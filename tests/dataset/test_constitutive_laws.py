@@ -9,12 +9,12 @@ import torch
 import warp as wp
 
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.deformation import vec6
 from dataset.mpm.model import law_parameters
 from dataset.mpm.polar import polar_rotation as polar_in_kernel
 from dataset.mpm.state import MPMState
 from gaussians.covariance import transform_covariance
 from gaussians.rotations import polar_rotation, quaternion_to_matrix
+from tests.dataset.mpm_world import deformed
 
 MU, LAM, DT = 4e4, 6e4, 1e-3
 E = MU * (3 * LAM + 2 * MU) / (LAM + MU)
@@ -395,6 +395,6 @@ def test_covariances_and_rotations_follow_the_deformation() -> None:
     covariances = transform_covariance(torch.tensor([1.0, 0, 0, 1, 0, 1]).expand(500, 6), factors)
     state = MPMState.at_rest(np.zeros((500, 3)))
     state.F.assign(F.numpy())
-    deformed, rotations = state.deformed(wp.array(covariances.numpy(), dtype=vec6, device="cpu"))
-    torch.testing.assert_close(deformed, transform_covariance(covariances, F), atol=1e-6, rtol=1e-5)
+    found, rotations = deformed(state, covariances)
+    torch.testing.assert_close(found, transform_covariance(covariances, F), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(rotations, polar_rotation(F), atol=2e-5, rtol=0)

@@ -1,7 +1,7 @@
 """The command, from a scene's files to a trajectory's."""
 
+import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,66 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import gs_simulation_scene
 from dataset.config import Config, MaterialRegion
 from dataset.layout import Layout
 from dataset.mpm.boundary_conditions import BoundingBox
+from dataset.mpm.solver import MPMSolver
+from dataset.scene import load_scene
 from dataset.scene_objects import SceneObject, label_rows, object_materials, scene_objects
-from dataset.simulation import Simulation, load_scene
+from dataset.simulation import Simulation
 from gaussians.errors import InputError
 from gaussians.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
-from gaussians.trajectory import TrajectoryReader
-
-POINT_CLOUD = "point_cloud/iteration_30000/point_cloud.ply"
-FAST = {"n_grid": 32, "substep_dt": 1e-3, "frame_dt": 0.02, "frame_num": 4, "rpic_damping": 0.5}
-FALLING = FAST | {"g": [0.0, 0.0, -5.0], "boundary_conditions": [{"type": "bounding_box"}]}
+from gaussians.trajectory import Frame, TrajectoryReader
+from tests.dataset.scene_files import FAST, cube, gaussians_at, make_scene, simulate, write_config
 
 
-def cube(count: int, center: tuple[float, float, float], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-0.2, 0.2, (count, 3)) + center
-
-
-def gaussians_at(means: np.ndarray, opacity: float = 0.9) -> Gaussians:
-    generator = torch.Generator().manual_seed(0)
-    count = len(means)
-    return Gaussians(
-        torch.from_numpy(means).float(),
-        torch.full((count,), opacity),
-        torch.rand(count, 4, 3, generator=generator),
-        scales=torch.rand(count, 3, generator=generator) * 0.02 + 0.005,
-        quaternions=torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=1),
-    )
-
-
-def make_scene(path: Path, names: tuple[str, ...] = ("ball", "duck"), count: int = 300, describe: bool = True) -> Path:
-    """A scene of cubes above each other, its rows shuffled."""
-    means = np.concatenate([cube(count, (0.05 * i, 0, 0.6 * i - 0.5), i) for i in range(len(names))])
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), count)
-    order = np.random.default_rng(9).permutation(len(means))
-    write_ply(path / POINT_CLOUD, gaussians_at(means[order]))
-    np.save(path / "segmentation.npy", labels[order])
-    if describe:
-        entries = [
-            {"label": i, "name": name, "index": i, "count": count, "youngs_modulus": 1e5, "density": 500.0 + i}
-            for i, name in enumerate(names)
-        ]
-        (path / "objects.json").write_text(json.dumps(entries))
-    return path
-
-
-def write_config(tmp_path: Path, **changes: Any) -> Path:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(FALLING | changes))
-    return path
-
-
-def simulate(monkeypatch: pytest.MonkeyPatch, model_path: Path, config: Path, output: Path, *flags: str) -> None:
-    paths = ["--model_path", str(model_path), "--config", str(config), "--output_path", str(output)]
-    data_root = ["--data_root", str(model_path.parent), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["gs_simulation_scene", *paths, *data_root, *flags])
-    gs_simulation_scene.main()
+def first_frames(simulation: Simulation, count: int) -> list[Frame]:
+    """Copies, which outlive the simulation's next frames."""
+    found = itertools.islice(simulation.frames(), count)
+    return [Frame(**{name: tensor.clone() for name, tensor in vars(frame).items()}) for frame in found]
 
 
 def test_scene_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,19 +123,19 @@ def test_trajectory_from_before_a_setting_existed_is_kept(tmp_path: Path, monkey
 
 def test_half_finished_scene_is_redone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene, output = make_scene(tmp_path / "scene"), tmp_path / "mpm"
-    advance = Simulation.advance
+    advance = MPMSolver.advance
 
-    def killed_later(simulation: Simulation) -> None:
+    def killed_later(*arguments: Any) -> None:
         if (output / "0001.h5").is_file():
             raise KeyboardInterrupt
-        advance(simulation)
+        advance(*arguments)
 
-    monkeypatch.setattr(Simulation, "advance", killed_later)
+    monkeypatch.setattr(MPMSolver, "advance", killed_later)
     with pytest.raises(KeyboardInterrupt):
         simulate(monkeypatch, scene, write_config(tmp_path), output)
     with pytest.raises(InputError, match="incomplete"):
         TrajectoryReader(output)
-    monkeypatch.setattr(Simulation, "advance", advance)
+    monkeypatch.setattr(MPMSolver, "advance", advance)
     simulate(monkeypatch, scene, write_config(tmp_path), output)
     assert TrajectoryReader(output).num_frames == 4
     (output / "0002.h5").unlink()
@@ -253,9 +212,7 @@ def test_what_is_outside_the_area_does_not_move(tmp_path: Path) -> None:
     loaded = load_scene(scene, objects, config)
     assert loaded.moving == 300 + int((cube(300, (0, 0, -0.5), 0)[:, 2] > -0.25).sum())
     simulation = Simulation(loaded, object_materials(objects, config), config, "cpu")
-    first = simulation.frame()
-    simulation.advance()
-    frame = simulation.frame()
+    first, frame = first_frames(simulation, 2)
     moved = (frame.means - first.means).norm(dim=1)
     assert (moved[: loaded.moving] > 1e-4).all()
     assert (moved[loaded.moving :] == 0).all()
@@ -278,9 +235,7 @@ def test_rotation_is_undone(tmp_path: Path) -> None:
     objects = scene_objects(scene, Layout(tmp_path))
     config = Config(**(FAST | {"g": (0.0, 0.0, -5.0), "rotation_degree": (90.0,), "rotation_axis": (0,)}))
     simulation = Simulation(load_scene(scene, objects, config), object_materials(objects, config), config, "cpu")
-    first = simulation.frame()
-    simulation.advance()
-    frame = simulation.frame()
+    first, frame = first_frames(simulation, 2)
     fall = 5.0 * 0.02 * 0.021 / 2
     down = axis_rotation(0, 90.0).T @ torch.tensor([0.0, 0.0, -1.0])
     torch.testing.assert_close(frame.means - first.means, (fall * down).expand(300, 3), atol=1e-5, rtol=0)
@@ -321,15 +276,13 @@ def test_materials_mix_in_one_scene(tmp_path: Path) -> None:
     material = {"ball": "metal", "duck": "jelly"}
     density = {"ball": 500.0, "duck": 3000.0}
     config = Config(
-        **(FAST | {"g": (0.0, 0.0, -20.0), "material": material, "density": density, "yield_stress": 500.0}),
+        **(FAST | {"g": (0.0, 0.0, -20.0), "material": material, "density": density, "frame_num": 41}),
+        yield_stress=500.0,
         boundary_conditions=(BoundingBox(type="bounding_box"),),
     )
     objects = scene_objects(scene, Layout(tmp_path))
     simulation = Simulation(load_scene(scene, objects, config), object_materials(objects, config), config, "cpu")
-    first = simulation.frame()
-    for _ in range(40):
-        simulation.advance()
-    last = simulation.frame()
+    first, *_, last = first_frames(simulation, 41)
     height = [frame.means[:500, 2].max() - frame.means[:500, 2].min() for frame in (first, last)]
     assert height[1] < 0.9 * height[0]
     assert first.covariances is not None

@@ -5,14 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-import warp as wp
 from pydantic import TypeAdapter
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
-from dataset.mpm.deformation import vec6
 from dataset.mpm.model import law_parameters
-from tests.dataset.mpm_world import World, block
+from tests.dataset.mpm_world import World, block, deformed
 
 SPACING = 0.0625
 HEIGHT, YIELD, E = 1.0, 1e3, 1e5
@@ -74,7 +72,7 @@ def test_plastic_shape_shows_in_the_covariances() -> None:
     middle = np.abs(start - HEIGHT / 2) < 0.2
     stretch = np.polyfit(start[middle], world.get("x")[middle, 2], 1)[0]
     round_gaussians = np.tile([1e-4, 0, 0, 1e-4, 0, 1e-4], (len(start), 1)).astype(np.float32)
-    covariances, _ = world.state.deformed(wp.array(round_gaussians, dtype=vec6, device="cpu"))
+    covariances, _ = deformed(world.state, torch.from_numpy(round_gaussians))
     seen = np.sqrt(covariances.numpy()[middle, 5] / 1e-4).mean()
     assert stretch < 0.965
     # Particles' F is the integral of the grid's gradient, which the line through their places is to second order.

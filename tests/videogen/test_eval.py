@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dataset.config import Config
+from dataset.scene import Scene
 from dataset.scene_objects import SceneObject
-from dataset.simulation import Scene
 from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from dynamic_models.models import build_model
 from gaussians.errors import InputError
