@@ -107,7 +107,7 @@ class Filled:
         rows = np.zeros(len(self), np.int64)
         for label in np.unique(self.labels):
             own, new = np.flatnonzero(labels == label), self.labels == label
-            rows[new] = own[cKDTree(means[own]).query(self.positions[new])[1]]
+            rows[new] = own[cKDTree(means[own]).query(self.positions[new], workers=-1)[1]]
         return rows
 
 
