@@ -43,7 +43,8 @@ class LawSettings(BaseModel):
     """Hardening. Metal: the yield stress rises by 2 mu xi per plastic strain (None: 0). Snow: stiffness grows by
     exp(xi (1 - J_P)) as it is packed (None: 10)."""
     friction_angle: Angle | dict[str, Angle] = 25.0
-    """Of sand, degrees; dry sand has 30 to 35."""
+    """Of sand, degrees, in triaxial compression. Slopes stand up to atan(sqrt(3) 2 sin / (3 - sin)) of it: at 25 up to
+    30 degrees, at 30 up to 35, between which dry sand comes to rest."""
     plastic_viscosity: NotNegative | dict[str, NotNegative] = 0.0
     """Of foam, Pa s: resistance to flowing fast. 0: it flows as fast as it must."""
     softening: NotNegative | dict[str, NotNegative] = 0.1
@@ -225,8 +226,8 @@ def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, param
 
 
 def _metal(E: Any, yield_stress: float | None, hardening: int, xi: float | None) -> tuple[Any, ...]:
-    # Mild steel yields at 220 MPa of its 200 GPa (Ashby and Jones, "Engineering materials 1");
-    # |dev tau| is sqrt(2/3) of a uniaxial stress.
+    # Mild steel yields at 200 (AS 1204, hot rolled) to 250 MPa (ASTM A36; Halliday, Resnick and Walker, "Fundamentals of
+    # physics", table 13-1) of its 200 GPa, here at 220; |dev tau| is sqrt(2/3) of a uniaxial stress.
     return 0.9e-3 * E if yield_stress is None else yield_stress, xi or 0.0 if hardening else 0.0
 
 
@@ -236,17 +237,19 @@ def _sand(E: Any, friction_angle: float) -> tuple[Any, ...]:
 
 
 def _foam(E: Any, yield_stress: float | None, plastic_viscosity: float) -> tuple[Any, ...]:
-    # Foams give way at 0.05 E (Gibson and Ashby, "Cellular solids", 1997).
+    # Both the stiffness of a foam of open cells and the stress at which its struts buckle go with the square of its
+    # density, the stress being 0.05 E (Gibson and Ashby, "Cellular solids", 1997, chapter 5).
     return math.sqrt(2 / 3) * (0.05 * E if yield_stress is None else yield_stress), plastic_viscosity
 
 
 def _snow(E: Any, critical_compression: float, critical_stretch: float, xi: float | None) -> tuple[Any, ...]:
+    # Defaults: Stomakhin et al. 2013, table 2, whose snow has E = 1.4e5 Pa, nu = 0.2 and 400 kg/m^3.
     return critical_compression, critical_stretch, 10.0 if xi is None else xi
 
 
 def _plasticine(E: Any, yield_stress: float | None, softening: float) -> tuple[Any, ...]:
-    # Soft clay bears a shear of about E / 200 (Duncan and Buchignani, "An engineering manual for settlement studies",
-    # 1976); |dev tau| is sqrt(2) of a shear stress.
+    # Soft clay's E is 150 to 500 times the shear stress that it bears, here 200 (after Duncan and Buchignani, "An
+    # engineering manual for settlement studies", 1976); |dev tau| is sqrt(2) of a shear stress.
     return 0.007 * E if yield_stress is None else yield_stress, softening
 
 
