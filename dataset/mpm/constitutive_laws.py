@@ -226,8 +226,8 @@ def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, param
 
 
 def _metal(E: Any, yield_stress: float | None, hardening: int, xi: float | None) -> tuple[Any, ...]:
-    # Mild steel yields at 200 (AS 1204, hot rolled) to 250 MPa (ASTM A36; Halliday, Resnick and Walker, "Fundamentals of
-    # physics", table 13-1) of its 200 GPa, here at 220; |dev tau| is sqrt(2/3) of a uniaxial stress.
+    # Mild steel yields at 200 (AS 1204, hot rolled) to 250 MPa (ASTM A36; Halliday, Resnick and Walker, "Fundamentals
+    # of physics", table 13-1) of its 200 GPa, here at 220; |dev tau| is sqrt(2/3) of a uniaxial stress.
     return 0.9e-3 * E if yield_stress is None else yield_stress, xi or 0.0 if hardening else 0.0
 
 
