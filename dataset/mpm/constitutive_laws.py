@@ -23,6 +23,7 @@ import warp as wp
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.mpm.polar import polar_rotation, svd
+from dataset.mpm.strain import logarithmic_strain, logarithms, with_strain
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -86,39 +87,21 @@ def fixed_corotated(F: wp.mat33, history: float, mu: float, lam: float) -> wp.ma
 
 
 @wp.func
-def logarithmic_strains(stretches: wp.vec3) -> wp.vec3:
-    """What is flatter than a hundredth of its thickness, or inverted, counts as a hundredth."""
-    return wp.vec3(
-        wp.log(wp.max(stretches[0], 0.01)), wp.log(wp.max(stretches[1], 0.01)), wp.log(wp.max(stretches[2], 0.01))
-    )
+def deviator(strain: wp.mat33) -> wp.mat33:
+    return strain - (wp.trace(strain) / 3.0) * wp.identity(n=3, dtype=float)
 
 
 @wp.func
-def trace(strains: wp.vec3) -> float:
-    return strains[0] + strains[1] + strains[2]
-
-
-@wp.func
-def deviator(strains: wp.vec3) -> wp.vec3:
-    mean = trace(strains) / 3.0
-    return strains - wp.vec3(mean, mean, mean)
-
-
-@wp.func
-def stretched(U: wp.mat33, strains: wp.vec3, V: wp.mat33) -> wp.mat33:
-    """The deformation gradient of these logarithmic strains."""
-    stretches = wp.vec3(wp.exp(strains[0]), wp.exp(strains[1]), wp.exp(strains[2]))
-    return U * wp.diag(stretches) * wp.transpose(V)
+def norm(A: wp.mat33) -> float:
+    return wp.sqrt(wp.ddot(A, A))
 
 
 @wp.func
 def hencky(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
     """tau = 2 mu e + lambda tr(e) I with the logarithmic strain e (St. Venant-Kirchhoff; Klar et al., "Drucker-Prager
     elastoplasticity for sand animation", 2016)."""
-    U, stretches, _V = svd(F)
-    e = logarithmic_strains(stretches)
-    pressure = lam * trace(e)
-    return U * wp.diag(2.0 * mu * e + wp.vec3(pressure, pressure, pressure)) * wp.transpose(U)
+    e = logarithmic_strain(F)
+    return 2.0 * mu * e + lam * wp.trace(e) * wp.identity(n=3, dtype=float)
 
 
 @wp.func
@@ -126,31 +109,29 @@ def von_mises(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp
     """Metal: |dev tau| <= yield_stress + 2 mu xi h with the plastic strain h so far, by radial return (Simo and Hughes,
     "Computational inelasticity", 1998)."""
     xi = parameters[1]
-    U, stretches, V = svd(F)
-    e = logarithmic_strains(stretches)
+    e = logarithmic_strain(F)
     d = deviator(e)
-    excess = wp.length(d) - (parameters[0] / (2.0 * mu) + xi * history)
+    excess = norm(d) - (parameters[0] / (2.0 * mu) + xi * history)
     if excess <= 0.0:
         return F, history
     flow = excess / (1.0 + xi)
-    return stretched(U, e - (flow / wp.length(d)) * d, V), history + flow
+    return with_strain(F, e, e - (flow / norm(d)) * d), history + flow
 
 
 @wp.func
 def von_mises_with_damage(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
     """Plasticine: as metal, but the plastic strain h so far takes away: |dev tau| <= yield_stress - softening h. When
     nothing is left of it the material has crumbled, and bears pressure alone."""
-    U, stretches, V = svd(F)
-    e = logarithmic_strains(stretches)
+    e = logarithmic_strain(F)
     d = deviator(e)
     strength = parameters[0] - parameters[1] * history
     if strength <= 0.0:
-        pressure = wp.min(trace(e), 0.0) / 3.0
-        return stretched(U, wp.vec3(pressure, pressure, pressure), V), history
-    excess = wp.length(d) - strength / (2.0 * mu)
+        pressure = wp.min(wp.trace(e), 0.0) / 3.0
+        return with_strain(F, e, pressure * wp.identity(n=3, dtype=float)), history
+    excess = norm(d) - strength / (2.0 * mu)
     if excess <= 0.0:
         return F, history
-    return stretched(U, e - (excess / wp.length(d)) * d, V), history + excess
+    return with_strain(F, e, e - (excess / norm(d)) * d), history + excess
 
 
 @wp.func
@@ -161,33 +142,31 @@ def drucker_prager(F: wp.mat33, history: float, mu: float, lam: float, parameter
     pressure builds up, so that sand does not swell (Tampubolon et al., "Multi-species simulation of porous sand and
     water mixtures", 2017).
     """
-    U, stretches, V = svd(F)
-    gained = history / 3.0
-    e = logarithmic_strains(stretches) + wp.vec3(gained, gained, gained)
-    t = trace(e)
+    strain = logarithmic_strain(F)
+    e = strain + (history / 3.0) * wp.identity(n=3, dtype=float)
+    t = wp.trace(e)
     if t >= 0.0:
-        return U * wp.transpose(V), t
+        return polar_rotation(F), t
     d = deviator(e)
-    excess = wp.length(d) + parameters[0] * t * (3.0 * lam + 2.0 * mu) / (2.0 * mu)
+    excess = norm(d) + parameters[0] * t * (3.0 * lam + 2.0 * mu) / (2.0 * mu)
     if excess > 0.0:
-        e = e - (excess / wp.length(d)) * d
+        e = e - (excess / norm(d)) * d
     elif history == 0.0:
         return F, history
-    return stretched(U, e, V), 0.0
+    return with_strain(F, strain, e), 0.0
 
 
 @wp.func
 def viscoplastic(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
     """Foam: above the yield stress it flows at a rate of the excess over plastic_viscosity (Yue et al., "Continuum
     foam", 2015), backward Euler."""
-    U, stretches, V = svd(F)
-    e = logarithmic_strains(stretches)
+    e = logarithmic_strain(F)
     d = deviator(e)
-    excess = wp.length(d) - parameters[0] / (2.0 * mu)
+    excess = norm(d) - parameters[0] / (2.0 * mu)
     if excess <= 0.0:
         return F, history
     flow = excess / (1.0 + parameters[1] / (2.0 * mu * dt))
-    return stretched(U, e - (flow / wp.length(d)) * d, V), history
+    return with_strain(F, e, e - (flow / norm(d)) * d), history
 
 
 # So that packed snow does not outrun the substep.
@@ -215,7 +194,8 @@ def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, param
     )
     if kept == stretches:
         return F, history
-    packing = wp.exp(trace(logarithmic_strains(stretches))) / (kept[0] * kept[1] * kept[2])
+    gained = logarithms(stretches)
+    packing = wp.exp(gained[0] + gained[1] + gained[2]) / (kept[0] * kept[1] * kept[2])
     xi = parameters[2]
     J_P = float(1.0)
     if xi > 0.0:

@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 import warp as wp
 
 from dataset.mpm import object_forces, particles, substep
@@ -130,6 +131,9 @@ class MPMSolver:
         if self.model.plastic and (state_in.total is None or state_out.total is None):
             raise ValueError("state: expected one made with plastic=True, for materials that flow")
         device, count = self.model.device, len(self.model)
+        if not device.is_cuda:
+            # Squares of the strains of bodies in free fall are denormal, with which processors are many times slower.
+            torch.set_flush_denormal(True)
         if self._forces is not None:
             self._forces.measure(state_in)
         self._load(state_in)

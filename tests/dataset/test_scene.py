@@ -40,7 +40,7 @@ def test_filling_moves_along_unseen(tmp_path: Path) -> None:
     assert np.linalg.norm(scene.filling, axis=1).max() < 0.3
     # A particle in each cell of 1/32 m inside the shell.
     assert len(scene.filling) == pytest.approx(4 / 3 * np.pi * 0.3**3 * 32**3, rel=0.3)
-    config = Config(**FAST | {"frame_num": 2, "g": (0.0, 0.0, -5.0)}, sim_area=(-1, 1, -1, 1, -1, 1))
+    config = Config(**FAST | {"n_grid": 64, "frame_num": 2, "g": (0.0, 0.0, -5.0)}, sim_area=(-1, 1, -1, 1, -1, 1))
     materials = object_materials(OBJECTS, config)
     simulations = [Simulation(entry, materials, config, "cpu") for entry in (plain, scene)]
     for simulation in simulations:
