@@ -78,7 +78,7 @@ class Simulation:
         if not inside.all():
             name = self._object_of(int(self._labels[np.flatnonzero(~inside)[0]]))
             raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
-        self._volumes = self.lattice.particle_volumes(self._positions)
+        self._volumes = self._particle_volumes()
         self._model = self._create_model()
         self._state = self._create_state()
         self._check_speeds(forces)
@@ -92,6 +92,14 @@ class Simulation:
             self.lattice.dx / config.substep_seconds,
             self._labels,
         )
+
+    def _particle_volumes(self) -> np.ndarray:
+        volumes = self.lattice.particle_volumes(self._positions)
+        for material in self._materials:
+            rows = self._labels == material.label
+            if material.material == "sand" and rows.any():
+                volumes[rows] = volumes[rows].mean()
+        return volumes
 
     def _create_model(self) -> MPMModel:
         def by_particle(key: str) -> np.ndarray:

