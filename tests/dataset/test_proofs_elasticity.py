@@ -71,51 +71,58 @@ def test_frequency_converges_with_the_square_of_the_grid(nu: float) -> None:
     assert fine < 0.35 * coarse
 
 
-DROP, G = 0.3, 5.0
+DROP, G, FLOOR = 0.3, 5.0, -0.94
 
 
-@pytest.mark.parametrize("share", [0.25, 0.65])  # of the largest substep; the stiffest published setting has 0.65
-@pytest.mark.parametrize("E", [5e4, 1e6])
-@pytest.mark.parametrize("rpic_damping", [0.0, 0.9])
-@pytest.mark.parametrize("surface", ["bounding box", "separate"])
-def test_bounce_gains_no_energy(surface: str, rpic_damping: float, E: float, share: float) -> None:
-    spacing, floor = 0.0625, -0.94
-    x = block((0.5, 0.5, 0.5), (0.0, 0.0, floor + 0.25 + DROP), spacing)
-    ground = BOX if surface == "bounding box" else (wall(np.array([0, 0, floor]), (0, 0, 1), surface),)
-    world = World(
-        x,
-        E=E,
-        spacing=spacing,
-        gravity=(0.0, 0.0, -G),
-        boundary_conditions=ground,
-        rpic_damping=rpic_damping,
-    )
+def fall(x: np.ndarray, surface: str, share: float, **settings: Any) -> tuple[list[float], list[float], float]:
+    """Energies, J, and heights of the middle, m, of a body that falls by DROP and bounces once; and the energy of the
+    fall."""
+    ground = BOX if surface == "bounding box" else (wall(np.array([0, 0, FLOOR]), (0, 0, 1), surface),)
+    world = World(x, gravity=(0.0, 0.0, -G), boundary_conditions=ground, **settings)
     dt = share * world.model.largest_substep.min()
     energies, heights = [], []
-    # Twice as long as it takes to fall, and a bounce.
     for _ in range(int(3 * math.sqrt(2 * DROP / G) / dt)):
         energies.append(world.energy())
         heights.append(world.get("x")[:, 2].mean())
         world.run(1, dt)
-    fallen = world.model.mass.numpy().sum() * G * DROP
+    return energies, heights, float(world.model.mass.numpy().sum() * G * DROP)
+
+
+# Of dx / c; the stiffest published object has 0.65. Above 0.7 the sum reads up to 4 % high without any gain: a substep
+# moves places with the velocity that it ends with, as leapfrog does, so that velocities are half a substep old.
+@pytest.mark.parametrize("share", [0.3, 0.65])
+@pytest.mark.parametrize("E", [5e4, 4e5])
+@pytest.mark.parametrize("rpic_damping", [0.0, 0.9])
+@pytest.mark.parametrize("surface", ["bounding box", "separate"])
+def test_bounce_gains_no_energy(surface: str, rpic_damping: float, E: float, share: float) -> None:
+    x = block((0.5, 0.5, 0.5), (0.0, 0.0, FLOOR + 0.25 + DROP), 0.0625)
+    energies, heights, fallen = fall(x, surface, share, E=E, spacing=0.0625, rpic_damping=rpic_damping)
     lowest = int(np.argmin(heights))
-    assert heights[lowest] < heights[0] - DROP + world.lattice.dx  # it came down
+    assert heights[lowest] < heights[0] - DROP + 0.125  # it came down, to within a cell
     assert max(energies) - energies[0] < 0.005 * fallen
     if rpic_damping == 0:
         # Nor is it merely lost. Of what shakes the body each substep takes a share, so that small steps lose more.
         assert max(heights[lowest:]) - heights[lowest] > 0.35 * DROP
 
 
+@pytest.mark.parametrize("nu", [0.0, 0.3, 0.49])
+@pytest.mark.parametrize("rpic_damping", [0.0, 0.5, 0.9, 1.0, -1.0])
+def test_jolted_body_gains_no_energy(rpic_damping: float, nu: float) -> None:
+    """At 0.68 dx / c. What damping takes from the affine field, and a large Poisson's ratio, take from the largest
+    stable substep: with 8 particles a cell it is above dx / c for APIC and nu 0.3, 0.85 of that for rpic_damping 0.9,
+    0.72 for that and nu 0.49."""
+    x = block((0.5, 0.5, 0.5), (0.013, 0.021, 0.5), 0.0625)
+    v = 1e-3 * np.random.default_rng(0).normal(size=x.shape)
+    world = World(x, v, nu=nu, spacing=0.0625, rpic_damping=rpic_damping)
+    before = world.energy()
+    world.run(500, 0.68 * world.model.largest_substep.min())
+    assert world.energy() < before
+
+
 def test_bouncing_ball_gains_no_energy() -> None:
-    floor = -0.94
-    x = ball(0.25, (0.0, 0.0, floor + 0.25 + DROP), 2 / 64)
-    world = World(x, n_grid=64, E=5e4, spacing=2 / 64, gravity=(0.0, 0.0, -G), boundary_conditions=BOX)
-    dt = 0.5 * world.model.largest_substep.min()
-    energies = []
-    for _ in range(int(3 * math.sqrt(2 * DROP / G) / dt / 2)):
-        energies.append(world.energy())
-        world.run(2, dt)
-    assert max(energies) - energies[0] < 0.005 * world.model.mass.numpy().sum() * G * DROP
+    x = ball(0.25, (0.0, 0.0, FLOOR + 0.25 + DROP), 2 / 64)
+    energies, _, fallen = fall(x, "bounding box", 0.5, n_grid=64, E=5e4, spacing=2 / 64)
+    assert max(energies) - energies[0] < 0.005 * fallen
 
 
 def settled(walls: bool, nu: float, **settings: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
