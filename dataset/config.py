@@ -70,7 +70,7 @@ class Config(LawSettings):
     """x0, x1, y0, y1, z0, z1, world metres after the rotations: Gaussians outside do not move. None: all move."""
 
     substep_dt: Positive | Literal["auto"] = 1e-4
-    """Time step of the solver, seconds; must stay under cell size / speed of sound. auto: a safe one for each scene."""
+    """Time step of the solver, seconds; must stay under 0.68 cell size / speed of sound. auto: a safe one a scene."""
     frame_dt: Positive = 2e-2
     """Time between two frames, seconds: a whole number of substeps."""
     frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100

@@ -1,7 +1,7 @@
 """Which substep a simulation is stable with, and what sets it.
 
-Elastic waves may not cross a cell in a substep: dt < dx / sqrt((lambda + 2 mu) / rho). Matter may not cross more than
-half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of the
+Elastic waves may not cross a cell in a substep: dt < 0.68 dx / sqrt((lambda + 2 mu) / rho). Matter may not cross more
+than half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of the
 boundary conditions, by a fall through the whole grid, and by the external forces.
 """
 
@@ -16,13 +16,13 @@ from dataset.external_forces import ExternalForce
 from dataset.initial_motion import initial_velocity
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.lattice import Lattice
-from dataset.mpm.model import Material
+from dataset.mpm.model import STABLE_SHARE, Material
 from dataset.scene_objects import ObjectMaterial
 from gaussians.errors import InputError
 
 SHARE_OF_A_CELL = 0.5
 """How much of a cell matter may cross in a substep."""
-SAFETY = 0.65
+SAFETY = 0.955
 """``with_automatic_substep``'s share of the limit: that of the published settings with their stiffest object."""
 
 
@@ -41,7 +41,8 @@ class Limit:
 
 def elastic_limit(dx: float, name: str, speed: float) -> Limit:
     """Of an object whose pressure waves run at ``speed``, m/s, on cells of ``dx`` metres."""
-    return Limit(dx / speed, f"the time sound takes through a cell in {name!r} ({speed:.4g} m/s)")
+    reason = f"{STABLE_SHARE} of the time sound takes through a cell in {name!r} ({speed:.4g} m/s)"
+    return Limit(STABLE_SHARE * dx / speed, reason)
 
 
 def motion_limit(dx: float, what: str, speed: float) -> Limit:

@@ -18,7 +18,7 @@ _SPIN_AXIS = (0.6, 0.0, 0.8)
 YOUNGS_MODULUS, NU, DENSITY = 1e5, 0.3, 700.0
 GRAVITY, RPIC_DAMPING = (0.0, 0.0, -5.0), 0.9
 # Nothing is measured while bodies settle, so that goes at this share of the largest substep.
-_SETTLING_PACE = 0.6
+_SETTLING_PACE = 0.9
 _SETTLING_SUBSTEPS = 20
 
 

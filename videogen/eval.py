@@ -22,8 +22,8 @@ import torch
 from dataset.config import Config, load_config
 from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.scene_objects import SceneObject, scene_name, scene_objects
 from dataset.scene import Scene, load_scene
+from dataset.scene_objects import SceneObject, scene_name, scene_objects
 from dataset.views import View
 from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
 from dynamic_models.models import MODELS

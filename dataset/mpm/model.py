@@ -13,6 +13,10 @@ from dataset.mpm.lattice import Lattice
 from gaussians.shapes import check_shape
 from gaussians.warp_runtime import start_warp
 
+STABLE_SHARE = 0.68
+"""Of the time that sound takes through a cell, a substep that is stable with any damping, Poisson's ratio and number of
+particles: measured on jolted bodies. APIC with nu 0.3 bears all of that time, RPIC with nu 0.45 the least."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -75,7 +79,7 @@ class MPMModel:
         grid_damping: factor on grid velocities each substep; above 1 it has no effect.
         boundary_conditions: what stops or moves grid and particles.
         laws: names of the constitutive laws in use; ``law`` indexes them.
-        largest_substep: (N,) seconds, the substep each particle's elastic waves allow: dx / speed of sound.
+        largest_substep: (N,) seconds, the substep that each particle's elastic waves allow.
         mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
         parameters: (N,) vec4 on the device, the laws' own numbers.
         start: (N,) vec3 on the device, metres, by which conditions choose particles; None if none do.
@@ -156,7 +160,7 @@ class MPMModel:
             grid_damping=grid_damping,
             boundary_conditions=tuple(boundary_conditions),
             laws=tuple(laws.tolist()),
-            largest_substep=lattice.dx / material.speed_of_sound,
+            largest_substep=STABLE_SHARE * lattice.dx / material.speed_of_sound,
             mass=on_device(volumes * material.density),
             volume=on_device(volumes),
             mu=on_device(mu),

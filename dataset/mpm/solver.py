@@ -15,7 +15,7 @@ from dataset.mpm import object_forces, particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import NODES_IN_BLOCK
-from dataset.mpm.model import MPMModel
+from dataset.mpm.model import STABLE_SHARE, MPMModel
 from dataset.mpm.object_forces import ForcesStruct, ObjectForces
 from dataset.mpm.state import MPMState
 from dataset.mpm.transfers import THREADS_IN_BLOCK
@@ -104,7 +104,7 @@ class MPMSolver:
         """
         limit = self.model.largest_substep.min()
         if dt >= limit:
-            raise ValueError(f"dt: expected less than {limit:.4g} s, dx / speed of sound, found {dt:g}")
+            raise ValueError(f"dt: expected less than {limit:.4g} s, {STABLE_SHARE} dx / speed of sound, found {dt:g}")
         if not self.model.device.is_cuda:
             self._run(state, state, substeps, dt)
             return

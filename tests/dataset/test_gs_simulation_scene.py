@@ -192,11 +192,11 @@ def test_substep_past_stability_is_refused_before_anything_is_written(
 ) -> None:
     scene, output = make_scene(tmp_path / "scene"), tmp_path / "mpm"
     config = write_config(tmp_path, E={"ball": 1e5, "duck": 1e9})
-    # dx / c = 0.125 m / sqrt(1.346e9 Pa / 501 kg/m^3) = 7.63e-5 s; 0.02 s / 263 is the next divisor below.
-    with pytest.raises(InputError, match=r"substep_dt: expected less than 7\.626e-05 s.* in 'duck'.*7\.604563e-05"):
+    # 0.68 dx / c = 0.68 x 0.125 m / sqrt(1.346e9 Pa / 501 kg/m^3); the next divisor of 0.02 s below it works.
+    with pytest.raises(InputError, match=r"substep_dt: expected less than 5\.185e-05 s.* in 'duck'.*5\.181347e-05"):
         simulate(monkeypatch, scene, config, output)
     assert not output.exists()
-    simulate(monkeypatch, scene, write_config(tmp_path, frame_num=2, substep_dt=7.604563e-05), output)
+    simulate(monkeypatch, scene, write_config(tmp_path, frame_num=2, substep_dt=5.181347e-05), output)
 
 
 def test_too_few_particles_are_warned_of(tmp_path: Path) -> None:

@@ -58,33 +58,6 @@ def test_block_at_rest_stays_at_rest(rpic_damping: float) -> None:
     assert np.abs(world.get("v")).max() < 1e-3
 
 
-def frequency(times: np.ndarray, signal: np.ndarray) -> float:
-    """From the first to the last zero crossing, each found by linear interpolation."""
-    rows = np.flatnonzero(np.sign(signal[1:]) != np.sign(signal[:-1]))
-    crossings = times[rows] - signal[rows] * (times[rows + 1] - times[rows]) / (signal[rows + 1] - signal[rows])
-    return (len(crossings) - 1) / 2 / (crossings[-1] - crossings[0])
-
-
-@pytest.mark.parametrize(("E", "density", "n_grid"), [(1e5, 1000.0, 32), (1e5, 1000.0, 64), (4e5, 500.0, 32)])
-def test_bar_swings_at_its_natural_frequency(E: float, density: float, n_grid: int) -> None:
-    """A free bar's lowest longitudinal mode, v = sin(pi x / L) about its middle, swings at sqrt(E / rho) / 2 L."""
-    length, spacing = 2.0, 2 / n_grid
-    x = block((length, 0.25, 0.25), (0, 0, 0.5), spacing)
-    mode = np.sin(math.pi * x[:, 0] / length)
-    v = 0.01 * np.outer(mode, [1.0, 0.0, 0.0])
-    world = World(x, v, n_grid=n_grid, E=E, nu=0.0, density=density, spacing=spacing)
-    expected = math.sqrt(E / density) / (2 * length)
-    interval = 1 / expected / 32
-    steps = math.ceil(interval / (0.4 * world.model.largest_substep.min()))
-    times, signal = [0.0], [float(mode @ v[:, 0])]
-    for _ in range(3 * 32):
-        world.run(steps, interval / steps)
-        times.append(times[-1] + interval)
-        signal.append(float(mode @ world.get("v")[:, 0]))
-    # Theory within 3 %; what is left comes from the half cell by which the grid rounds off the ends.
-    assert frequency(np.array(times), np.array(signal)) == pytest.approx(expected, rel=0.03)
-
-
 def test_rigid_rotation_keeps_shape_and_is_found_by_polar_decomposition() -> None:
     omega, center, spacing = np.array([0.3, 0.6, 2.0]), np.array([0.1, -0.2, 0.8]), 0.0625
     x = block((0.5, 0.5, 0.5), (0.1, -0.2, 0.8), spacing)
@@ -192,8 +165,8 @@ def test_affine_velocity_is_damped_as_asked() -> None:
 def test_substep_past_the_speed_of_sound_is_refused() -> None:
     world = World(block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625), E=1e5, nu=0.3, density=1000.0)
     limit = world.model.largest_substep.min()
-    # c^2 = E (1 - nu) / ((1 + nu) (1 - 2 nu)) / rho
-    assert limit == pytest.approx(0.125 / math.sqrt(1e5 * 0.7 / (1.3 * 0.4) / 1000))
+    # 0.68 dx / c; c^2 = E (1 - nu) / ((1 + nu) (1 - 2 nu)) / rho
+    assert limit == pytest.approx(0.68 * 0.125 / math.sqrt(1e5 * 0.7 / (1.3 * 0.4) / 1000))
     with pytest.raises(ValueError, match="expected less than"):
         world.run(1, limit)
 
@@ -205,7 +178,7 @@ def test_largest_substeps_stay_stable() -> None:
     v = 0.3 * np.random.default_rng(0).normal(size=x.shape)
     world = World(x, v, spacing=spacing)
     before = np.square(v).sum()
-    world.run(500, 0.8 * world.model.largest_substep.min())
+    world.run(500, 0.99 * world.model.largest_substep.min())
     assert np.square(world.get("v")).sum() < before
 
 

@@ -20,7 +20,7 @@ def lowest_height(n_grid: int) -> float:
         x, n_grid=n_grid, E=5e4, spacing=spacing, gravity=(0.0, 0.0, -G), boundary_conditions=(floor,), rpic_damping=0.0
     )
     # A fixed share of the largest substep, so that halving dx halves dt.
-    dt = 0.4 * world.model.largest_substep.min()
+    dt = 0.6 * world.model.largest_substep.min()
     heights = []
     for _ in range(int(0.6 / dt)):
         world.run(1, dt)

@@ -68,7 +68,7 @@ class Heap:
 
     def run(self, time: float) -> None:
         """For ``time`` seconds, in pieces of 0.05 s."""
-        substeps = round(0.05 / (0.65 * self.world.model.largest_substep.min()))
+        substeps = round(0.05 / (0.95 * self.world.model.largest_substep.min()))
         for _ in range(round(time / 0.05)):
             self.world.run(substeps, 0.05 / substeps)
 

@@ -61,7 +61,7 @@ def test_workloads_settle_before_they_are_measured() -> None:
     start = TINY.start(torch.device("cpu"))
     drop = (start.state.x.numpy() - fallen.state.x.numpy())[:, 2].max()
     # Free fall of the upper balls under 5 m/s^2, to within half of one call's 20 substeps.
-    dt = 0.6 * start.model.largest_substep.min()
+    dt = 0.9 * start.model.largest_substep.min()
     assert 0.5 * 5 * max(0, 0.1 - 10 * dt) ** 2 <= drop <= 0.5 * 5 * (0.1 + 11 * dt) ** 2
 
 
