@@ -1,8 +1,8 @@
 """Which substep a simulation is stable with, and what sets it.
 
 Elastic waves may not cross a cell in a substep: dt < 0.68 dx / sqrt((lambda + 2 mu) / rho). Matter may not cross more
-than half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of the
-boundary conditions, by a fall through the whole grid, and by the external forces.
+than half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of
+the boundary conditions, by a fall through the whole grid, and by the external forces.
 """
 
 import math

@@ -5,7 +5,9 @@
 >>> solver.advance(state, substeps=200, dt=1e-4)
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,6 +29,17 @@ _BLOCKS_OF_A_PARTICLE = 8
 _BITS = 52
 # Particles move less than a cell in so many substeps, and sorting takes about as long as one.
 _SUBSTEPS_BETWEEN_SORTS = 25
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Squares of the strains of bodies in free fall are denormal numbers, with which CPUs are several times slower."""
+    already = sys.float_info.min / 2 == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 class MPMSolver:
@@ -106,7 +119,8 @@ class MPMSolver:
         if dt >= limit:
             raise ValueError(f"dt: expected less than {limit:.4g} s, {STABLE_SHARE} dx / speed of sound, found {dt:g}")
         if not self.model.device.is_cuda:
-            self._run(state, state, substeps, dt)
+            with _without_denormals():
+                self._run(state, state, substeps, dt)
             return
         key = (id(state), substeps, dt)
         if key not in self._graphs:
@@ -131,9 +145,6 @@ class MPMSolver:
         if self.model.plastic and (state_in.total is None or state_out.total is None):
             raise ValueError("state: expected one made with plastic=True, for materials that flow")
         device, count = self.model.device, len(self.model)
-        if not device.is_cuda:
-            # Squares of the strains of bodies in free fall are denormal, with which processors are many times slower.
-            torch.set_flush_denormal(True)
         if self._forces is not None:
             self._forces.measure(state_in)
         self._load(state_in)

@@ -1,6 +1,7 @@
 """The solver against closed-form answers."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,12 @@ def test_particles_outside_the_grid_touch_nothing() -> None:
     both.run(50, 1e-3)
     np.testing.assert_array_equal(both.get("x")[: len(x)], inside.get("x"))
     np.testing.assert_array_equal(both.get("x")[len(x) :][:4], stray.astype(np.float32)[:4])
+
+
+def test_denormal_numbers_are_as_before() -> None:
+    """The solver does without them, others may not."""
+    World(block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625)).run(2, 1e-3)
+    assert sys.float_info.min / 2 > 0
 
 
 def test_step_into_another_state_is_the_step_in_place() -> None:

@@ -143,7 +143,7 @@ def test_trajectory_with_an_automatic_substep_is_recognised(
     simulate(monkeypatch, scene, config, output, *flags)
     meta = TrajectoryReader(output).meta
     assert meta is not None
-    # 0.125 m through the ball, sqrt(1.346 x 1e5 / 500) = 16.4 m/s: 0.65 of 7.62 ms is at most a quarter of a frame's 20 ms.
+    # 0.125 m through the ball, sqrt(1.346 x 1e5 / 500) = 16.4 m/s: 0.65 of 7.62 ms is 1 / 4.04 of a frame's 20 ms.
     assert meta.substep_dt == meta.settings["substep_dt"] == 0.02 / 5
     assert "0_ball_duck: substep_dt 0.004 s" in capsys.readouterr().out
     written = (output / "0001.h5").stat().st_mtime_ns
