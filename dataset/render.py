@@ -28,7 +28,8 @@ from gaussians.cameras import write_cameras
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, write_json
-from gaussians.trajectory import TrajectoryReader, write_hdf5
+from gaussians.hdf5 import write_hdf5
+from gaussians.trajectory import TrajectoryReader
 from gaussians.video import VideoWriter, to_uint8
 
 

@@ -5,23 +5,20 @@ A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, 
 ``meta.json``. docs/formats.md describes all of it. Frame k is the state at time k * frame_dt.
 """
 
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import h5py
-import hdf5plugin  # noqa: F401  registers the filters that published files may be compressed with
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, read_json, writable, write_json
+from gaussians.hdf5 import Compression, dataset_of, open_hdf5, read_values, values_of, write_hdf5
 from gaussians.representation import Gaussians
 from gaussians.shapes import check_shape
 from gaussians.spherical_harmonics import rotate_sh
@@ -140,7 +137,7 @@ class TrajectoryReader:
             )
         self.frame_dt = self.meta.frame_dt if self.meta else PUBLISHED_FRAME_DT
         self.num_frames = self._count_frames(allow_incomplete)
-        opacities = _read_array(self.path / "opacity.h5", "opacity")
+        opacities = read_values(self.path / "opacity.h5", "opacity")
         if opacities.ndim not in (1, 2) or opacities.numel() != len(opacities):
             found = tuple(opacities.shape)
             raise InputError(f"{self.path / 'opacity.h5'}: opacity: expected shape (N, 1), found {found}")
@@ -184,7 +181,7 @@ class TrajectoryReader:
         """(N, K, 3), in the orientation of frame 0."""
         if self._sh is None:
             file = self.path / "shs.h5"
-            sh = _read_array(file, "shs")
+            sh = read_values(file, "shs")
             if sh.ndim != 3 or sh.shape[0] != self.count or sh.shape[1] not in (1, 4, 9, 16) or sh.shape[2] != 3:
                 raise InputError(
                     f"{file}: shs: expected shape ({self.count}, (degree + 1)^2, 3), found {tuple(sh.shape)}"
@@ -203,16 +200,16 @@ class TrajectoryReader:
             raise IndexError(f"frame {k} of {self.num_frames}")
         path, n = self._frame_path(k), self.count
         arrays: dict[str, torch.Tensor] = {}
-        with _open(path) as file:
+        with open_hdf5(path) as file:
             for name, shape in (("pos", (n, 3)), ("cov3D", (n, 6)), ("rot", (n, 3, 3)), ("vel", (n, 3))):
                 if name != "pos" and (name not in file or name not in fields):
                     continue
-                dataset = _dataset(path, name, file)
+                dataset = dataset_of(path, name, file)
                 # Published files leave out the rotations of rows that the simulation does not move.
                 rows = min(n, len(dataset)) if name == "rot" and dataset.ndim else n
                 if dataset.shape != (rows, *shape[1:]):
                     raise InputError(f"{path}: {name}: expected shape {shape}, found {dataset.shape}")
-                arrays[name] = _to_tensor(path, name, dataset)
+                arrays[name] = values_of(path, name, dataset)
                 if rows < n:
                     arrays[name] = torch.cat([arrays[name], torch.eye(3).expand(n - rows, 3, 3)])
         rotations = arrays["rot"].mT if "rot" in arrays else None  # stored transposed, as published
@@ -260,6 +257,7 @@ class TrajectoryWriter:
         dtype: type of positions, rotations, velocities, opacities and colours; covariances stay float32, because
             float16 spacing is coarser than small Gaussians are.
         fields: the datasets of a frame; ``("pos",)`` suffices for training.
+        compression: how arrays lie in the files; any but "none" takes longer and detects damaged bytes.
 
     Raises:
         InputError: the directory cannot be written to.
@@ -275,11 +273,12 @@ class TrajectoryWriter:
         source_index: torch.Tensor | None = None,
         dtype: Literal["float32", "float16"] = "float32",
         fields: Sequence[str] = FIELDS,
+        compression: Compression = "none",
     ) -> None:
         unknown = set(fields) - set(FIELDS)
         if unknown or "pos" not in fields:
             raise InputError(f"trajectory fields: expected 'pos' and any of {FIELDS}, found {sorted(fields)}")
-        self.path, self.fields, self.dtype = Path(path), tuple(fields), dtype
+        self.path, self.fields, self.dtype, self.compression = Path(path), tuple(fields), dtype, compression
         self.count, self.num_frames = len(opacities), 0
         check_shape("opacities", opacities, "N")
         check_shape("sh", sh, self.count, "K", 3)
@@ -336,28 +335,10 @@ class TrajectoryWriter:
 
     def _write(self, name: str, arrays: dict[str, torch.Tensor]) -> None:
         datasets = {
-            key: array.cpu().numpy().astype(np.float32 if key == "cov3D" else self.dtype)
+            key: array.cpu().numpy().astype("float32" if key == "cov3D" else self.dtype, copy=False)
             for key, array in arrays.items()
         }
-        write_hdf5(self.path / name, datasets)
-
-
-def write_hdf5(path: str | Path, datasets: Mapping[str, np.ndarray], **settings: Any) -> None:
-    """Write an HDF5 file of ``datasets``, atomically.
-
-    Args:
-        settings: of arrays with dimensions, as ``h5py.Group.create_dataset`` takes them: chunks, compression.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    # In memory first: HDF5 itself crashes where a disk is full.
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for key, array in datasets.items():
-            file.create_dataset(key, data=array, **(settings if array.ndim else {}))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        write_hdf5(self.path / name, datasets, self.compression)
 
 
 def read_meta(path: str | Path) -> TrajectoryMeta | None:
@@ -391,39 +372,3 @@ def read_labels(path: str | Path) -> torch.Tensor:
     if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"{path}: expected one whole number for each Gaussian")
     return torch.from_numpy(labels.astype(np.int32))
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from; whatever HDF5 finds wrong with it becomes an ``InputError``."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except InputError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{path}: truncated or damaged HDF5 file: {error}") from None
-
-
-def _dataset(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise InputError(f"{path}: no dataset {name!r}")
-    if dataset.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {name}: expected real numbers, found {dataset.dtype}")
-    return dataset
-
-
-def _to_tensor(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
-    with np.errstate(over="ignore"):  # a float64 past float32's range becomes inf, which is reported
-        array = np.asarray(dataset, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: {name}: expected finite values")
-    return torch.from_numpy(array)
-
-
-def _read_array(path: Path, name: str) -> torch.Tensor:
-    with _open(path) as file:
-        return _to_tensor(path, name, _dataset(path, name, file))

@@ -12,8 +12,8 @@ import torch
 from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
 from dynamic_models.training_state import Progress, save_state
 from gaussians.errors import InputError
+from gaussians.hdf5 import write_hdf5
 from gaussians.ply import write_ply
-from gaussians.trajectory import write_hdf5
 from tests.gaussians.samples import random_gaussians
 
 
