@@ -57,8 +57,6 @@ class Workload:
         """The balls on ``device``, settled."""
         positions, balls = self.particles_of_balls()
         lattice = Lattice(self.n_grid)
-        order = lattice.order(positions)
-        positions, balls = positions[order], balls[order]
         ones = np.ones(self.particles)
         law = np.array(self.laws)[balls % len(self.laws)]
         model = MPMModel.create(

@@ -110,13 +110,6 @@ class Lattice:
         _, cell, counts = np.unique(self._cells(positions), return_inverse=True, return_counts=True)
         return self.dx**3 / counts[cell]
 
-    def order(self, positions: np.ndarray) -> np.ndarray:
-        """(N,) indices that sort the particles by block and then by cell, for memory locality."""
-        cells = np.floor(self.coordinates(positions)).astype(np.int64)
-        inside, outside = cells % BLOCK, cells // BLOCK
-        keys = [inside[:, 2], inside[:, 1], inside[:, 0], outside[:, 2], outside[:, 1], outside[:, 0]]
-        return np.lexsort(keys)
-
 
 @wp.func
 def coordinates(lattice: LatticeStruct, x: wp.vec3) -> wp.vec3:

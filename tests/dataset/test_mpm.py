@@ -194,8 +194,6 @@ def test_volumes_share_each_cell() -> None:
     x = block((0.25, 0.25, 0.25), tuple(np.array(lattice.origin) + 10 * lattice.dx), 0.0625)  # 8 in each of 8 cells
     np.testing.assert_allclose(lattice.particle_volumes(x), 0.0625**3)
     assert lattice.mean_particles_per_cell(x) == 8
-    order = lattice.order(np.random.default_rng(0).permutation(x))
-    assert sorted(order.tolist()) == list(range(len(x)))
 
 
 def test_pic_damping_drops_its_share() -> None:
