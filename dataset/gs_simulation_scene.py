@@ -52,6 +52,7 @@ from dataset.stability import check_substep, limits, with_automatic_substep
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
 from gaussians.files import file_hash
+from gaussians.hdf5 import COMPRESSIONS
 from gaussians.trajectory import FIELDS, TrajectoryMeta, TrajectoryReader, TrajectoryWriter, read_meta
 
 
@@ -128,6 +129,12 @@ def parse_arguments() -> Namespace:
         choices=("float32", "float16"),
         default="float32",
         help="type of positions, rotations and velocities on disk; float16 is the published one, half the size",
+    )
+    parser.add_argument(
+        "--compression",
+        choices=COMPRESSIONS,
+        default="none",
+        help="how frames lie on disk; any but none detects damaged bytes when read (docs/formats.md: sizes and times)",
     )
     parser.add_argument(
         "--save_fields",
@@ -209,7 +216,11 @@ def describe(job: Job, arguments: Namespace) -> dict[str, Any]:
         {key: getattr(material, key) for key in ("name", "youngs_modulus", "nu", "density", "material")}
         for material in job.materials
     ]
-    stored = {"dtype": arguments.dtype, "save_fields": list(arguments.save_fields)}
+    stored = {
+        "dtype": arguments.dtype,
+        "save_fields": list(arguments.save_fields),
+        "compression": arguments.compression,
+    }
     forces = {"external_forces": [force.model_dump(mode="json") for force in job.forces]}
     settings = job.config.simulation_settings() | {"materials": materials} | forces | stored
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -231,7 +242,7 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
         return False
     wanted, found = description["settings"], meta.settings
     # A setting that did not exist yet was what its default does now.
-    defaults = Config().simulation_settings() | {"external_forces": []}
+    defaults = Config().simulation_settings() | {"external_forces": [], "compression": "none"}
     different = [key for key in wanted if found.get(key, defaults.get(key)) != wanted[key]]
     if not different and meta.hashes != description["hashes"]:
         different = [key for key in {**meta.hashes, **description["hashes"]} if key != "config"]
@@ -286,6 +297,7 @@ def simulate(job: Job, description: dict[str, Any], arguments: Namespace, grid: 
         source_index=scene.source_index,
         dtype=arguments.dtype,
         fields=arguments.save_fields,
+        compression=arguments.compression,
     ) as writer:
         frames = tqdm(simulation.frames(), desc=job.path.name, total=config.frame_num, unit="frame", leave=False)
         try:

@@ -29,7 +29,7 @@ _FILTERS: dict[str, dict[str, Any]] = {
 
 
 def storage(array: np.ndarray, compression: Compression) -> dict[str, Any]:
-    """What ``h5py.Group.create_dataset`` takes to store ``array`` so: chunks of at most 1 MiB, filters, Fletcher-32."""
+    """What ``h5py.Group.create_dataset`` takes to store ``array`` so: chunks of about 1 MiB, filters, Fletcher-32."""
     if compression == "none" or not array.size:
         return {}
     # Chunks of one size, since HDF5 fills up the last one.
