@@ -7,16 +7,18 @@ A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, 
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from gaussians.errors import InputError
+from gaussians.errors import InputError, Terminated
 from gaussians.files import atomic_path, read_json, writable, write_json
 from gaussians.hdf5 import Compression, dataset_of, open_hdf5, read_values, values_of, write_hdf5
 from gaussians.representation import Gaussians
@@ -196,10 +198,21 @@ class TrajectoryReader:
             IndexError: there is no frame k.
             InputError: the file is missing, damaged, or holds an array of another shape or non-finite values.
         """
+        n, path = self.count, self._frame_path(k)
+        with self._datasets(k, fields) as datasets:
+            arrays = {name: values_of(path, name, dataset) for name, dataset in datasets.items()}
+        if "rot" in arrays and len(arrays["rot"]) < n:
+            arrays["rot"] = torch.cat([arrays["rot"], torch.eye(3).expand(n - len(arrays["rot"]), 3, 3)])
+        rotations = arrays["rot"].mT if "rot" in arrays else None  # stored transposed, as published
+        return Frame(arrays["pos"], arrays.get("cov3D"), rotations, arrays.get("vel"))
+
+    @contextmanager
+    def _datasets(self, k: int, fields: Sequence[str]) -> Iterator[dict[str, h5py.Dataset]]:
+        """Those of ``fields`` that frame ``k`` holds, in the open file, their shapes checked."""
         if not 0 <= k < self.num_frames:
             raise IndexError(f"frame {k} of {self.num_frames}")
         path, n = self._frame_path(k), self.count
-        arrays: dict[str, torch.Tensor] = {}
+        datasets = {}
         with open_hdf5(path) as file:
             for name, shape in (("pos", (n, 3)), ("cov3D", (n, 6)), ("rot", (n, 3, 3)), ("vel", (n, 3))):
                 if name != "pos" and (name not in file or name not in fields):
@@ -209,11 +222,22 @@ class TrajectoryReader:
                 rows = min(n, len(dataset)) if name == "rot" and dataset.ndim else n
                 if dataset.shape != (rows, *shape[1:]):
                     raise InputError(f"{path}: {name}: expected shape {shape}, found {dataset.shape}")
-                arrays[name] = values_of(path, name, dataset)
-                if rows < n:
-                    arrays[name] = torch.cat([arrays[name], torch.eye(3).expand(n - rows, 3, 3)])
-        rotations = arrays["rot"].mT if "rot" in arrays else None  # stored transposed, as published
-        return Frame(arrays["pos"], arrays.get("cov3D"), rotations, arrays.get("vel"))
+                datasets[name] = dataset
+            yield datasets
+
+    def check_frames(self) -> None:
+        """Look at every frame without reading its values: enough to find files cut short.
+
+        Raises:
+            InputError: a frame is missing or damaged, cannot be drawn, or holds an array of another shape.
+        """
+        for k in range(self.num_frames):
+            with self._datasets(k, FIELDS) as datasets:
+                if "cov3D" not in datasets:
+                    raise self._cannot_be_drawn(k)
+
+    def _cannot_be_drawn(self, k: int) -> InputError:
+        return InputError(f"{self._frame_path(k)}: no dataset 'cov3D': this trajectory holds positions only")
 
     def positions(self, k: int) -> torch.Tensor:
         """Means (N, 3) of frame ``k``, metres."""
@@ -234,18 +258,28 @@ class TrajectoryReader:
         """
         frame = self.frame(k, ("pos", "cov3D", "rot"))
         if frame.covariances is None:
-            raise InputError(f"{self._frame_path(k)}: no dataset 'cov3D': this trajectory holds positions only")
+            raise self._cannot_be_drawn(k)
         sh = self.sh if sh_degree is None else self.sh[:, : (sh_degree + 1) ** 2]
-        if frame.rotations is not None and sh.shape[1] > 1:
-            sh = rotate_sh(sh, frame.rotations)
-        return Gaussians(frame.means, self.opacities, sh, covariances=frame.covariances, labels=self.labels)
+        still = Gaussians(frame.means, self.opacities, sh, covariances=frame.covariances, labels=self.labels)
+        return moved(still, frame)
+
+
+def moved(gaussians: Gaussians, frame: Frame) -> Gaussians:
+    """``gaussians``, their colours in the orientation of frame 0, at ``frame``, which holds covariances.
+
+    Both are on one device.
+    """
+    sh = gaussians.sh
+    if frame.rotations is not None and sh.shape[1] > 1:
+        sh = rotate_sh(sh, frame.rotations)
+    return Gaussians(frame.means, gaussians.opacities, sh, covariances=frame.covariances, labels=gaussians.labels)
 
 
 class TrajectoryWriter:
     """Writes a trajectory directory frame by frame; a context manager.
 
     ``meta.json`` says ``"complete": false`` from the first moment until ``finish``; leaving the block without it
-    leaves the directory marked incomplete. Frames of an earlier run are removed at the start.
+    leaves the directory marked incomplete, or empty after SIGTERM. Frames of an earlier run are removed at the start.
 
     Args:
         path: the directory, made if absent.
@@ -286,9 +320,7 @@ class TrajectoryWriter:
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_meta()
-            for stale in self.path.iterdir():
-                if stale.suffix == ".h5" or stale.name in ("labels.npy", "source_index.npy"):
-                    stale.unlink()
+            self._remove_arrays()
             self._write("opacity.h5", {"opacity": opacities[:, None]})
             self._write("shs.h5", {"shs": sh})
             for name, array in (("labels.npy", labels), ("source_index.npy", source_index)):
@@ -303,7 +335,15 @@ class TrajectoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to release: every file is closed once it is written."""
+        """Every file is closed once it is written; SIGTERM drops them."""
+        if kind is Terminated and not self.meta.complete:
+            self._remove_arrays()
+            (self.path / "meta.json").unlink(missing_ok=True)
+
+    def _remove_arrays(self) -> None:
+        for file in self.path.iterdir():
+            if file.suffix == ".h5" or file.name in ("labels.npy", "source_index.npy"):
+                file.unlink()
 
     def write(self, frame: Frame) -> None:
         """Write the next frame.
