@@ -4,7 +4,8 @@
 each scene gets a directory of its own below --output_path. What the objects are made of comes from the config, else
 from the scene's objects.json; --E and --density override both. External forces on a scene's objects come from a JSON
 file, in which the scene is called as its directory. A scene that is complete and was made with the same settings and
-forces is skipped.
+forces is skipped. Processes that are given the same scenes share them. SIGTERM drops the scene in hand, and the command
+can be given again.
 
 Units: metres, seconds, pascals, kg/m^3. docs/formats.md describes the files.
 
@@ -49,6 +50,7 @@ from dataset.scene_objects import (
 )
 from dataset.simulation import Simulation
 from dataset.stability import check_substep, limits, with_automatic_substep
+from gaussians.claims import claim_each
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
 from gaussians.files import file_hash
@@ -315,18 +317,22 @@ def main() -> None:
     if arguments.substep_dt is not None:
         config = with_substep(config, arguments.substep_dt)
     jobs = plan(arguments, config)
-    lattice, grid, skipped = Lattice(config.n_grid, config.grid_lim), None, 0
-    for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
-        description = describe(job, arguments)
-        if not arguments.overwrite and is_complete(job.output, description):
-            skipped += 1
-            continue
+    lattice, grid, simulated = Lattice(config.n_grid, config.grid_lim), None, 0
+    descriptions = {job.output: describe(job, arguments) for job in tqdm(jobs, desc="check", leave=False)}
+
+    def is_done(job: Job) -> bool:
+        return not arguments.overwrite and is_complete(job.output, descriptions[job.output])
+
+    todo = claim_each(tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2), lambda job: job.output, is_done)
+    for job in todo:
         if config.substep_dt == "auto":
             tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
         # Allocated for the first scene to simulate; those after it use the same.
         grid = grid or Grid(lattice, str(device), arguments.deterministic)
-        simulate(job, description, arguments, grid)
-    what = f"{len(jobs) - skipped} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
+        simulate(job, descriptions[job.output], arguments, grid)
+        simulated += 1
+    skipped = len(jobs) - simulated
+    what = f"{simulated} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
     already = f", {skipped} were there already" if skipped else ""
     print(f"simulated {what}, {config.frame_num} frames each{already}: {arguments.output_path}")
 

@@ -3,13 +3,15 @@
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 import torch
 
-from gaussians.errors import InputError
+from gaussians.errors import InputError, Terminated
 
 Item = TypeVar("Item")
 
@@ -53,12 +55,19 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command's ``main``: an ``InputError`` becomes one line on stderr and exit status 2."""
+    """Run a command's ``main``: an ``InputError`` becomes one line on stderr and exit status 2.
+
+    SIGTERM drops what is half written, and becomes one line and the shell's status for it, 143.
+    """
+    former = signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -66,6 +75,13 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output went away (`| head`); Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
+    raise Terminated
 
 
 def resolve_device(name: str) -> torch.device:

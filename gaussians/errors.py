@@ -1,4 +1,4 @@
-"""The one exception that commands turn into a single line and exit status 2."""
+"""The exceptions that commands turn into a single line and an exit status."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
+
+class Terminated(BaseException):
+    """SIGTERM came, as it does before Slurm takes a node away: what is half written is to be dropped."""

@@ -6,15 +6,21 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gaussians.errors import InputError
+from gaussians.processes import is_alive, own_mark
+
+CLAIMED: set[Path] = set()
+"""Directories that gaussians.claims keeps for this process: nobody else writes to them."""
 
 _TEMPORARY_MARK = ".partial-"
+_ABANDONED_AFTER = 24 * 3600  # seconds without a change: no writer of another machine is that slow
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
@@ -33,42 +39,76 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         InputError: the directory cannot be written to.
     """
     path = Path(path)
-    with writable(path):
-        made = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writable(path), made_directory(path.parent):
         for stale in path.parent.glob(glob.escape(f".{path.stem}{_TEMPORARY_MARK}") + "*" + glob.escape(path.suffix)):
-            if not _owner_alive(stale):
+            if _is_abandoned(stale):
                 _remove(stale)
-        temporary = path.with_name(f".{path.stem}{_TEMPORARY_MARK}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+        temporary = _temporary_name(path)
         try:
             yield temporary
-            if path.is_dir() and temporary.is_dir():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+            _replace(temporary, path)
         except BaseException:
             _remove(temporary)
-            for folder in made:
-                if not any(folder.iterdir()):
-                    folder.rmdir()
             raise
 
 
-def _owner_alive(temporary: Path) -> bool:
-    """Whether the process whose number is in a temporary name still runs on this machine."""
-    try:
-        os.kill(int(temporary.name.split(_TEMPORARY_MARK)[1].split("-")[0]), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.stem}{_TEMPORARY_MARK}{own_mark()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file or directory; a directory that is there already is never seen half removed."""
+    while True:
+        try:
+            os.replace(temporary, path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not temporary.is_dir():
+                raise
+        former = _temporary_name(path)
+        with suppress(FileNotFoundError):  # another process was as far as this one
+            os.replace(path, former)
+            shutil.rmtree(former)
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    """Whether nobody goes on with a temporary file: its writer ended, here or on another machine."""
+    alive = is_alive(temporary.name.rpartition(_TEMPORARY_MARK)[2].rpartition("-")[0])
+    if alive is not None:
+        return not alive
+    if not CLAIMED.isdisjoint(temporary.absolute().parents):
         return True
-    return True
+    try:
+        return time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
+    except FileNotFoundError:  # finished just now
+        return False
 
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_directory(path: Path) -> Iterator[None]:
+    """Make a directory and those above it for the block; made ones that are empty at its end are removed again.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with writable(path):
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for folder in made:
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it
+                break
 
 
 @contextmanager

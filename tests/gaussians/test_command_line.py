@@ -35,6 +35,24 @@ def test_an_interruption_ends_with_the_shells_status(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_termination_tidies_up_and_ends_with_the_shells_status(tmp_path):
+    program = (
+        "import os, signal, sys, time\n"
+        "from gaussians.command_line import run\n"
+        "from gaussians.files import atomic_path\n"
+        "def main():\n"
+        "    with atomic_path(sys.argv[1]) as temporary:\n"
+        "        temporary.write_text('half')\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(60)\n"
+        "run(main)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "made" / "a.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "terminated\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_defect_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: fail_with(ZeroDivisionError()))

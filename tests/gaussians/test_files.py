@@ -4,22 +4,29 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaussians.claims import claim
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, file_hash, read_json, writable, write_json
+from gaussians.processes import own_mark
 
-# More than the largest process number there can be.
-NO_PROCESS = 2**22 + 1
+MACHINE, _, START = own_mark().split("-")
+# Of a process number larger than there can be, of one that another process has now, and of another machine.
+DEAD = f"{MACHINE}-{2**22 + 1}-{START}"
+REUSED = f"{MACHINE}-{os.getpid()}-{START[::-1]}x"
+FOREIGN = f"x{MACHINE[1:]}-{os.getpid()}-{START}"
+DAY = 24 * 3600
 
 
-def leftover(directory: Path, name: str, owner: int) -> Path:
+def leftover(directory: Path, name: str, mark: str) -> Path:
     stem, suffix = os.path.splitext(name)
-    return directory / f".{stem}.partial-{owner}-0123abcd{suffix}"
+    return directory / f".{stem}.partial-{mark}-0123abcd{suffix}"
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -54,15 +61,47 @@ def test_a_directory_replaces_a_directory(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.h5", "two.dots.h5", "bare", "odd[1]*?.h5"])
 def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, name):
-    dead, alive = leftover(tmp_path, name, NO_PROCESS), leftover(tmp_path, name, os.getppid())
-    other = leftover(tmp_path, "unrelated.h5", NO_PROCESS)
-    for path in (dead, alive, other):
+    stale = [leftover(tmp_path, name, mark) for mark in (DEAD, REUSED, "12345", "")]
+    alive = [leftover(tmp_path, name, own_mark()), leftover(tmp_path, name, FOREIGN)]
+    other = leftover(tmp_path, "unrelated.h5", DEAD)
+    for path in (*stale, *alive, other):
         path.touch()
     with atomic_path(tmp_path / name) as temporary:
         temporary.touch()
-    assert not dead.exists()
-    assert alive.exists()
-    assert other.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*alive, other, tmp_path / name])
+
+
+def test_what_another_machine_left_goes_after_a_day(tmp_path):
+    fresh, old = leftover(tmp_path, "a.h5", FOREIGN), leftover(tmp_path, "a.h5", FOREIGN + "f")
+    for path in (fresh, old):
+        path.mkdir()
+    os.utime(old, (time.time() - 1.1 * DAY,) * 2)
+    with atomic_path(tmp_path / "a.h5") as temporary:
+        temporary.touch()
+    assert fresh.exists()
+    assert not old.exists()
+
+
+def test_what_another_machine_left_in_a_claimed_directory_goes_at_once(tmp_path):
+    stale = leftover(tmp_path / "scene" / "view_0", "a.mp4", FOREIGN)
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    with claim(tmp_path / "scene"), atomic_path(stale.with_name("a.mp4")) as temporary:
+        temporary.touch()
+    assert [path.name for path in (tmp_path / "scene").rglob("*")] == ["view_0", "a.mp4"]
+
+
+def test_two_writers_of_one_directory_leave_the_whole_of_one(tmp_path):
+    target = tmp_path / "scene"
+    with atomic_path(target) as outer:
+        outer.mkdir()
+        (outer / "first").touch()
+        with atomic_path(target) as inner:
+            inner.mkdir()
+            (inner / "second").touch()
+        assert os.listdir(target) == ["second"]
+    assert os.listdir(target) == ["first"]
+    assert os.listdir(tmp_path) == ["scene"]
 
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
