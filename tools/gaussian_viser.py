@@ -1,0 +1,66 @@
+"""Look at Gaussians in a web browser: a file, a scene, or a trajectory that plays.
+
+The panel plays and pauses, moves through time, hides objects, the background or faint Gaussians, and shows the box
+that the simulation took place in. Frames are read from disk as they are shown. Colours are those of degree 0, without
+what depends on the viewing direction.
+
+A PLY file is one of 3D Gaussian Splatting; a .pt file holds a dictionary of tensors (means, scales as logarithms,
+rotations, opacities as logits, harmonics, and labels if there are any).
+
+Only this machine can connect, unless --host names an address that others reach. From another machine, either leave
+that as it is and run `ssh -L 8088:localhost:8088 USER@SERVER` there, or, where the program runs on a node behind the
+server, give it `--host 0.0.0.0` and run `ssh -L 8088:NODE:8088 USER@SERVER`; then open http://localhost:8088.
+
+Examples:
+  python -m tools.gaussian_viser --ply_path data/GSCollision/mpm/2/0_ball_duck --port 8088
+  python -m tools.gaussian_viser --ply_path debug/edited_gaussians.pt --port 8088
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from dataset.layout import Layout, add_data_root
+from gaussians.command_line import ArgumentParser, run
+from tools.splat_source import open_background, open_source
+from tools.splat_viewer import SplatViewer, check_port
+
+
+def main() -> None:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument(
+        "--ply_path", type=Path, required=True, help="a PLY or .pt file, or the directory of a trajectory or scene"
+    )
+    parser.add_argument(
+        "--background_path", type=Path, help="a background's directory or PLY file, placed as rendering places it"
+    )
+    parser.add_argument("--port", type=_port, default=8088, help="to serve on; 0: any free one")
+    parser.add_argument("--host", default="localhost", help="address to serve on; 0.0.0.0: let other machines connect")
+    add_data_root(parser)
+    arguments = parser.parse_args()
+    check_port(arguments.host, arguments.port)
+    source = open_source(arguments.ply_path, Layout(arguments.data_root))
+    background = open_background(arguments.background_path) if arguments.background_path else None
+    if source.note:
+        print(f"note: {source.note}", file=sys.stderr)
+    viewer = SplatViewer(source, background, arguments.host, arguments.port)
+    shown = f"{len(source):,} Gaussians" + (f", {source.frame_count} frames" if source.frame_count > 1 else "")
+    address = "localhost" if arguments.host == "0.0.0.0" else arguments.host
+    print(f"{arguments.ply_path}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
+    # A job that is cancelled ends as one that is interrupted does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        viewer.run()
+    except KeyboardInterrupt:
+        viewer.stop()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, found {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run(main)
