@@ -63,10 +63,19 @@ def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torc
 
 def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
     momentum = torch.linalg.cross(arms, velocities).sum(-2)
+    return torch.linalg.solve(_second_moments_to_inertia(arms), momentum[..., None]).squeeze(-1)
+
+
+def inertia_over_mass(arms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Inertia tensors (B, O, 3, 3), m^2, of equal point masses at ``arms`` (B, O, P, 3) from their centre, 0 where
+    ``mask`` (B, O, P) says that there is none."""
+    return _second_moments_to_inertia(arms) / mask.sum(-1).clamp_min(1)[..., None, None]
+
+
+def _second_moments_to_inertia(arms: torch.Tensor) -> torch.Tensor:
     with torch.autocast(arms.device.type, enabled=False):
         second = arms.mT @ arms
     trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     identity = torch.eye(3).to(arms)
     # Thin rods and single points have axes without inertia: the small term makes their spin zero, not infinite.
-    inertia = trace * identity - second + (1e-6 * trace + 1e-12) * identity
-    return torch.linalg.solve(inertia, momentum[..., None]).squeeze(-1)
+    return trace * identity - second + (1e-6 * trace + 1e-12) * identity

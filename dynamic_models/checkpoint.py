@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from dynamic_models.models import build_model
+from dynamic_models.rollout import FrameModel
 from dynamic_models.state import World
 from gaussians.errors import InputError
 from gaussians.files import atomic_path, file_hash, read_json, writable, write_json
@@ -67,7 +68,7 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
                 former.unlink()
 
 
-def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[nn.Module, CheckpointInfo]:
+def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[FrameModel, CheckpointInfo]:
     """A trained model in evaluation mode, on the CPU, and its settings.
 
     Args:

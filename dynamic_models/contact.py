@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dynamic_models.contact_search import nearest_squared
+
 _FAR = 1e6  # metres: where points that do not exist are kept
 
 
@@ -57,26 +59,26 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     gaps = (here - here.transpose(1, 2)).square().sum(-1).clamp_min(1e-12).sqrt()
     touching = points.any(-1)
     # Beyond the threshold the search may stop early, and no caller looks at the exact distance.
-    gaps = torch.where(touching, gaps, gaps.new_tensor(_FAR))
+    gaps = torch.where(touching, gaps, _FAR)
     return PairContact(gaps, points, touching)
 
 
 def _nearest_squared(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
     """(B, O, O, P): squared distance of each point of i to the nearest point of j; _FAR for i = j and where the
     boxes around two objects are further apart than the threshold."""
-    batch, objects, count, _ = world.shape
-    squared = world.new_full((batch, objects, objects, count), _FAR)
     low = torch.where(mask[..., None], world, _FAR).amin(-2) - threshold
     high = torch.where(mask[..., None], world, -_FAR).amax(-2)
     near = ((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None])).all(-1)
+    if world.is_cuda and world.dtype == torch.float32:
+        return nearest_squared(world, mask, near, _FAR)
+    batch, objects, count, _ = world.shape
+    squared = world.new_full((batch, objects, objects, count), _FAR)
     for i in range(objects):
         for j in range(i):
-            # Asking costs nothing on a CPU; on a GPU the answer would have to be waited for.
-            if world.device.type == "cpu" and not near[:, i, j].any():
-                continue
-            distances = _squared_distances(world[:, i], mask[:, i], world[:, j], mask[:, j])
-            squared[:, i, j] = distances.amin(-1)
-            squared[:, j, i] = distances.amin(-2)
+            if near[:, i, j].any():
+                distances = _squared_distances(world[:, i], mask[:, i], world[:, j], mask[:, j])
+                squared[:, i, j] = distances.amin(-1)
+                squared[:, j, i] = distances.amin(-2)
     return squared
 
 
@@ -85,12 +87,7 @@ def _squared_distances(a: torch.Tensor, a_mask: torch.Tensor, b: torch.Tensor, b
     # About a place between the two the numbers are small, and so is what cancellation loses.
     middle = (a[:, :1] + b[:, :1]) / 2
     a, b = a - middle, b - middle
-    if a.device.type == "cpu":
-        a2 = torch.where(a_mask, (a * a).sum(-1), _FAR)
-        b2 = torch.where(b_mask, (b * b).sum(-1), _FAR)
-        with torch.autocast("cpu", enabled=False):
-            return torch.baddbmm(b2[:, None, :], a, b.mT, alpha=-2).add_(a2[..., None])
-    # Matrix products may run in TF32 on a GPU, which is too coarse here, and `torch.cdist` without them starts a block
-    # of threads for every single distance.
-    x, y, z = ((a[:, :, None, k] - b[:, None, :, k]).square() for k in range(3))
-    return (x + y + z).masked_fill_(~(a_mask[:, :, None] & b_mask[:, None, :]), _FAR)
+    a2 = torch.where(a_mask, (a * a).sum(-1), _FAR)
+    b2 = torch.where(b_mask, (b * b).sum(-1), _FAR)
+    with torch.autocast(a.device.type, enabled=False):
+        return torch.baddbmm(b2[:, None, :], a, b.mT, alpha=-2).add_(a2[..., None])

@@ -1,18 +1,19 @@
 """The table of learned models: their settings, validated, and what they build."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from torch import nn
 
 from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.rollout import FrameModel
 from gaussians.errors import InputError
 from gaussians.validation import describe_problem
 
-MODELS: dict[str, tuple[type[BaseModel], type[nn.Module]]] = {"ngff": (NGFFSettings, NGFF)}
+MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {"ngff": (NGFFSettings, NGFF)}
 
 
-def build_model(settings: dict[str, Any]) -> nn.Module:
+def build_model(settings: dict[str, Any]) -> FrameModel:
     """An untrained model of ``settings["dynamic_model"]``.
 
     Raises:

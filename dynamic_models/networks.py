@@ -56,9 +56,12 @@ class StressNet(nn.Module):
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.local = mlp(inputs, hidden, 3)
-        self.joint = nn.Sequential(mlp(2 * hidden, hidden, 2), silent_linear(hidden, 3))
+        # A linear layer of both side by side, with the object's part computed once an object.
+        self.own = nn.Linear(hidden, hidden)
+        self.whole = nn.Linear(hidden, hidden, bias=False)
+        self.joint = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), block(hidden, hidden), silent_linear(hidden, 3))
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         local = self.local(features)
-        whole = masked_max(local, mask)[:, :, None].expand_as(local)
-        return self.joint(torch.cat([local, whole], -1))
+        whole = self.whole(masked_max(local, mask))[:, :, None]
+        return self.joint(self.own(local) + whole)

@@ -24,12 +24,12 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from dynamic_models.body_frame import BodyState, split_motion, turn
+from dynamic_models.body_frame import inertia_over_mass, split_motion, turn
 from dynamic_models.contact import pair_contact, wall_contact
 from dynamic_models.integration import OdeMethod, State, advance
 from dynamic_models.networks import PointEncoder, StressNet, block, mlp, silent_linear
+from dynamic_models.rollout import Carry, FrameModel
 from dynamic_models.state import SceneState
 from gaussians.rotations import rotation_exp
 
@@ -42,7 +42,6 @@ _DEFORMATION_SPEED = 0.1  # metres per second
 _TORQUE = 10.0  # N m
 _STRESS = 10.0  # m/s^2
 _ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
-_RECOMPUTE_ABOVE = 2**30  # bytes of activations
 
 
 class NGFFSettings(BaseModel):
@@ -64,12 +63,13 @@ class NGFFSettings(BaseModel):
     atol: float = Field(1e-4, gt=0)
 
 
-class NGFF(nn.Module):
-    """The force field of the module's docstring; a ``DynamicsModel``."""
+class NGFF(FrameModel):
+    """The force field of the module's docstring."""
 
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.capturable = settings.ode_method != "adaptive"
         h, layers = settings.hidden_dim, settings.num_layers
         self.shape = PointEncoder(h, layers)
         self.pair_state = mlp(10, h, layers)  # x, v, omega of i relative to j, and the gap
@@ -80,41 +80,46 @@ class NGFF(nn.Module):
         self.wall_head = nn.Sequential(mlp(2 * h, 2 * h, layers), silent_linear(2 * h, 9))
         self.stress = StressNet(12, h)
 
-    def forward(self, state: SceneState, num_frames: int, frame_dt: float) -> torch.Tensor:
-        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``state.points``, masked entries are 0."""
-        body = split_motion(state)
-        y: State = (body.q, body.qdot, body.x, body.v, torch.zeros_like(body.x), body.omega)
-        R = body.R
-        recompute = torch.is_grad_enabled() and self._activation_bytes(state, num_frames, frame_dt) > _RECOMPUTE_ABOVE
-        frames = [state.points]
-        for k in range(1, num_frames):
-            if recompute:
-                y, R = checkpoint(self._frame, state, body, y, R, k, frame_dt, use_reentrant=False)
-            else:
-                y, R = self._frame(state, body, y, R, k, frame_dt)
-            frames.append(turn(R, y[0]) + y[2][..., None, :])
-        return torch.stack(frames, 1) * state.mask[:, None, ..., None]
+    def begin(self, scene: SceneState) -> Carry:
+        """q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3), both in
+        the body's axes."""
+        body = split_motion(scene)
+        inertia = inertia_over_mass(body.q0, scene.mask)
+        return body.q, body.qdot, body.x, body.v, body.omega, body.R, body.q0, torch.linalg.inv(inertia)
 
-    def _frame(
-        self, scene: SceneState, body: BodyState, y: State, R: torch.Tensor, k: int, frame_dt: float
-    ) -> tuple[State, torch.Tensor]:
-        """One frame on. Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any
-        method for vectors integrates it and it stays a rotation."""
+    def points(self, carry: Carry) -> torch.Tensor:
+        q, _, x, _, _, R, *_ = carry
+        return turn(R, q) + x[..., None, :]
+
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        """Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any method for
+        vectors integrates it and it stays a rotation."""
+        q, qdot, x, v, omega, R, q0, inverse_inertia = carry
         settings = self.settings
-        derivative = partial(self._derivative, scene, body.q0, R)
+        turning = (R @ inverse_inertia @ R.mT @ push[..., 3:, None]).squeeze(-1)
+        outside = (push[..., :3] + scene.gravity[:, None], turning)
+        derivative = partial(self._derivative, scene, q0, R, outside)
         q, qdot, x, v, phi, omega = advance(
             lambda t, y: derivative(y),
-            y,
-            (k - 1) * frame_dt,
-            k * frame_dt,
+            (q, qdot, x, v, torch.zeros_like(x), omega),
+            0.0,
+            frame_dt,
             settings.ode_method,
             settings.step_size,
             settings.rtol,
             settings.atol,
         )
-        return (q, qdot, x, v, torch.zeros_like(phi), omega), _compose(phi, R)
+        return q, qdot, x, v, omega, _compose(phi, R), q0, inverse_inertia
 
-    def _derivative(self, scene: SceneState, q0: torch.Tensor, R0: torch.Tensor, y: State) -> State:
+    def _derivative(
+        self,
+        scene: SceneState,
+        q0: torch.Tensor,
+        R0: torch.Tensor,
+        outside: tuple[torch.Tensor, torch.Tensor],
+        y: State,
+    ) -> State:
+        """Of q, qdot, x, v, phi, omega; ``outside`` are gravity with other external accelerations, (B, O, 3) each."""
         q, qdot, x, v, phi, omega = y
         R = _compose(phi, R0)
         mass = self.settings.mass
@@ -124,8 +129,8 @@ class NGFF(nn.Module):
         mask = scene.mask[..., None]
         stress = _limit(self.stress(features, scene.mask).to(q)) * mask
         stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
-        gravity = scene.gravity[:, None]
-        return qdot, _STRESS * stress, v, force / mass + gravity, _phi_rate(phi, omega), _TORQUE * torque / mass
+        acceleration, angular = force / mass + outside[0], _TORQUE * torque / mass + outside[1]
+        return qdot, _STRESS * stress, v, acceleration, _phi_rate(phi, omega), angular
 
     def _interactions(
         self, scene: SceneState, R: torch.Tensor, q: torch.Tensor, x: torch.Tensor, v: torch.Tensor, omega: torch.Tensor
@@ -157,11 +162,11 @@ class NGFF(nn.Module):
         from_walls = walls.points[..., None] * wall[:, :, None, 6:]
         return force, torque, (from_objects, from_walls)
 
-    def _activation_bytes(self, state: SceneState, num_frames: int, frame_dt: float) -> float:
-        """About what backpropagation would keep: some 6 tensors for each block and point."""
+    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
+        """Some 2.5 tensors for each block and point."""
         stages = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
-        steps = num_frames * stages * max(1.0, frame_dt / self.settings.step_size)
-        return 4.0 * state.mask.numel() * self.settings.hidden_dim * 6 * (self.settings.num_layers + 7) * steps
+        steps = stages * max(1.0, frame_dt / self.settings.step_size)
+        return 10.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 7) * steps
 
 
 def _limit(outputs: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,11 @@
 """What every dynamics model takes and returns: a scene's state in, a trajectory out.
 
-A model is called as ``model(state, num_frames, frame_dt)`` and returns world keypoints (B, T, O, P, 3), metres, with
-frame 0 equal to ``state.points``. Scenes of a batch may have different numbers of objects, and objects different
-numbers of keypoints: ``mask`` says which entries exist, and the others never influence the result.
+A model is called as ``model(scene, num_frames, frame_dt, pushes)`` and returns world keypoints (B, T, O, P, 3), metres.
+Scenes of a batch may have different numbers of objects, and objects different numbers of keypoints: ``mask`` says which
+entries exist, and the others never influence the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -72,18 +72,30 @@ class SceneState:
         check_shape("gravity", self.gravity, batch, 3)
         check_shape("walls", self.walls, batch, len(WALL_FIELDS))
 
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All attributes, in order."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "SceneState":
+        """``function`` of each attribute."""
+        return SceneState(*map(function, self.tensors()))
+
     def to(self, device: torch.device | str) -> "SceneState":
-        return SceneState(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return self.map(lambda tensor: tensor.to(device))
 
 
 class DynamicsModel(Protocol):
     """The one interface of every model, learned or not."""
 
-    def __call__(self, state: SceneState, num_frames: int, frame_dt: float) -> torch.Tensor:
-        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``state.points``.
+    def __call__(
+        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``scene.points``, masked entries are 0.
 
         Args:
             frame_dt: seconds from frame to frame.
+            pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
+                mean of each frame; None for none.
         """
 
 

@@ -16,7 +16,6 @@ import importlib.util
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,10 +26,11 @@ from torch import nn
 from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
+from dynamic_models.backward import Backward, average_gradients
 from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
 from dynamic_models.data import Scene, choose_groups, collate_windows, load_scenes, turn_about_vertical
 from dynamic_models.integration import OdeMethod
-from dynamic_models.metrics import mean_squared_error, trajectory_errors
+from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import MODELS, build_model
 from dynamic_models.schedule import learning_rate, window_length
 from dynamic_models.state import MATERIAL_FIELDS, SceneState
@@ -41,8 +41,8 @@ from gaussians.files import writable
 
 _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
+_WORTH_COMPILING = 600  # seconds
 _JUDGED_SCENES = 64
-_ROOT_FLOOR = 1e-6  # metres^2: below errors of 1 mm the root of the loss is not steeper
 
 
 def main() -> None:
@@ -67,10 +67,9 @@ def main() -> None:
 
     # Model.
     settings = model_settings(args, scenes)
-    model = build_model(settings)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    bare = accelerator.unwrap_model(model)
+    model = build_model(settings).to(device)
+    optimizer = accelerator.prepare(torch.optim.Adam(model.parameters(), lr=args.lr, fused=device.type == "cuda"))
+    backward = Backward(model, accelerator, args.loss, args.gradient_accumulation_steps, frame_dt, args.compile)
     info = checkpoint_info(settings, scenes, args, groups)
 
     # Where to begin.
@@ -80,7 +79,7 @@ def main() -> None:
     identity = training_identity(args, settings, scenes, batch)
     progress = Progress()
     if args.resume == "auto" and (stored := load_state(args.output, identity)):
-        bare.load_state_dict(stored["model"])
+        model.load_state_dict(stored["model"])
         optimizer.load_state_dict(stored["optimizer"])
         progress = stored["progress"]
         if progress.finished:
@@ -109,13 +108,10 @@ def main() -> None:
             first = progress.iteration * batch + accelerator.process_index * share
             for i in range(0, share, args.batch_size):
                 names, state, target = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
-                with nullcontext() if i + args.batch_size == share else accelerator.no_sync(model):
-                    predicted = model(state.to(device), frames, frame_dt)
-                    losses = mean_squared_error(predicted, target.to(device), state.mask.to(device))
-                    check_finite(losses, names, progress.iteration)
-                    objective = losses if args.loss == "mse" else (losses + _ROOT_FLOOR).sqrt()
-                    accelerator.backward(objective.mean() / args.gradient_accumulation_steps)
+                losses = backward(state.to(device), target.to(device))
+                check_finite(losses, names, progress.iteration)
                 loss += losses.mean().item() / args.gradient_accumulation_steps
+            average_gradients(model, accelerator)
             norm = accelerator.clip_grad_norm_(model.parameters(), args.clip_grad)
             update(optimizer, norm, progress, names)
 
@@ -131,7 +127,7 @@ def main() -> None:
             metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
             if progress.iteration % save_every == 0 or ending:
                 if lead:
-                    metrics |= save(args, bare, optimizer, progress, info, identity, scenes, held_out)
+                    metrics |= save(args, model, optimizer, progress, info, identity, scenes, held_out)
                 accelerator.wait_for_everyone()
             if log:
                 log.write(metrics)
@@ -206,7 +202,7 @@ def update(
                 f"training stopped in iteration {progress.iteration}: infinite gradients {_SKIPPED_LIMIT} times in a "
                 f"row, last in scene {', '.join(sorted(set(names)))}; lower --lr, --chunk or --step_size"
             )
-    optimizer.zero_grad()
+    optimizer.zero_grad(set_to_none=False)  # CUDA graphs add to the same gradients again
 
 
 def agree(accelerator: Accelerator, loss: float, elapsed: float, asked: float) -> tuple[float, float, float]:
@@ -337,6 +333,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
     add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
     add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="fuse the model's kernels on a GPU, which takes a minute and then halves the time (default: for trainings "
+        "without or with a longer --time_limit than 10 minutes)",
+    )
     add("--save_interval", type=int, default=100, help="epochs between checkpoints and validations")
     add("--training_tracker", choices=("tensorboard", "wandb", "swanlab"), help="also log there")
     add("--project_name", default="ngff", help="the tracker's project")
@@ -344,6 +346,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_device()
     args = parser.parse_args(arguments)
     check_args(args)
+    if args.compile is None:
+        args.compile = args.time_limit is None or args.time_limit > _WORTH_COMPILING
     args.output = args.output or Path("checkpoints") / (args.experiment_name or args.dynamic_model)
     return args
 

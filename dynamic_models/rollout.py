@@ -1,0 +1,140 @@
+"""Rolling a learned model out frame by frame.
+
+Backpropagation recomputes a frame's activations where all frames' would not fit into memory; prediction on a GPU
+replays a CUDA graph of one frame, because launching its many small kernels takes longer than they do.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from dynamic_models.state import SceneState
+
+Carry = tuple[torch.Tensor, ...]
+
+_SHARE_OF_MEMORY = 0.5  # of what is free on a GPU, for activations
+_MEMORY_OF_CPU = 2**30  # bytes
+
+
+class FrameModel(nn.Module):
+    """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``."""
+
+    capturable = True
+    """Whether ``step`` never waits for the device, so that CUDA graphs can hold it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._graph: tuple[Any, _StepGraph] | None = None
+
+    def begin(self, scene: SceneState) -> Carry:
+        """What is carried from frame to frame, at the first one."""
+        raise NotImplementedError
+
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        """The same one frame later.
+
+        Args:
+            push: (B, O, 6), see ``forward``, of this frame.
+        """
+        raise NotImplementedError
+
+    def points(self, carry: Carry) -> torch.Tensor:
+        """World keypoints (B, O, P, 3), metres."""
+        raise NotImplementedError
+
+    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
+        """About what backpropagation through one ``step`` keeps."""
+        raise NotImplementedError
+
+    def forward(
+        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``scene.points``, masked entries are 0.
+
+        Args:
+            frame_dt: seconds from frame to frame.
+            pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
+                mean of each frame; None for none.
+        """
+        return self.roll(scene, self.begin(scene), num_frames, frame_dt, pushes)
+
+    def roll(
+        self, scene: SceneState, carry: Carry, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """``forward`` from what ``begin`` gave."""
+        batch, objects, _ = scene.mask.shape
+        if pushes is None:
+            pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
+        frames = [scene.points]
+        if self._is_graphed(scene):
+            graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
+            frames += [graph(push) for push in pushes.unbind(1)]
+        else:
+            step = self._recomputed_step if self._recomputes(scene, num_frames, frame_dt) else self.step
+            for push in pushes.unbind(1):
+                carry = step(scene, carry, push, frame_dt)
+                frames.append(self.points(carry))
+        return torch.stack(frames, 1) * scene.mask[:, None, ..., None]
+
+    def _recomputes(self, scene: SceneState, num_frames: int, frame_dt: float) -> bool:
+        if not torch.is_grad_enabled():
+            return False
+        needed = self.activation_bytes(scene, frame_dt) * (num_frames - 1)
+        return needed > _memory_for_activations(scene.points.device)
+
+    def _recomputed_step(self, *arguments: Any) -> Carry:
+        # Nothing in a step is random; asking the generators for their state would wait for the device.
+        return checkpoint(self.step, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+    def _is_graphed(self, scene: SceneState) -> bool:
+        on_gpu = scene.points.is_cuda and not torch.cuda.is_current_stream_capturing()
+        return on_gpu and self.capturable and not torch.is_grad_enabled()
+
+    def _graph_of(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> "_StepGraph":
+        """The last graph, if it was made of the same weights for the same shapes, with this scene in it."""
+        key = (scene.mask.shape, frame_dt, torch.is_autocast_enabled("cuda"), next(self.parameters()).data_ptr())
+        if self._graph is None or self._graph[0] != key:
+            self._graph = None  # frees its memory first
+            self._graph = (key, _StepGraph(self, scene, carry, push, frame_dt))
+        else:
+            self._graph[1].load(scene, carry)
+        return self._graph[1]
+
+
+def _memory_for_activations(device: torch.device) -> float:
+    if device.type != "cuda":
+        return _MEMORY_OF_CPU
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return _SHARE_OF_MEMORY * (free + unused)
+
+
+class _StepGraph:
+    """A CUDA graph of one ``step`` of a model, for scenes of one shape; ready to go on from where it was made."""
+
+    def __init__(self, model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> None:
+        self._scene, self._carry, self._push = scene.map(torch.clone), tuple(map(torch.clone, carry)), push.clone()
+        stream = torch.cuda.Stream(scene.points.device)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries allocate what they need at their first use
+            model.step(self._scene, self._carry, self._push, frame_dt)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            later = model.step(self._scene, self._carry, self._push, frame_dt)
+            self._points = model.points(later)
+            for mine, new in zip(self._carry, later, strict=True):
+                mine.copy_(new)
+
+    def load(self, scene: SceneState, carry: Carry) -> None:
+        """Go on from another scene."""
+        for mine, given in zip((*self._scene.tensors(), *self._carry), (*scene.tensors(), *carry), strict=True):
+            mine.copy_(given)
+
+    def __call__(self, push: torch.Tensor) -> torch.Tensor:
+        """World keypoints (B, O, P, 3) one frame later."""
+        self._push.copy_(push)
+        self._graph.replay()
+        return self._points.clone()

@@ -1,0 +1,69 @@
+"""What only a GPU does, against what every device does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from dynamic_models.backward import Backward
+from dynamic_models.contact_search import nearest_squared
+from dynamic_models.state import SceneState
+from tests.dynamic_models.test_ngff import DT, make_model, make_state, padded
+
+pytestmark = pytest.mark.gpu
+
+
+def on_gpu(state: SceneState) -> SceneState:
+    return state.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor).to("cuda")
+
+
+def test_nearest_points_are_those_of_all_distances() -> None:
+    state = on_gpu(padded(make_state(4, 300), 5, 333))
+    near = torch.ones(1, 5, 5, dtype=torch.bool, device="cuda")
+    near[:, 1, 2] = near[:, 2, 1] = False
+    found = nearest_squared(state.points, state.mask, near, 1e6)
+    for i in range(5):
+        for j in range(5):
+            mine, others = state.points[0, i, state.mask[0, i]], state.points[0, j, state.mask[0, j]]
+            if i == j or not len(others) or not near[0, i, j]:
+                assert (found[0, i, j] == 1e6).all()
+                continue
+            expected = (mine[:, None] - others[None]).square().sum(-1).amin(-1)
+            torch.testing.assert_close(found[0, i, j, state.mask[0, i]], expected, rtol=1e-5, atol=1e-9)
+            assert (found[0, i, j, ~state.mask[0, i]] == 1e6).all()
+
+
+def test_replayed_frames_are_the_frames() -> None:
+    model = make_model(ode_method="leapfrog").float().cuda()
+    pushes = torch.zeros(1, 7, 3, 6, device="cuda")
+    pushes[:, 2:4, 1] = torch.tensor([3.0, 0.0, 1.0, 0.0, 0.2, 0.0])
+    for seed in (0, 1, 0):  # another scene through the same graph, and back
+        state = on_gpu(make_state(seed=seed))
+        with torch.no_grad():
+            replayed = model(state, 8, DT, pushes)
+        torch.testing.assert_close(replayed, model(state, 8, DT, pushes).detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    accelerator = Accelerator()
+    found = []
+    for capture in (False, True):
+        model = make_model(ode_method="leapfrog", hidden_dim=32).float().cuda()
+        backward = Backward(model, accelerator, "rmse", 2, DT, compiled and capture)
+        backward._captures = capture
+        model.zero_grad(set_to_none=False)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        for seed in (0, 1):
+            state = on_gpu(make_state(seed=seed))
+            state = replace(state, rest=state.points)
+            target = state.points[:, None] + torch.linspace(0, 0.1, 6, device="cuda")[None, :, None, None, None]
+            losses = backward(state, target)
+        found.append((losses, [parameter.grad.clone() for parameter in model.parameters()]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-7)
+    for one, other in zip(found[1][1], found[0][1], strict=True):
+        # Sums in another order, through five frames of contact.
+        assert (one - other).norm() <= 2e-3 * other.norm() + 1e-6
