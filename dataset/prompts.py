@@ -2,40 +2,68 @@
 
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
 
 _NEAR = 0.01
+_MIN_SIDE = 2.0
+"""Of a box, pixels, so that none is empty."""
 
 
-def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str]) -> dict[str, list[Any]]:
+def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mask: np.ndarray) -> dict[str, list[Any]]:
     """A point, a box and a text for each object, in pixels of the first camera.
 
-    The box holds the Gaussians' centres, clipped to the image. The point is the centre nearest to their mean, so
-    that it lies on the object even if the object is hollow.
+    The box bounds the pixels that show the object, and the point is the one of them that lies deepest inside. Of an
+    object that no pixel shows they are where it would be seen if nothing stood before it, moved into the image: the
+    bounds of its Gaussians' centres and the centre nearest to their mean, or the image's if it is behind the camera.
 
     Args:
         gaussians: the scene, with labels 0 to ``len(texts)`` - 1.
         texts: the prompt of each label.
+        mask: (H, W), what the first camera shows: label + 1, 0 for none.
 
     Returns:
-        {"point": [[u, v]], "center_point": the same, "bbox": [[u0, v0, u1, v1]], "text": [str]}.
+        {"point": [[u, v]], "center_point": the same, "bbox": [[u0, v0, u1, v1]], "text": [str]}, boxes within
+        0 .. W - 1 and 0 .. H - 1 and, as far as the image is that large, at least two pixels wide and high.
     """
     if gaussians.labels is None:
         raise ValueError("gaussians: expected labels")
-    rotation, translation = cameras.viewmats[0, :3, :3], cameras.viewmats[0, :3, 3]
-    limit = torch.tensor([cameras.width - 1.0, cameras.height - 1.0])
+    limit = np.array([cameras.width - 1.0, cameras.height - 1.0])
     points, boxes = [], []
     for label in range(len(texts)):
-        local = gaussians.means[gaussians.labels == label] @ rotation.T + translation
-        local = local[local[:, 2] > _NEAR] if len(local) else local
-        if len(local) == 0:
-            local = torch.tensor([[0.0, 0.0, 1.0]])  # behind the camera: the image centre
-        pixels = (local @ cameras.Ks[0].T)[:, :2] / local[:, 2:]
-        pixels = torch.minimum(pixels.clamp_min(0), limit)
-        nearest = (pixels - pixels.mean(0)).norm(dim=1).argmin()
-        points.append(pixels[nearest].tolist())
-        boxes.append([*pixels.amin(0).tolist(), *pixels.amax(0).tolist()])
+        shown = mask == label + 1
+        if shown.any():
+            pixels = np.argwhere(shown)[:, ::-1].astype(float)
+            point = _deepest(shown)
+        else:
+            pixels = np.clip(_project(gaussians.means[gaussians.labels == label], cameras), 0, limit)
+            point = pixels[np.linalg.norm(pixels - pixels.mean(0), axis=1).argmin()]
+        low, high = pixels.min(0), pixels.max(0)
+        missing = np.maximum(_MIN_SIDE - (high - low), 0) / 2
+        low, high = low - missing, high + missing
+        inside = np.maximum(-low, 0) - np.maximum(high - limit, 0)
+        low, high = np.clip(low + inside, 0, limit), np.clip(high + inside, 0, limit)
+        points.append(point.tolist())
+        boxes.append([*low.tolist(), *high.tolist()])
     return {"point": points, "center_point": points, "bbox": boxes, "text": texts}
+
+
+def _deepest(shown: np.ndarray) -> np.ndarray:
+    """(u, v) of the pixel of ``shown`` (H, W) that is farthest from all others and from the image's edge."""
+    depth = cv2.distanceTransform(np.pad(shown, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    v, u = np.unravel_index(depth.argmax(), depth.shape)
+    return np.array([u, v], float)
+
+
+def _project(means: torch.Tensor, cameras: Cameras) -> np.ndarray:
+    """Pixels (M, 2) of those of ``means`` before the first camera; the image's centre if there is none."""
+    viewmat, K = cameras.viewmats[0].cpu(), cameras.Ks[0].cpu()
+    local = means.cpu() @ viewmat[:3, :3].T + viewmat[:3, 3]
+    local = local[local[:, 2] > _NEAR]
+    if len(local) == 0:
+        local = torch.tensor([[0.0, 0.0, 1.0]])
+    return ((local @ K.T)[:, :2] / local[:, 2:]).double().numpy()

@@ -1,41 +1,77 @@
-"""Render a trajectory: videos, images and depth of Gaussians in motion, before a background or on a checkered ground.
+"""Render trajectories: videos, images, depth and instance masks of Gaussians in motion.
+
+--model_path is one trajectory or a directory of them, --background_path any number of backgrounds or directories of
+backgrounds; without one there is a checkered ground. Of several scenes each goes to <scene>/<background> below
+--output_path and --initial_path (<scene>/ground without a background), of one scene before several backgrounds to
+<background>. What is complete is skipped.
 
 Cameras stand on the orbit of 100 views that --config describes. Without --fixed_view the camera moves along it,
 one view a frame (circle360); --fixed_view -1 renders every fourth view (25 videos), --fixed_view K only view K.
+
+--output_path gets, in a folder for each view, <scene>.mp4 (H.264), rgb/0000.png, ... (--render_img), masks.h5 and
+masks/0000.png, ... (--render_masks); and for all views of frame 0 depth.h5 and depth/<view>.png (--render_depth).
+--initial_path gets frame 0 from all 100 views: <scene>.mp4, cameras.json, prompts.json, and depth and masks if asked.
+
+Masks are 8-bit: 0 where no object shows, otherwise the object's label + 1. Depth is 16-bit, in units of depth_max /
+65535 metres, where depth_max stands in depth.h5. docs/formats.md describes all files.
 
 Examples:
   python -m dataset.render --model_path data/GSCollision/mpm/2/0_ball_duck --config config/dynamic_config.json \\
       --output_path output/0_ball_duck --compile_video --white_bg --fixed_view 0 --resolution 448
   python -m dataset.render --model_path data/GSCollision/mpm/2/0_ball_duck --config config/dynamic_config.json \\
       --background_path data/GSCollision/backgrounds/table6 --initial_path output/initial --render_depth
+  python -m dataset.render --model_path data/GSCollision/mpm/2 --background_path data/GSCollision/backgrounds \\
+      --config config/dynamic_config.json --output_path data/GSCollision/dynamic/2 --fixed_view -1 --shard 0/4
 """
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-import imageio.v3 as imageio
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.catalog import object_by_name
-from dataset.config import load_config
+from dataset.clip_writer import Outputs
+from dataset.config import Config, load_config
+from dataset.frame_reader import moving_gaussians
+from dataset.initial_views import depth_is_there, orbit_views, write_depth, write_initial_views
 from dataset.layout import Layout, add_data_root
-from dataset.prompts import object_prompts
+from dataset.render_jobs import RenderJob, find_jobs
 from dataset.rendering import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.views import ORBIT_VIEWS, View, fixed_view
-from gaussians.cameras import write_cameras
-from gaussians.command_line import ArgumentParser, resolve_device, run
+from dataset.trajectory_objects import TrajectoryObjects, trajectory_objects
+from dataset.views import View
+from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
-from gaussians.files import atomic_path, write_json
-from gaussians.hdf5 import write_hdf5
 from gaussians.trajectory import TrajectoryReader
-from gaussians.video import VideoWriter, to_uint8
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job still lacks.
+
+    Attributes:
+        initial: the initial views' video, or their masks.
+        initial_depth: the initial views' depth.
+        motion: the views of which something is not there.
+        motion_depth: the depth of frame 0 at all of them.
+    """
+
+    initial: bool = False
+    initial_depth: bool = False
+    motion: tuple[View, ...] = ()
+    motion_depth: bool = False
+
+    def __bool__(self) -> bool:
+        return self.initial or self.initial_depth or bool(self.motion) or self.motion_depth
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--model_path", type=Path, required=True, help="trajectory directory (0000.h5, ...)")
+    parser.add_argument(
+        "--model_path", type=Path, required=True, help="trajectory directory (0000.h5, ...) or a directory of them"
+    )
     parser.add_argument("--output_path", type=Path, help="directory of the videos and images in motion")
     parser.add_argument(
         "--initial_path", type=Path, help="directory of the first frame: 100 views as a video, cameras, prompts"
@@ -47,7 +83,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--render_depth", action="store_true", help="write accumulated depth of frame 0: depth.h5 and uint16 PNGs"
     )
-    add_picture_arguments(parser)
+    parser.add_argument(
+        "--render_masks", action="store_true", help="write which object each pixel shows: masks.h5 and 8-bit PNGs"
+    )
+    add_picture_arguments(parser, several_backgrounds=True)
+    parser.add_shard()
     parser.add_overwrite()
     parser.add_device()
     add_data_root(parser)
@@ -59,110 +99,117 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    config = load_config(args.config)
-    views = chosen_by(args)
-    trajectory = TrajectoryReader(args.model_path)
-    layout = Layout(args.data_root)
-    renderer = renderer_for(args, config.orbit(), resolve_device(args.device))
-    scene, fps = args.model_path.resolve().name, config.fps
-    if args.initial_path is not None:
-        _write_initial(renderer, trajectory, layout, args.initial_path, scene, fps, args.render_depth, args.overwrite)
-    if args.output_path is not None:
-        video = args.compile_video or not (args.render_img or args.render_depth)
-        _write_motion(renderer, trajectory, views, args, scene, fps, video)
+    config, views, device = load_config(args.config), chosen_by(args), resolve_device(args.device)
+    found = find_jobs(args.model_path, args.background_path or [], args.output_path, args.initial_path)
+    jobs = take_shard(found, args.shard)
+
+    @cache
+    def renderer(background: Path | None) -> SceneRenderer:
+        return renderer_for(args, config.orbit(), device, background)
+
+    rendered, failures = 0, []
+    for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
+        task = missing(job, args, views)
+        if not task:
+            continue
+        try:
+            render(job, task, args, config, views, renderer)
+            rendered += 1
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            tqdm.write(f"{job.trajectory.name}: {error}")
+            failures.append(error)
+    if failures:
+        raise InputError(f"{len(failures)} of {len(jobs)} failed, the first of them: {failures[0]}")
+    what = jobs[0].scene if len(jobs) == 1 else f"{rendered} of {len(jobs)} scenes"
+    already = " (was there already)" if len(jobs) == 1 and not rendered else ""
+    where = " and ".join(str(path) for path in (args.initial_path, args.output_path) if path is not None)
+    print(f"rendered {what}{already}: {where}")
 
 
-def _write_motion(
-    renderer: SceneRenderer,
-    trajectory: TrajectoryReader,
-    views: list[View],
+def missing(job: RenderJob, args: argparse.Namespace, views: list[View]) -> Task:
+    """What the flags ask for and a job's directories do not hold, or all of it with --overwrite."""
+    task = Task()
+    if job.initial is not None:
+        there = _initial_outputs(args).are_there(job.initial / f"{job.scene}.mp4")
+        depth = args.render_depth and (args.overwrite or not depth_is_there(orbit_views(), job.initial))
+        task = replace(task, initial=args.overwrite or not there, initial_depth=depth)
+    if job.output is not None:
+        outputs = _motion_outputs(args)
+        motion = [view for view in views if args.overwrite or not outputs.are_there(job.video(job.output, view))]
+        depth = args.render_depth and (args.overwrite or not depth_is_there(views, job.output))
+        task = replace(task, motion=tuple(motion) if outputs else (), motion_depth=depth)
+    return task
+
+
+def _initial_outputs(args: argparse.Namespace) -> Outputs:
+    return Outputs(video=True, masks=args.render_masks)
+
+
+def _motion_outputs(args: argparse.Namespace) -> Outputs:
+    others = args.render_img or args.render_depth or args.render_masks
+    return Outputs(args.compile_video or not others, args.render_img, args.render_masks)
+
+
+def render(
+    job: RenderJob,
+    task: Task,
     args: argparse.Namespace,
-    scene: str,
-    fps: int,
-    video: bool,
+    config: Config,
+    views: list[View],
+    renderer_before: Callable[[Path | None], SceneRenderer],
 ) -> None:
-    targets = [(view, args.output_path / view.name / f"{scene}.mp4") for view in views]
-    missing = [
-        (view, path)
-        for view, path in targets
-        if (video and (args.overwrite or not path.is_file()))
-        or (args.render_img and (args.overwrite or not (path.parent / "rgb").is_dir()))
-    ]
-    if missing:
-        frames = (trajectory.gaussians(k, renderer.sh_degree) for k in range(trajectory.num_frames))
-        write_clip(renderer, frames, trajectory.num_frames, missing, fps, args.render_img, video)
-    if args.render_depth:
-        _write_depth(renderer, trajectory, views, args.output_path, args.overwrite)
-    if video or args.render_img:
-        done = len(targets) - len(missing)
-        there = f" ({done} were there)" if done else ""
-        print(f"wrote {len(missing)} views of {scene} to {args.output_path}{there}")
-    else:
-        print(f"wrote the depth of {len(views)} views of {scene} to {args.output_path}")
+    """Do a job's task.
 
-
-def _write_initial(
-    renderer: SceneRenderer,
-    trajectory: TrajectoryReader,
-    layout: Layout,
-    path: Path,
-    scene: str,
-    fps: int,
-    depth: bool,
-    overwrite: bool,
-) -> None:
-    """Frame 0 from all views: a video, cameras.json, prompts.json where the objects are known, and depth.
-
-    The video comes last: where it is, the others belong to it and stay.
+    Raises:
+        InputError: the trajectory or the background is damaged, or a file cannot be written.
     """
-    if depth:
-        _write_depth(renderer, trajectory, [fixed_view(k) for k in range(ORBIT_VIEWS)], path, overwrite)
-    video = path / f"{scene}.mp4"
-    if video.is_file() and not overwrite:
-        print(f"{video} is there already (--overwrite makes it again)")
-        return
-    cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
-    gaussians = trajectory.gaussians(0, renderer.sh_degree)
-    if trajectory.meta is not None and trajectory.meta.objects:
-        texts = [_prompt(item.name, layout) for item in trajectory.meta.objects]
-        write_json(path / "prompts.json", object_prompts(gaussians, cameras, texts))
-    write_cameras(path / "cameras.json", cameras)
-    with VideoWriter(video, fps) as writer:
-        for k in tqdm(range(ORBIT_VIEWS), desc=f"initial views {scene}", unit="view"):
-            writer.write(to_uint8(renderer.draw(gaussians, cameras[k : k + 1]).rgb)[0])
-    print(f"wrote {ORBIT_VIEWS} initial views of {scene} to {path}")
+    trajectory = TrajectoryReader(job.trajectory)
+    trajectory.check_frames()
+    renderer = renderer_before(job.background)
+    layout, objects = Layout(args.data_root), None
+    if args.render_masks or task.initial:
+        objects = _objects(trajectory, layout, args.render_masks)
+    labels = objects.labels if objects else None
+    fps = max(1, round(1 / trajectory.meta.frame_dt)) if trajectory.meta else config.fps
+    if task.initial or task.initial_depth or task.motion_depth:
+        first = replace(trajectory.gaussians(0, renderer.sh_degree), labels=labels)
+    if task.initial_depth:
+        assert job.initial is not None
+        write_depth(renderer, first, orbit_views(), job.initial)
+    if task.initial:
+        assert job.initial is not None
+        texts = objects.prompts(layout) if objects else []
+        outputs = _initial_outputs(args)
+        write_initial_views(renderer, first, texts, job.initial / f"{job.scene}.mp4", fps, outputs)
+    if task.motion:
+        assert job.output is not None
+        frames = moving_gaussians(trajectory, renderer.sh_degree, renderer.device, labels)
+        write_clip(
+            renderer,
+            frames,
+            trajectory.num_frames,
+            [(view, job.video(job.output, view)) for view in task.motion],
+            fps,
+            _motion_outputs(args),
+            num_objects=len(objects.names) if objects else 0,
+            num_encoders=len(views),
+        )
+    if task.motion_depth:
+        assert job.output is not None
+        write_depth(renderer, first, views, job.output)
 
 
-def _prompt(name: str, layout: Layout) -> str:
-    """The catalogue's prompt of an object; one that came with a scene only is called by its name."""
+def _objects(trajectory: TrajectoryReader, layout: Layout, needed: bool) -> TrajectoryObjects | None:
+    """The objects that prompts and masks are about; None if nothing tells them apart and they are not ``needed``."""
     try:
-        return object_by_name(name, layout).prompt
-    except InputError:
-        return f"A {name}."
-
-
-def _write_depth(
-    renderer: SceneRenderer, trajectory: TrajectoryReader, views: list[View], path: Path, overwrite: bool
-) -> None:
-    """Accumulated depth of frame 0 at ``views``, scaled to uint16: depth.h5 and depth/<view>.png."""
-    target, pictures = path / "depth.h5", path / "depth"
-    names = [f"{view.name}.png" for view in views]
-    if target.is_file() and sorted(file.name for file in pictures.glob("*.png")) == sorted(names) and not overwrite:
-        return
-    gaussians = trajectory.gaussians(0, 0)
-    depths = []
-    for view in tqdm(views, desc="depth", unit="view"):
-        camera = view.cameras(renderer.orbit, renderer.resolution, 1)
-        depths.append(renderer.draw(gaussians, camera, accumulated_depth=True).depth[0].cpu().numpy())
-    depth_max = max(float(depth.max()) for depth in depths)
-    scale = 65535 / depth_max if depth_max > 0 else 0.0
-    levels = np.stack([np.round(depth * scale).astype(np.uint16) for depth in depths])
-    datasets: dict[str, np.ndarray] = {"depth": levels, "depth_max": np.array(depth_max, np.float32)}
-    write_hdf5(target, datasets, chunks=(1, *levels.shape[1:]), compression="gzip")
-    with atomic_path(pictures) as folder:  # last: it says that all is there
-        folder.mkdir()
-        for name, level in zip(names, levels, strict=True):
-            imageio.imwrite(folder / name, level)
+        return trajectory_objects(trajectory, layout)
+    except InputError as error:
+        if needed:
+            raise
+        tqdm.write(f"{trajectory.path.name}: no prompts: {error}")
+        return None
 
 
 if __name__ == "__main__":

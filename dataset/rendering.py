@@ -2,23 +2,20 @@
 
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
 from dataset.background import ground_plane, load_background
+from dataset.clip_writer import ClipWriter, Outputs, encoder_threads
 from dataset.views import View, cameras_at, chosen_views, parse_views
 from gaussians.cameras import Cameras, Orbit
 from gaussians.command_line import ArgumentParser
 from gaussians.errors import InputError
-from gaussians.files import atomic_path
-from gaussians.rasterization import Rendered, rasterize
+from gaussians.rasterization import Rendered, instance_masks, rasterize
 from gaussians.representation import Gaussians
-from gaussians.video import VideoWriter, to_uint8
 
 
 @dataclass(frozen=True)
@@ -49,21 +46,37 @@ class SceneRenderer:
 
     def draw(self, gaussians: Gaussians, cameras: Cameras, accumulated_depth: bool = False) -> Rendered:
         """Images of ``gaussians`` before the background at all ``cameras``."""
-        moving = gaussians.to(self.device)
-        moving = moving.with_sh_degree(min(self.sh_degree, moving.sh_degree))
-        scene = moving if self.background is None else Gaussians.cat([moving, self.background])
         return rasterize(
-            scene,
+            self._scene(gaussians),
             cameras.to(self.device),
             background=torch.full((3,), float(self.white), device=self.device),
             depth="accumulated" if accumulated_depth else "expected",
         )
 
+    def masks(self, gaussians: Gaussians, cameras: Cameras, num_objects: int) -> torch.Tensor:
+        """Which object each pixel shows, (C, H, W) uint8: label + 1 of the labelled ``gaussians``, 0 for none."""
+        return instance_masks(self._scene(gaussians), cameras.to(self.device), num_objects)
 
-def add_picture_arguments(parser: ArgumentParser) -> None:
+    def _scene(self, gaussians: Gaussians) -> Gaussians:
+        moving = gaussians.to(self.device)
+        moving = moving.with_sh_degree(min(self.sh_degree, moving.sh_degree))
+        return moving if self.background is None else Gaussians.cat([moving, self.background])
+
+
+def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = False) -> None:
     """The flags that say what pictures look like and from where: of every command that renders scenes."""
     parser.add_argument("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
-    parser.add_argument("--background_path", type=Path, help="background directory or PLY; none: a checkered ground")
+    if several_backgrounds:
+        parser.add_argument(
+            "--background_path",
+            type=Path,
+            nargs="+",
+            help="background directories, PLY files, or directories of backgrounds; none: a checkered ground",
+        )
+    else:
+        parser.add_argument(
+            "--background_path", type=Path, help="background directory or PLY; none: a checkered ground"
+        )
     parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
     view = parser.add_mutually_exclusive_group()
     view.add_argument(
@@ -82,20 +95,26 @@ def chosen_by(args: Namespace) -> list[View]:
     """The views that ``--views`` or ``--fixed_view`` asks for.
 
     Raises:
-        InputError: there is no such view.
-    """
-    return parse_views(args.views) if args.views else chosen_views(args.fixed_view)
-
-
-def renderer_for(args: Namespace, orbit: Orbit, device: torch.device) -> SceneRenderer:
-    """What the flags of ``add_picture_arguments`` ask for.
-
-    Raises:
-        InputError: the background is missing or damaged, or the resolution too small.
+        InputError: there is no such view, or the resolution is too small for a picture.
     """
     if args.resolution < 2:
         raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
-    background = load_background(args.background_path) if args.background_path else ground_plane()
+    return parse_views(args.views) if args.views else chosen_views(args.fixed_view)
+
+
+def renderer_for(
+    args: Namespace, orbit: Orbit, device: torch.device, background_path: Path | None = None
+) -> SceneRenderer:
+    """What the flags of ``add_picture_arguments`` ask for.
+
+    Args:
+        background_path: the one of several backgrounds; by default the only one.
+
+    Raises:
+        InputError: the background is missing or damaged.
+    """
+    path = background_path or args.background_path
+    background = load_background(path) if path else ground_plane()
     return SceneRenderer(orbit, args.resolution, background, args.white_bg, args.shs_degree, device)
 
 
@@ -103,30 +122,28 @@ def write_clip(
     renderer: SceneRenderer,
     frames: Iterable[Gaussians],
     num_frames: int,
-    outputs: Sequence[tuple[View, Path]],
+    views: Sequence[tuple[View, Path]],
     fps: float,
-    images: bool = False,
-    video: bool = True,
+    outputs: Outputs,
+    num_objects: int = 0,
+    num_encoders: int | None = None,
 ) -> None:
     """Draw ``frames`` once for all views and stream each view to its files.
 
     Args:
-        frames: the moving Gaussians, ``num_frames`` of them.
-        outputs: each view with its video's path; images go to a folder ``rgb`` beside it, as 0000.png and so on.
+        frames: the moving Gaussians, ``num_frames`` of them, with labels if masks are asked for.
+        views: each with its video's path.
         fps: frames per second of the videos.
-        images: write every frame as a PNG.
-        video: write the videos.
+        outputs: what to write of each view.
+        num_objects: how many the masks know.
+        num_encoders: how many videos to share the machine's cores among, if not those of ``views``: how many threads
+            an encoder has decides bits of what it writes.
     """
-    paths = [view.cameras(renderer.orbit, renderer.resolution, num_frames) for view, _ in outputs]
-    with ExitStack() as stack:
-        writers = [stack.enter_context(VideoWriter(path, fps)) for _, path in outputs if video]
-        folders = [stack.enter_context(atomic_path(path.parent / "rgb")) for _, path in outputs if images]
-        for folder in folders:
-            folder.mkdir()
-        progress = tqdm(frames, total=num_frames, desc=f"render {outputs[0][1].stem}", unit="frame")
+    cameras = [view.cameras(renderer.orbit, renderer.resolution, num_frames).to(renderer.device) for view, _ in views]
+    paths, threads = [path for _, path in views], encoder_threads(num_encoders or len(views))
+    progress = tqdm(frames, total=num_frames, desc=f"render {paths[0].stem}", unit="frame", leave=False)
+    with ClipWriter(paths, num_frames, fps, outputs, renderer.device, threads) as writer:
         for k, gaussians in enumerate(progress):
-            pictures = to_uint8(renderer.draw(gaussians, cameras_at(paths, k)).rgb)
-            for writer, picture in zip(writers, pictures, strict=bool(writers)):
-                writer.write(picture)
-            for folder, picture in zip(folders, pictures, strict=bool(folders)):
-                imageio.imwrite(folder / f"{k:04d}.png", picture)
+            at_once = cameras_at(cameras, k)
+            masks = renderer.masks(gaussians, at_once, num_objects) if outputs.masks else None
+            writer.write(renderer.draw(gaussians, at_once).rgb, masks)

@@ -46,14 +46,17 @@ class View:
         return look_at(positions + shake[0].T, center, resolution, resolution, 1.5 * resolution)
 
 
-def fixed_view(number: int) -> View:
+def fixed_view(number: int, flag: str = "view") -> View:
     """View ``number`` of the orbit.
+
+    Args:
+        flag: what the error calls the number.
 
     Raises:
         InputError: there is no such view.
     """
     if not 0 <= number < ORBIT_VIEWS:
-        raise InputError(f"view: expected 0 to {ORBIT_VIEWS - 1}, found {number}")
+        raise InputError(f"{flag}: expected 0 to {ORBIT_VIEWS - 1}, found {number}")
     return View(f"view_{number}", number)
 
 
@@ -68,7 +71,7 @@ def parse_views(text: str) -> list[View]:
         if part in ("circle360", "circle360_jitter"):
             views.append(View(part))
         elif part.isdecimal():
-            views.append(fixed_view(int(part)))
+            views.append(fixed_view(int(part), "--views"))
         else:
             raise InputError(f"--views: expected numbers, circle360 or circle360_jitter, found {part!r}")
     if len(set(views)) < len(views):
@@ -86,7 +89,7 @@ def chosen_views(fixed: int | None) -> list[View]:
         return [View("circle360")]
     if fixed == -1:
         return [fixed_view(number) for number in EVERY_FOURTH]
-    return [fixed_view(fixed)]
+    return [fixed_view(fixed, "--fixed_view (or --single_view)")]
 
 
 def cameras_at(paths: Sequence[Cameras], frame: int) -> Cameras:

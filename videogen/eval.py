@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from dataset.clip_writer import Outputs
 from dataset.config import Config, load_config
 from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
@@ -114,7 +115,8 @@ def main() -> None:
     start = time.monotonic()
     motion, keypoints = predict_motion(scene, objects, model.to(device), info, config, args.steps, device)
     seconds = time.monotonic() - start
-    write_clip(renderer, motion.frames(keypoints), args.steps, outputs, config.fps, images=args.render_img)
+    frames = motion.frames(keypoints)
+    write_clip(renderer, frames, args.steps, outputs, config.fps, Outputs(images=args.render_img))
     write_json(record, made_from)
     where = outputs[0][1] if len(outputs) == 1 else args.output_path
     print(f"predicted {args.steps} frames in {seconds:.1f} s and wrote {len(outputs)} videos: {where}")

@@ -8,8 +8,11 @@ from gaussians.covariance import unpack_covariance
 from gaussians.rasterization.image_model import BLUR
 from gaussians.representation import Gaussians
 
-_GAUSSIAN_VIEWS = 2**21
-"""Gaussians times cameras of one call of gsplat, which bounds its memory: about 0.5 GiB at SH degree 3."""
+_BYTES_A_GAUSSIAN_VIEW = 4096
+"""One call of gsplat draws as many Gaussians times cameras as the device has these bytes.
+
+It takes about 300 of them at SH degree 3 and as many again for the tiles that a Gaussian touches in large images.
+"""
 
 
 def draw(
@@ -30,7 +33,7 @@ def draw(
     if gaussians.covariances is not None:
         covariances = unpack_covariance(gaussians.covariances)
     opacities = torch.where(_finite(gaussians), gaussians.opacities, 0.0)
-    count = max(1, _GAUSSIAN_VIEWS // len(gaussians))
+    count = max(1, _gaussian_views(gaussians.device) // len(gaussians))
     images, alphas = [], []
     for first in range(0, len(cameras), count):
         part = slice(first, first + count)
@@ -59,8 +62,13 @@ def draw(
         )
         images.append(image)
         alphas.append(alpha.squeeze(-1))
-    image = torch.cat(images)
+    image = torch.cat(images) if len(images) > 1 else images[0]
     return image[..., :3], image[..., 3], torch.cat(alphas)
+
+
+def _gaussian_views(device: torch.device) -> int:
+    """Gaussians times cameras of one call."""
+    return torch.cuda.get_device_properties(device).total_memory // _BYTES_A_GAUSSIAN_VIEW
 
 
 def _finite(gaussians: Gaussians) -> torch.Tensor:

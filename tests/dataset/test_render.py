@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from dataset.background import ground_plane
-from dataset.prompts import object_prompts
 from dataset.render import main
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.errors import InputError
@@ -203,28 +202,3 @@ def test_ground_is_a_checkerboard_at_the_floor() -> None:
     square = torch.floor(ground.means[:, :2] / 0.2 + 1e-3).int()
     assert ((square.sum(1) % 2) == 0).all()
     assert ground.means[:, :2].abs().max() < 4
-
-
-def test_prompts_of_hidden_and_clipped_objects_stay_inside_the_image() -> None:
-    camera = Orbit((0.0, 0.0, 0.0), 0.0, 0.0, 2.0).cameras([0], 100)
-    forward = -camera.positions[0] / 2
-    means = torch.cat(
-        [
-            torch.zeros(1, 3),
-            camera.positions[0] - forward.expand(1, 3),  # behind the camera
-            torch.tensor([[0.0, 0.0, 5.0]]),  # far above the image
-        ]
-    )
-    gaussians = Gaussians(
-        means=means,
-        opacities=torch.ones(3),
-        sh=torch.zeros(3, 1, 3),
-        covariances=torch.zeros(3, 6),
-        labels=torch.arange(3, dtype=torch.int32),
-    )
-    prompts = object_prompts(gaussians, camera, ["a", "b", "c"])
-    assert prompts["point"][0] == pytest.approx([50, 50], abs=1e-3)
-    assert prompts["point"][2][1] == 0
-    for u0, v0, u1, v1 in prompts["bbox"]:
-        assert 0 <= u0 <= u1 <= 99
-        assert 0 <= v0 <= v1 <= 99

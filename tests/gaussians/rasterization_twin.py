@@ -30,6 +30,18 @@ def rasterize_twin(
     return rgb, depth, alpha
 
 
+def label_weights_twin(gaussians: Gaussians, cameras: Cameras, num_objects: int) -> torch.Tensor:
+    """Sums of the weights of each object's Gaussians in each pixel (C, H, W, num_objects), double precision.
+
+    The rest to 1 is what all else contributes.
+    """
+    assert gaussians.labels is not None
+    features = torch.nn.functional.one_hot(gaussians.labels.long() + 1, num_objects + 1)[:, 1:].double()
+    black = torch.zeros(num_objects, dtype=torch.float64)
+    images = [_draw(gaussians, cameras, c, black, 0.01, 1e10, 0.0, features)[0] for c in range(len(cameras))]
+    return torch.stack(images)
+
+
 def _draw(
     gaussians: Gaussians,
     cameras: Cameras,
@@ -38,7 +50,9 @@ def _draw(
     near_plane: float,
     far_plane: float,
     radius_clip: float,
+    features: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What one camera sees; ``features`` (N, F) take the place of the colours."""
     viewmat, K = cameras.viewmats[index].double(), cameras.Ks[index].double()
     width, height = cameras.width, cameras.height
     world = gaussians.means.double()
@@ -67,7 +81,8 @@ def _draw(
     radii = reach[:, None] * covariances2d.diagonal(dim1=1, dim2=2).sqrt()
     kept = (radii.ceil() > radius_clip).any(1)
     position = torch.linalg.inv(viewmat)[:3, 3]
-    colors = sh_to_rgb(gaussians.sh[order].double(), torch.nn.functional.normalize(world - position, dim=1))
+    directions = torch.nn.functional.normalize(world - position, dim=1)
+    colors = sh_to_rgb(gaussians.sh[order].double(), directions) if features is None else features[order]
 
     rows = []
     columns = torch.arange(width) + 0.5

@@ -371,7 +371,7 @@ def test_gsplat_draws_any_number_of_cameras_a_few_at_a_time(monkeypatch: pytest.
 
     gaussians, cameras = random_gaussians(1000, 1).to("cuda"), around([3.0, 2.0, 1.0, 0.5, 0.2])
     whole = rasterize(gaussians, cameras)
-    monkeypatch.setattr(cuda, "_GAUSSIAN_VIEWS", 2000)
+    monkeypatch.setattr(cuda, "_gaussian_views", lambda device: 2000)
     assert_same(rasterize(gaussians, cameras), whole)
 
 

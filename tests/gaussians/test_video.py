@@ -6,7 +6,7 @@ import torch
 
 import gaussians.video
 from gaussians.errors import InputError
-from gaussians.video import VideoWriter, frame_rate, read_video, to_uint8
+from gaussians.video import VideoWriter, frame_rate, read_video, to_uint8, to_yuv420p
 
 
 def moving_square(count: int, size: int) -> list[np.ndarray]:
@@ -86,6 +86,51 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
 def test_colours_are_rounded_and_clamped() -> None:
     values = torch.tensor([[-1.0, 0.5, 2.0], [0.0, 1.0, 0.499 / 255]])
     assert to_uint8(values).tolist() == [[0, 128, 255], [0, 255, 0]]
+
+
+def test_planes_are_those_that_the_encoder_makes_of_the_picture(tmp_path: Path) -> None:
+    """Constant colours survive halving, so the decoded picture is the original but for rounding to 219 levels."""
+    colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0], [0.2, 0.5, 0.8], [0.9, 0.6, 0.1]])
+    images = colors[:, None, None].expand(7, 32, 48, 3)
+    for name, frames in (("planes", to_yuv420p(images)), ("rgb", to_uint8(images))):
+        with VideoWriter(tmp_path / f"{name}.mp4", 50, crf=1) as writer:
+            for frame in frames:
+                writer.write(frame.numpy())
+        for color, frame in zip(colors, read_video(tmp_path / f"{name}.mp4"), strict=True):
+            difference = np.abs(frame.astype(float) - 255 * color.numpy())
+            # Half a level each of Y, Cb and Cr makes at most 0.6 + 1.0 levels of blue; the decoder rounds, too.
+            assert difference.max() <= 3, (name, color)
+
+
+def test_planes_hold_luma_and_means_of_chroma() -> None:
+    images = torch.zeros(2, 4, 6, 3)
+    images[1, 0, 0] = torch.tensor([1.0, 0.0, 0.0])
+    planes = to_yuv420p(images)
+    assert planes.shape == (2, 6, 6)
+    assert planes.dtype == torch.uint8
+    assert torch.equal(planes[0, :4], torch.full((4, 6), 16, dtype=torch.uint8))
+    assert torch.equal(planes[0, 4:], torch.full((2, 6), 128, dtype=torch.uint8))
+    assert planes[1, 0, 0] == 81  # 16 + 219 * 0.299
+    cb, cr = planes[1, 4:].flatten().split(6)
+    # A quarter of pure red's -37.8 and 112.
+    assert cb.tolist() == [round(128 - 37.8 / 4), *[128] * 5]
+    assert cr.tolist() == [128 + 112 // 4, *[128] * 5]
+
+
+def test_planes_of_odd_sizes_repeat_the_last_row_and_column() -> None:
+    image = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([image, image[-1:]])
+    padded = torch.cat([padded, padded[:, -1:]], 1)
+    assert torch.equal(to_yuv420p(image), to_yuv420p(padded))
+    assert to_yuv420p(image).shape == (9, 8)
+
+
+def test_finishing_early_is_finishing_once(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "clip.mp4", 50) as writer:
+        writer.write(moving_square(1, 64)[0])
+        writer.finish()
+        assert not (tmp_path / "clip.mp4").exists()
+    assert len(list(read_video(tmp_path / "clip.mp4"))) == 1
 
 
 def test_a_video_that_the_encoder_cannot_finish_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
