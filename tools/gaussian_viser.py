@@ -17,7 +17,6 @@ Examples:
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -48,11 +47,11 @@ def main() -> None:
     shown = f"{len(source):,} Gaussians" + (f", {source.frame_count} frames" if source.frame_count > 1 else "")
     address = "localhost" if arguments.host == "0.0.0.0" else arguments.host
     print(f"{arguments.ply_path}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
-    # A job that is cancelled ends as one that is interrupted does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         viewer.run()
     except KeyboardInterrupt:
+        pass  # the way to end it
+    finally:
         viewer.stop()
 
 

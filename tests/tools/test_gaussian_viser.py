@@ -205,7 +205,7 @@ def test_visitors_that_are_no_browsers_leave_no_traceback(tmp_path: Path, serve:
             connection.sendall(data)
     assert urllib.request.urlopen(server.url).status == 200
     status, errors = server.stop(signal.SIGTERM)
-    assert (status, errors) == (0, "")
+    assert (status, errors) == (143, "terminated\n")
 
 
 def test_a_taken_port_is_an_error(tmp_path: Path, command: Callable[..., None]) -> None:

@@ -1,0 +1,179 @@
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from gaussians.errors import InputError
+from tests.tools.flaky_server import FlakyServer, flaky_server
+from tools import download
+from tools.download_sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
+from tools.http_download import Checksum
+
+WEIGHTS = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
+SCENES = {
+    "objects/ball/point_cloud.ply": b"ply ball",
+    "objects/duck/point_cloud.ply": b"ply duck",
+    "mpm/3_0/0_ball/0000.h5": b"frame" * 100,
+    "mpm/3_01.json": b"no scene of 3_0",
+    "README.md": b"# GSCollision",
+}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
+    """A server with a web file, a model and the dataset, and a table of sources that leads to it."""
+    with flaky_server() as server:
+        server.files["/a.pth"] = b"the matcher"
+        server.add_hub("model", "people/net", WEIGHTS, lfs=lambda name: name.endswith("safetensors"))
+        server.add_hub("dataset", DATASET.repo_id, SCENES, lfs=lambda name: name.endswith((".h5", ".ply")))
+        matcher = WebFile(
+            f"{server.url}/a.pth",
+            "videogen/externals/a.pth",
+            Checksum("sha256", hashlib.sha256(b"the matcher").hexdigest()),
+        )
+        net = HubFiles("people/net", "videogen/checkpoints/net", patterns=("*.json", "*.safetensors"))
+        table = {"matcher": Source("points", (matcher,)), "net": Source("pictures", (net,))}
+        monkeypatch.setattr(download, "CHECKPOINTS", table)
+        # What HF_ENDPOINT sets when the library is imported.
+        constants = huggingface_hub.constants
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "".join(template[1:]))
+        monkeypatch.setattr(download, "get_token", lambda: None)
+        yield server
+
+
+def files_in(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def fetched(server: FlakyServer) -> list[str]:
+    return sorted(path.rpartition("/")[2] for path, *_ in server.requests if not path.startswith("/api/"))
+
+
+def test_models_go_to_their_places(
+    tmp_path: Path, hub: FlakyServer, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("tools.download", "checkpoints", "--root", tmp_path)
+    assert files_in(tmp_path) == {
+        "videogen/externals/a.pth": b"the matcher",
+        "videogen/checkpoints/net/unet/model.safetensors": WEIGHTS["unet/model.safetensors"],
+        "videogen/checkpoints/net/config.json": b"{}",
+    }
+    assert capsys.readouterr().out.endswith(f"{tmp_path}: 3 files downloaded, 0 were complete\n")
+
+    hub.requests.clear()
+    command("tools.download", "checkpoints", "net", "--root", tmp_path)
+    assert fetched(hub) == []
+    assert capsys.readouterr().out.endswith("0 files downloaded, 2 were complete\n")
+
+    (tmp_path / "videogen/externals/a.pth").write_bytes(b"the-matcher")
+    command("tools.download", "checkpoints", "--root", tmp_path)
+    assert fetched(hub) == []
+    command("tools.download", "checkpoints", "--root", tmp_path, "--verify")
+    assert fetched(hub) == ["a.pth"]
+    assert (tmp_path / "videogen/externals/a.pth").read_bytes() == b"the matcher"
+
+
+def test_parts_of_the_dataset_by_name(tmp_path: Path, hub: FlakyServer, command: Callable[..., None]) -> None:
+    command("tools.download", "dataset", "objects/duck", "mpm/3_0/", "README.md", "--data_root", tmp_path)
+    names = ("objects/duck/point_cloud.ply", "mpm/3_0/0_ball/0000.h5", "README.md")
+    assert files_in(tmp_path) == {name: SCENES[name] for name in names}
+    command("tools.download", "dataset", "--data_root", tmp_path)
+    assert files_in(tmp_path) == SCENES
+
+
+def test_listing_and_dry_run_write_nothing(
+    tmp_path: Path, hub: FlakyServer, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("tools.download", "dataset", "--list", "--data_root", tmp_path)
+    lines = [re.sub(r"\s+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "1 files 13 B README.md",
+        "2 files 515 B mpm/",
+        "1 files 500 B mpm/3_0/",
+        "2 files 16 B objects/",
+        "1 files 8 B objects/ball/",
+        "1 files 8 B objects/duck/",
+    ]
+    command("tools.download", "checkpoints", "--list")
+    assert "videogen/checkpoints/net/" in capsys.readouterr().out
+    command("tools.download", "checkpoints", "net", "--root", tmp_path, "--dry_run")
+    out = capsys.readouterr().out
+    assert "6.836 KiB" in out  # 7000 bytes
+    assert out.endswith("2 files would be downloaded, 0 are complete\n")
+    assert files_in(tmp_path) == {}
+    assert fetched(hub) == []
+
+
+def test_one_that_fails_does_not_keep_the_others(
+    tmp_path: Path, hub: FlakyServer, command: Callable[..., None]
+) -> None:
+    hub.behaviours["/a.pth"] = ["html"]
+    with pytest.raises(InputError, match=r"a\.pth: the server sends a web page"):
+        command("tools.download", "checkpoints", "--root", tmp_path, "--jobs", 1)
+    assert len(files_in(tmp_path)) == 2
+    hub.behaviours[next(path for path in hub.files if path.endswith("config.json"))] = ["wrong"]
+    with pytest.raises(InputError, match=r"2 of 3 files failed; the first: .*a\.pth"):
+        command("tools.download", "checkpoints", "--root", tmp_path / "b", "--jobs", 1)
+
+
+def test_unknown_names_are_errors(tmp_path: Path, hub: FlakyServer, command: Callable[..., None]) -> None:
+    with pytest.raises(InputError, match=r"sam3: no such model: expected any of matcher, net"):
+        command("tools.download", "checkpoints", "sam3", "--root", tmp_path)
+    with pytest.raises(InputError, match=r"mpm/3_1: nothing of the dataset is called so"):
+        command("tools.download", "dataset", "mpm/3_1", "--data_root", tmp_path)
+
+
+def test_table_that_no_longer_fits_is_an_error(hub: FlakyServer) -> None:
+    name = "unet/model.safetensors"
+    changed = HubFiles("people/net", "", sha256={name: "0" * 64})
+    with pytest.raises(InputError, match=rf"{name}: expected sha256 0+, found [0-9a-f]+"):
+        list(download.hub_files(changed))
+    with pytest.raises(InputError, match=r"people/net on .*: no file fits vae/\*"):
+        list(download.hub_files(HubFiles("people/net", "", patterns=("*.json", "vae/*"))))
+    with pytest.raises(InputError, match=r"people/gone on http"):
+        list(download.hub_files(HubFiles("people/gone", "")))
+
+
+def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, hub: FlakyServer) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"people/net on http://127\.0\.0\.1:9: "):
+        list(download.hub_files(HubFiles("people/net", "")))
+
+
+def test_names_cannot_lead_out_of_the_folder(hub: FlakyServer) -> None:
+    hub.add_hub("model", "people/bad", {"../../.bashrc": b"evil"}, lfs=lambda _: False)
+    with pytest.raises(InputError, match=r"\.bashrc: leads out of the folder"):
+        list(download.hub_files(HubFiles("people/bad", "")))
+
+
+def test_too_little_room_is_said_before_anything_is_fetched(
+    tmp_path: Path, hub: FlakyServer, command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
+    with pytest.raises(InputError, match=r"needed,\s+100 B free; name fewer parts"):
+        command("tools.download", "dataset", "--data_root", tmp_path / "new")
+    assert fetched(hub) == []
+
+
+@pytest.mark.parametrize("flags", [("--jobs", "0"), ("--timeout", "-1"), ("--timeout", "nan")])
+def test_senseless_numbers_are_errors(flags: tuple[str, str], command: Callable[..., None]) -> None:
+    with pytest.raises(SystemExit):
+        command("tools.download", "checkpoints", *flags)
+
+
+def test_table_names_files_by_secure_links_and_whole_checksums() -> None:
+    parts = [part for source in CHECKPOINTS.values() for part in source.parts]
+    web = [part for part in parts if isinstance(part, WebFile)]
+    assert all(part.url.startswith("https://") and "/blob/" not in part.url for part in web)
+    sums = [part.checksum for part in web]
+    sums += [Checksum("sha256", s) for part in parts if isinstance(part, HubFiles) for s in part.sha256.values()]
+    lengths = {"sha256": 64, "git_blob": 40}
+    assert all(re.fullmatch(rf"[0-9a-f]{{{lengths[s.algorithm]}}}", s.digits) for s in sums)
+    # The published places, which .gitignore keeps out of the repository.
+    assert all(part.path.startswith(("videogen/checkpoints/", "videogen/externals/")) for part in parts)
+    assert len({part.path for part in web}) == len(web)
