@@ -110,6 +110,10 @@ def _print_list(title: str, lines: list[str], root: Path) -> None:
         print(f"  and {len(lines) - _SHOWN} more")
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def main() -> None:
     arguments = parse_arguments()
     tree = Tree(arguments.root, arguments.groups)
@@ -122,10 +126,11 @@ def main() -> None:
     defects = sum(len(findings.defects) for findings in found)
     places = sum(bool(findings.defects) for findings in found)
     leftovers, unknown = (sum(len(getattr(f, kind)) for f in found) for kind in ("leftovers", "unknown"))
-    verdict = f"{defects} defects in {places} places" if defects else "no defect"
+    verdict = f"{_counted(defects, 'defect')} in {_counted(places, 'place')}" if defects else "no defect"
     print(
-        f"checked {len(scenes)} scenes and {len(checks) - len(scenes)} other places of {arguments.root}: {verdict}, "
-        f"{leftovers} files that may be deleted, {unknown} that the format does not name"
+        f"checked {_counted(len(scenes), 'scene')} and {_counted(len(checks) - len(scenes), 'other place')} of "
+        f"{arguments.root}: {verdict}, {_counted(leftovers, 'file')} that may be deleted, {unknown} that the format "
+        "does not name"
     )
     sys.exit(1 if defects else 0)
 

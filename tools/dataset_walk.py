@@ -136,8 +136,8 @@ class Tree:
         findings = Findings(f"{group}/{scene}")
         folder = {name: self.root / name / group / scene for name in _SCENE_FOLDERS}
         for stage in require if scene in self.configured[group] else ():
-            if not folder[stage].is_dir():
-                findings.defect(folder[stage], f"no such directory: scene_configs/{group}.json names this scene")
+            if not (folder[stage].is_dir() and subdirectories(folder[stage]) + list(folder[stage].glob("[!.]*.*"))):
+                findings.defect(folder[stage], f"nothing there: scene_configs/{group}.json names this scene")
         cloud = check_scene(folder["scenes"], self.layout, findings) if folder["scenes"].is_dir() else None
         num_frames = None
         for name in _TRAJECTORIES:

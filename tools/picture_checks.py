@@ -69,7 +69,10 @@ def check_motion(path: Path, scene: str, clip: Clip, quick: bool, findings: Find
     """``dynamic/<group>/<scene>/<background>``: a folder for each view, with its video, images and masks."""
     findings.look_over(path, _MOTION_FILES)
     expected = clip.num_frames
-    for view in sorted(folder for folder in path.iterdir() if re.fullmatch(VIEW, folder.name)):
+    views = sorted(folder for folder in path.iterdir() if re.fullmatch(VIEW, folder.name))
+    if not views:
+        findings.defect(path, "no view: expected folders such as view_0 and circle360")
+    for view in views:
         findings.look_over(view, rf"{re.escape(scene)}\.mp4|rgb|masks\.h5|masks")
         video, images = view / f"{scene}.mp4", view / "rgb"
         size = None
@@ -77,7 +80,7 @@ def check_motion(path: Path, scene: str, clip: Clip, quick: bool, findings: Find
             decoded = check_video(video, expected, clip.fps, None, quick, findings)
             size = (decoded.width, decoded.height) if decoded else None
             # Without a trajectory the views of a scene must at least agree with each other.
-            expected = expected if decoded is None or expected is not None else decoded.frames
+            expected = expected if decoded is None or expected is not None else decoded.declared
         if images.is_dir():
             _check_images(images, expected, size, quick, findings)
         _check_masks(view, expected, size, clip, quick, findings)
