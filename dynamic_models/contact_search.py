@@ -9,6 +9,8 @@ from gaussians.warp_runtime import start_warp
 
 wp.set_module_options({"enable_backward": False})
 
+_SHARES = wp.constant(16)  # enough threads to fill a GPU with a single scene
+
 
 @wp.kernel
 def search(
@@ -18,15 +20,21 @@ def search(
     far: float,
     squared: wp.array4d(dtype=float),
 ):
-    b, i, j, p = wp.tid()
+    """Each point of i looks at all points of j, which ``_SHARES`` threads share among them."""
+    pair, share, p = wp.tid()
+    objects = mask.shape[1]
+    b = pair // (objects * objects)
+    i = pair // objects % objects
+    j = pair % objects
+    if i == j or not near[b, i, j] or not mask[b, i, p]:
+        return
     nearest = far
-    if i != j and near[b, i, j] and mask[b, i, p]:
-        here = world[b, i, p]
-        for q in range(world.shape[2]):
-            if mask[b, j, q]:
-                offset = world[b, j, q] - here
-                nearest = wp.min(nearest, wp.dot(offset, offset))
-    squared[b, i, j, p] = nearest
+    here = world[b, i, p]
+    for q in range(share, world.shape[2], _SHARES):
+        if mask[b, j, q]:
+            offset = world[b, j, q] - here
+            nearest = wp.min(nearest, wp.dot(offset, offset))
+    wp.atomic_min(squared, b, i, j, p, nearest)
 
 
 @torch.library.custom_op("dynamic_models::nearest_squared", mutates_args=())
@@ -40,13 +48,14 @@ def nearest_squared(world: torch.Tensor, mask: torch.Tensor, near: torch.Tensor,
     """
     start_warp()
     batch, objects, count = mask.shape
-    squared = world.new_empty(batch, objects, objects, count)
+    squared = world.new_full((batch, objects, objects, count), far)
     arrays = [
-        wp.from_torch(tensor.contiguous(), dtype=dtype)
+        wp.from_torch(tensor.detach().contiguous(), dtype=dtype, requires_grad=False)
         for tensor, dtype in ((world, wp.vec3), (mask, wp.bool), (near, wp.bool))
     ]
     stream = wp.stream_from_torch(torch.cuda.current_stream(world.device))
-    wp.launch(search, squared.shape, [*arrays, far], [wp.from_torch(squared)], stream=stream)
+    threads = (batch * objects**2, _SHARES, count)
+    wp.launch(search, threads, [*arrays, far], [wp.from_torch(squared, requires_grad=False)], stream=stream)
     return squared
 
 
