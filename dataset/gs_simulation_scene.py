@@ -254,7 +254,7 @@ def is_complete(output: Path, description: dict[str, Any]) -> bool:
             f"{output}: complete, but made with other {', '.join(different)}; --overwrite simulates it again"
         )
     try:
-        TrajectoryReader(output)
+        TrajectoryReader(output).check_frames(drawable=False)
     except InputError:  # somebody removed or damaged a file since
         return False
     return True

@@ -3,7 +3,7 @@
 --model_path is one trajectory or a directory of them, --background_path any number of backgrounds or directories of
 backgrounds; without one there is a checkered ground. Of several scenes each goes to <scene>/<background> below
 --output_path and --initial_path (<scene>/ground without a background), of one scene before several backgrounds to
-<background>. What is complete is skipped.
+<background>. What is complete is skipped. Processes that are given the same scenes share them.
 
 Cameras stand on the orbit of 100 views that --config describes. Without --fixed_view the camera moves along it,
 one view a frame (circle360); --fixed_view -1 renders every fourth view (25 videos), --fixed_view K only view K.
@@ -42,6 +42,7 @@ from dataset.render_jobs import RenderJob, find_jobs
 from dataset.rendering import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.trajectory_objects import TrajectoryObjects, trajectory_objects
 from dataset.views import View
+from gaussians.claims import claim_each
 from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.errors import InputError
 from gaussians.trajectory import TrajectoryReader
@@ -108,12 +109,10 @@ def main() -> None:
         return renderer_for(args, config.orbit(), device, background)
 
     rendered, failures = 0, []
-    for job in tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2):
-        task = missing(job, args, views)
-        if not task:
-            continue
+    shown = tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2)
+    for job in claim_each(shown, lambda job: job.directory, lambda job: not missing(job, args, views)):
         try:
-            render(job, task, args, config, views, renderer)
+            render(job, missing(job, args, views), args, config, views, renderer)
             rendered += 1
         except InputError as error:
             if len(jobs) == 1:

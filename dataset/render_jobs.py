@@ -33,6 +33,13 @@ class RenderJob:
     def scene(self) -> str:
         return self.trajectory.resolve().name
 
+    @property
+    def directory(self) -> Path:
+        """What a process claims that does the job."""
+        directory = self.output or self.initial
+        assert directory is not None
+        return directory
+
     def video(self, output: Path, view: View) -> Path:
         """Where the motion's video from ``view`` goes below ``output``."""
         return output / view.name / f"{self.scene}.mp4"

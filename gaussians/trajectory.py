@@ -225,15 +225,18 @@ class TrajectoryReader:
                 datasets[name] = dataset
             yield datasets
 
-    def check_frames(self) -> None:
+    def check_frames(self, drawable: bool = True) -> None:
         """Look at every frame without reading its values: enough to find files cut short.
+
+        Args:
+            drawable: whether frames of positions alone are an error.
 
         Raises:
             InputError: a frame is missing or damaged, cannot be drawn, or holds an array of another shape.
         """
         for k in range(self.num_frames):
             with self._datasets(k, FIELDS) as datasets:
-                if "cov3D" not in datasets:
+                if drawable and "cov3D" not in datasets:
                     raise self._cannot_be_drawn(k)
 
     def _cannot_be_drawn(self, k: int) -> InputError:
