@@ -129,8 +129,6 @@ class ClipWriter:
         Raises:
             InputError: a file of an earlier frame could not be written.
         """
-        k, slot = self._written, self._slots[self._written % _SLOTS]
-        self._wait_for(slot)
         pictures = {}
         if self._videos:
             # On the CPU the encoder converts colours faster than PyTorch does.
@@ -140,6 +138,20 @@ class ClipWriter:
         if self._masks:
             assert masks is not None
             pictures["masks"] = masks
+        self.send(pictures)
+
+    def send(self, pictures: dict[str, torch.Tensor]) -> None:
+        """Take the next frame as it is to be written.
+
+        Args:
+            pictures: uint8 of V views on the device, not to be changed afterwards: "video", RGB or planes as
+                ``VideoWriter.write`` takes them, "images", RGB, and "masks", those of them that are written.
+
+        Raises:
+            InputError: a file of an earlier frame could not be written.
+        """
+        k, slot = self._written, self._slots[self._written % _SLOTS]
+        self._wait_for(slot)
         self._bring_to_host(pictures, slot)
         for view, video in enumerate(self._videos):
             slot.readers.append(self._feeders[view].submit(_Task(slot, "video", view, video.write)))

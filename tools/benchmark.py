@@ -1,9 +1,10 @@
-"""Measure the rasterizer, the simulator and the rollout on this machine.
+"""Measure the rasterizer, rendering, the simulator and the rollout on this machine.
 
 Prints a Markdown table for each part; --record also puts them into docs/benchmarks.md, in place of the last ones
 recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
 
   rasterizer  drawing a scene
+  render      a clip from its files to videos, each stage alone, and what encoding loses
   simulator   a substep of bodies at rest, in flight, spread out, of mixed materials, and of a large scene
   sweep       a substep against the number of particles and of cells
   bounds      a substep against the time that its data takes through the device's memory
@@ -36,6 +37,7 @@ from tools import (
     benchmark_bounds,
     benchmark_clip,
     benchmark_rasterizer,
+    benchmark_render,
     benchmark_rollout,
     benchmark_simulator,
     benchmark_sweep,
@@ -44,6 +46,7 @@ from tools import (
 Row = dict[str, object]
 PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
     "rasterizer": benchmark_rasterizer.measure,
+    "render": benchmark_render.measure,
     "simulator": benchmark_simulator.measure,
     "sweep": benchmark_sweep.measure,
     "bounds": benchmark_bounds.measure,

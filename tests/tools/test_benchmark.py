@@ -65,5 +65,5 @@ def test_command_records_the_sweep_with_its_plot(
 
 
 def test_command_names_the_parts_there_are(command: Callable[..., None]) -> None:
-    with pytest.raises(InputError, match=r"--parts: expected rasterizer, simulator, .*, found 'simulaton'"):
+    with pytest.raises(InputError, match=r"--parts: expected rasterizer, render, .*, found 'simulaton'"):
         command("tools.benchmark", "--parts", "simulaton")
