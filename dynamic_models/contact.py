@@ -69,8 +69,8 @@ def _nearest_squared(world: torch.Tensor, mask: torch.Tensor, threshold: float) 
     low = torch.where(mask[..., None], world, _FAR).amin(-2) - threshold
     high = torch.where(mask[..., None], world, -_FAR).amax(-2)
     near = ((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None])).all(-1)
-    if world.is_cuda and world.dtype == torch.float32:
-        return nearest_squared(world, mask, near, _FAR)
+    if world.is_cuda:
+        return nearest_squared(world.float(), mask, near, _FAR).to(world.dtype)
     batch, objects, count, _ = world.shape
     squared = world.new_full((batch, objects, objects, count), _FAR)
     for i in range(objects):
