@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.background import ground_plane
+from dataset.background import ground_plane, load_background
 from dataset.render import main
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.errors import InputError
 from gaussians.ply import write_ply
+from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
-from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter
-from gaussians.video import read_video
+from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryReader, TrajectoryWriter
+from gaussians.video import read_video, to_uint8
 
 Render = Callable[..., Path]
 FRAMES = 6
@@ -152,15 +153,112 @@ def test_finished_views_are_kept_unless_overwritten(render: Render, tmp_path: Pa
     assert video.stat().st_mtime_ns > before
 
 
-def test_background_replaces_the_ground(render: Render, tmp_path: Path) -> None:
+def test_masks_show_which_object_is_where(render: Render, tmp_path: Path) -> None:
+    render("--output_path", str(tmp_path / "out"), "--fixed_view", "7", "--render_masks", "--render_img")
+    folder = tmp_path / "out" / "view_7"
+    assert sorted(path.name for path in folder.iterdir()) == ["masks", "masks.h5", "rgb"]  # no video asked for
+    with h5py.File(folder / "masks.h5") as file:
+        masks = file["mask"][:]
+    assert masks.shape == (FRAMES, 48, 48)
+    assert masks.dtype == np.uint8
+    assert set(np.unique(masks)) == {0, 1, 2}
+    for k, mask in enumerate(masks):
+        assert np.array_equal(imageio.imread(folder / "masks" / f"{k:04d}.png"), mask)
+        picture = imageio.imread(folder / "rgb" / f"{k:04d}.png").astype(int)
+        # The ball (label 0) is red and the duck blue; the grey ground is neither.
+        assert (picture[mask == 1][:, 0] > picture[mask == 1][:, 2]).all()
+        assert (picture[mask == 2][:, 0] < picture[mask == 2][:, 2]).all()
+    heights = [np.nonzero(mask == 1)[0].mean() for mask in masks]
+    assert all(later > earlier for earlier, later in itertools.pairwise(heights))
+    assert (masks[:, 0, 0] == 0).all()
+
+
+def test_initial_masks_are_those_of_the_hundred_views(render: Render, tmp_path: Path) -> None:
+    render("--initial_path", str(tmp_path / "initial"), "--render_masks", "--resolution", "32")
+    with h5py.File(tmp_path / "initial" / "masks.h5") as file:
+        masks = file["mask"][:]
+    assert masks.shape == (100, 32, 32)
+    assert all(set(np.unique(mask)) >= {0, 1} for mask in masks)
+    prompts = json.loads((tmp_path / "initial" / "prompts.json").read_text())
+    for label, (u, v) in enumerate(prompts["point"]):
+        assert masks[0, int(v), int(u)] == label + 1
+
+
+def test_masks_are_added_to_what_is_there(render: Render, tmp_path: Path) -> None:
+    arguments = ["--output_path", str(tmp_path / "out"), "--resolution", "32", "--fixed_view", "0"]
+    render(*arguments)
+    assert not (tmp_path / "out" / "view_0" / "masks").exists()
+    render(*arguments, "--render_masks", "--compile_video")
+    assert len(list((tmp_path / "out" / "view_0" / "masks").iterdir())) == FRAMES
+
+
+def test_any_mixture_of_views_is_drawn_together(render: Render, tmp_path: Path) -> None:
+    render("--output_path", str(tmp_path / "out"), "--views", "84,circle360,circle360_jitter,0", "--resolution", "31")
+    for name in ("view_84", "view_0", "circle360", "circle360_jitter"):
+        frames = list(read_video(tmp_path / "out" / name / "0_ball_duck.mp4"))
+        assert len(frames) == FRAMES
+        assert frames[0].shape == (32, 32, 3)  # 4:2:0 needs even sizes
+
+
+def test_views_drawn_together_are_those_drawn_alone(render: Render, tmp_path: Path) -> None:
+    render("--output_path", str(tmp_path / "many"), "--views", "3,40,circle360", "--render_img")
+    render("--output_path", str(tmp_path / "one"), "--fixed_view", "40", "--render_img")
+    for k in range(FRAMES):
+        image = imageio.imread(tmp_path / "one" / "view_40" / "rgb" / f"{k:04d}.png")
+        assert np.array_equal(imageio.imread(tmp_path / "many" / "view_40" / "rgb" / f"{k:04d}.png"), image)
+
+
+def test_a_group_is_rendered_before_all_backgrounds_in_shards(render: Render, tmp_path: Path) -> None:
+    write_trajectory(tmp_path / "mpm" / "1_duck_ball")
+    for name, color in (("table0", 1.0), ("table1", -1.0)):
+        write_wall(tmp_path / "backgrounds" / name / "gaussians_feedforward.ply", [-color, color, -color])
+        placement = {"rotation": [0, 0, 0], "translation": [0, 0, 0], "scale": 1, "center": [0, 0, 0], "crop": False}
+        (tmp_path / "backgrounds" / name / "placement.json").write_text(json.dumps(placement))
+    group = ["--model_path", str(tmp_path / "mpm"), "--background_path", str(tmp_path / "backgrounds")]
+    group += ["--output_path", str(tmp_path / "dynamic"), "--initial_path", str(tmp_path / "initial")]
+    group += ["--fixed_view", "0", "--resolution", "24"]
+    render(*group, "--shard", "0/3")
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "dynamic").rglob("*.mp4")}
+    render(*group, "--shard", "1/3")
+    render(*group)
+    found = sorted(str(path.relative_to(tmp_path / "dynamic")) for path in (tmp_path / "dynamic").rglob("*.mp4"))
+    pairs = [(scene, table) for scene in ("0_ball_duck", "1_duck_ball") for table in ("table0", "table1")]
+    assert found == [f"{scene}/{table}/view_0/{scene}.mp4" for scene, table in pairs]
+    assert len(first) == 2
+    assert all(path.stat().st_mtime_ns == moment for path, moment in first.items())
+    for scene, table in pairs:
+        initial = tmp_path / "initial" / scene / table
+        names = ["cameras.json", "prompts.json", f"{scene}.mp4"]
+        assert sorted(path.name for path in initial.iterdir()) == sorted(names)
+        frame = next(read_video(tmp_path / "dynamic" / scene / table / "view_0" / f"{scene}.mp4")).astype(int)
+        green = frame[0, 0, 1] > frame[0, 0, 0]
+        assert green == (table == "table0")
+
+
+def test_one_damaged_scene_of_a_group_does_not_keep_the_others_back(
+    render: Render, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = write_trajectory(tmp_path / "mpm" / "00_can") / "0002.h5"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    arguments = ["--model_path", str(tmp_path / "mpm"), "--output_path", str(tmp_path / "out"), "--fixed_view", "0"]
+    with pytest.raises(InputError, match=r"1 of 2 failed, the first of them: .*00_can/0002\.h5"):
+        render(*arguments, "--resolution", "24")
+    assert [path.stem for path in (tmp_path / "out").rglob("*.mp4")] == ["0_ball_duck"]
+
+
+def write_wall(path: Path, sh: list[float]) -> None:
     wall = Gaussians(
         means=torch.tensor([[0.0, 0.0, -0.3]]),
         opacities=torch.tensor([0.99]),
-        sh=torch.tensor([[[-1.7, 1.7, -1.7]]]),
+        sh=torch.tensor([[sh]]),
         scales=torch.full((1, 3), 3.0),
         quaternions=torch.tensor([[1.0, 0, 0, 0]]),
     )
-    write_ply(tmp_path / "wall.ply", wall)
+    write_ply(path, wall)
+
+
+def test_background_replaces_the_ground(render: Render, tmp_path: Path) -> None:
+    write_wall(tmp_path / "wall.ply", [-1.7, 1.7, -1.7])
     render("--output_path", str(tmp_path / "out"), "--fixed_view", "0", "--background_path", str(tmp_path / "wall.ply"))
     frame = next(read_video(tmp_path / "out" / "view_0" / "0_ball_duck.mp4")).astype(int)
     assert (frame[0, 0, 1] - frame[0, 0, 0]) > 60
@@ -174,18 +272,116 @@ def test_trajectory_of_positions_only_is_refused(render: Render, tmp_path: Path,
 
 
 def test_damaged_frame_leaves_no_video(render: Render, tmp_path: Path, trajectory: Path) -> None:
+    """Nor initial views that look as if all was well, though their frame is whole."""
     frame = trajectory / "0003.h5"
     frame.write_bytes(frame.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"0003\.h5"):
-        render("--output_path", str(tmp_path / "out"), "--fixed_view", "0")
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        render("--output_path", str(tmp_path / "out"), "--initial_path", str(tmp_path / "initial"), "--fixed_view", "0")
+    assert not [path for folder in ("out", "initial") for path in (tmp_path / folder).rglob("*")]
+
+
+def write_published(path: Path, segmentation: np.ndarray) -> None:
+    """What ``write_trajectory`` writes, as the published files hold it."""
+    write_trajectory(path)
+    for file in path.glob("*.h5"):
+        with h5py.File(file) as source:
+            arrays = {name: source[name][:].astype(np.float16) for name in source}
+        with h5py.File(file, "w") as target:
+            for name, array in arrays.items():
+                target.create_dataset(name, data=array)
+    for name in ("meta.json", "labels.npy"):
+        (path / name).unlink()
+    np.save(path / "segmentation.npy", segmentation)
+
+
+@pytest.mark.parametrize("first_label", [0, 1, 3])
+def test_published_trajectories_are_told_apart_by_segmentation_and_name(
+    render: Render, tmp_path: Path, trajectory: Path, first_label: int
+) -> None:
+    """Published labels count from 1, or on from other objects'."""
+    write_published(trajectory, np.arange(200, dtype=np.int64) % 2 + first_label)
+    arguments = ["--output_path", str(tmp_path / "out"), "--fixed_view", "7", "--resolution", "32"]
+    render(*arguments, "--render_masks", "--render_img")
+    picture = imageio.imread(tmp_path / "out" / "view_7" / "rgb" / "0000.png").astype(int)
+    mask = imageio.imread(tmp_path / "out" / "view_7" / "masks" / "0000.png")
+    assert (picture[mask == 1][:, 0] > picture[mask == 1][:, 2]).all()
+    assert (mask == 2).any()
+
+
+def test_published_trajectories_have_prompts_by_their_name(render: Render, tmp_path: Path, trajectory: Path) -> None:
+    write_published(trajectory, np.arange(200, dtype=np.int64) % 2 + 1)
+    render("--initial_path", str(tmp_path / "initial"), "--resolution", "24")
+    prompts = json.loads((tmp_path / "initial" / "prompts.json").read_text())
+    assert prompts["text"] == ["A pokemon ball.", "A rubber duck."]
+
+
+def test_without_labels_there_are_no_prompts_and_masks_are_refused(
+    render: Render, tmp_path: Path, trajectory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_published(trajectory, np.zeros(200, np.int64))
+    (trajectory / "segmentation.npy").unlink()
+    render("--initial_path", str(tmp_path / "initial"), "--resolution", "24")
+    assert not (tmp_path / "initial" / "prompts.json").exists()
+    assert "no prompts" in capsys.readouterr().out
+    with pytest.raises(InputError, match="to tell ball, duck apart"):
+        render("--output_path", str(tmp_path / "out"), "--fixed_view", "0", "--render_masks")
+
+
+@pytest.mark.parametrize("degree", range(4))
+def test_trajectory_and_background_may_differ_in_degree(
+    render: Render, tmp_path: Path, trajectory: Path, degree: int
+) -> None:
+    """A published background, of degree 3 with its capture's cameras, before a trajectory of degree 0."""
+    generator = torch.Generator().manual_seed(1)
+    count = 500
+    table = Gaussians(
+        means=torch.randn(count, 3, generator=generator) * 2,
+        opacities=torch.full((count,), 0.9),
+        sh=torch.randn(count, 16, 3, generator=generator),
+        scales=torch.full((count, 3), 0.2),
+        quaternions=torch.randn(count, 4, generator=generator),
+    )
+    write_ply(tmp_path / "table6" / "gaussians_feedforward.ply", table)
+    extrinsics = torch.eye(4).repeat(3, 1, 1)
+    torch.save({"intrinsics": torch.eye(3), "extrinsics": extrinsics}, tmp_path / "table6" / "camera_2999.pt")
+    arguments = ["--output_path", str(tmp_path / str(degree)), "--background_path", str(tmp_path / "table6")]
+    render(*arguments, "--fixed_view", "0", "--shs_degree", str(degree), "--render_img", "--resolution", "24")
+    picture = imageio.imread(tmp_path / str(degree) / "view_0" / "rgb" / "0000.png")
+    placed = load_background(tmp_path / "table6").with_sh_degree(degree)
+    moving = TrajectoryReader(trajectory).gaussians(0)
+    camera = Orbit((0.0, 0.0, -0.3), 120.0, 20.0, 4.0).cameras([0], 24)
+    expected = to_uint8(rasterize(Gaussians.cat([moving, placed.with_covariances()]), camera).rgb)[0].numpy()
+    assert np.abs(picture.astype(int) - expected).max() <= 1  # rounding of colours at a half
+
+
+def test_the_published_command_runs(render: Render, tmp_path: Path) -> None:
+    """As the README of the published system has it, but for paths and a resolution that tests can afford."""
+    table = tmp_path / "backgrounds" / "table6"
+    write_wall(table / "gaussians_feedforward.ply", [0.3, 0.2, 0.1])
+    torch.save({"intrinsics": torch.eye(3), "extrinsics": torch.eye(4)[None]}, table / "camera_2999.pt")
+    outputs = ["--initial_path", f"{tmp_path}/initial_123/table6", "--output_path", f"{tmp_path}/dynamic_123/table6"]
+    flags = ["--render_img", "--render_depth", "--compile_video", "--white_bg", "--fixed_view", "-1"]
+    render("--background_path", str(table), *outputs, *flags, "--resolution", "16")
+    initial, dynamic = tmp_path / "initial_123" / "table6", tmp_path / "dynamic_123" / "table6"
+    names = ["0_ball_duck.mp4", "cameras.json", "depth", "depth.h5", "prompts.json"]
+    assert sorted(path.name for path in initial.iterdir()) == names
+    assert len(list((initial / "depth").iterdir())) == 100
+    views = [f"view_{k}" for k in range(0, 100, 4)]
+    assert sorted(path.name for path in dynamic.iterdir()) == sorted(["depth", "depth.h5", *views])
+    for view in views:
+        assert sorted(path.name for path in (dynamic / view).iterdir()) == ["0_ball_duck.mp4", "rgb"]
+        assert len(list((dynamic / view / "rgb").iterdir())) == FRAMES
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "expected --output_path, --initial_path or both"),
-        (["--output_path", "x", "--fixed_view", "100"], "expected 0 to 99"),
+        (
+            ["--output_path", "x", "--fixed_view", "100"],
+            r"--fixed_view \(or --single_view\): expected 0 to 99, found 100",
+        ),
+        (["--output_path", "x", "--views", "3,100"], "--views: expected 0 to 99, found 100"),
         (["--output_path", "x", "--resolution", "1"], "--resolution: expected at least 2"),
         (["--output_path", "x", "--background_path", "nowhere"], "nowhere"),
     ],
