@@ -26,6 +26,7 @@ import json
 import math
 import time
 from argparse import ArgumentTypeError, Namespace
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -323,14 +324,15 @@ def main() -> None:
     def is_done(job: Job) -> bool:
         return not arguments.overwrite and is_complete(job.output, descriptions[job.output])
 
-    todo = claim_each(tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2), lambda job: job.output, is_done)
-    for job in todo:
-        if config.substep_dt == "auto":
-            tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
-        # Allocated for the first scene to simulate; those after it use the same.
-        grid = grid or Grid(lattice, str(device), arguments.deterministic)
-        simulate(job, descriptions[job.output], arguments, grid)
-        simulated += 1
+    shown = tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2)
+    with closing(claim_each(shown, lambda job: job.output, is_done)) as todo:
+        for job in todo:
+            if config.substep_dt == "auto":
+                tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
+            # Allocated for the first scene to simulate; those after it use the same.
+            grid = grid or Grid(lattice, str(device), arguments.deterministic)
+            simulate(job, descriptions[job.output], arguments, grid)
+            simulated += 1
     skipped = len(jobs) - simulated
     what = f"{simulated} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
     already = f", {skipped} were there already" if skipped else ""

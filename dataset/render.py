@@ -26,6 +26,7 @@ Examples:
 
 import argparse
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -110,15 +111,16 @@ def main() -> None:
 
     rendered, failures = 0, []
     shown = tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2)
-    for job in claim_each(shown, lambda job: job.directory, lambda job: not missing(job, args, views)):
-        try:
-            render(job, missing(job, args, views), args, config, views, renderer)
-            rendered += 1
-        except InputError as error:
-            if len(jobs) == 1:
-                raise
-            tqdm.write(f"{job.trajectory.name}: {error}")
-            failures.append(error)
+    with closing(claim_each(shown, lambda job: job.directory, lambda job: not missing(job, args, views))) as todo:
+        for job in todo:
+            try:
+                render(job, missing(job, args, views), args, config, views, renderer)
+                rendered += 1
+            except InputError as error:
+                if len(jobs) == 1:
+                    raise
+                tqdm.write(f"{job.trajectory.name}: {error}")
+                failures.append(error)
     if failures:
         raise InputError(f"{len(failures)} of {len(jobs)} failed, the first of them: {failures[0]}")
     what = jobs[0].scene if len(jobs) == 1 else f"{rendered} of {len(jobs)} scenes"

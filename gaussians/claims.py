@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -22,11 +22,12 @@ Item = TypeVar("Item")
 
 def claim_each(
     items: Iterable[Item], directory: Callable[[Item], Path], is_done: Callable[[Item], bool]
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yield those of ``items`` that are not done, each while its directory is claimed for this process.
 
     What other processes hold is left to them until all else is done. Then they are waited for; where one of them ends
     without having done its item, by a kill say, the item is ours. So all items are done at the end, none of them twice.
+    Close the generator (``contextlib.closing``) where the work may fail: that frees the item in hand.
 
     Args:
         directory: of an item's files; made if absent.

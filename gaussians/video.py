@@ -102,7 +102,8 @@ class VideoWriter:
         encoder, self._encoder = self._encoder, None
         _, messages = encoder.communicate()
         if encoder.returncode:
-            reason = (messages.decode(errors="replace").splitlines() or ["the encoder stopped"])[-1]
+            # The first of its messages: the others follow from that.
+            reason = (messages.decode(errors="replace").splitlines() or ["the encoder stopped"])[0]
             raise InputError(f"{self.path}: cannot be encoded: {reason}")
 
     def __exit__(
