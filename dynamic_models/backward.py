@@ -44,22 +44,26 @@ class Backward:
         self._captures = self._cuda and model.capturable and accelerator.mixed_precision != "fp16"
         self._graph: _Graph | None = None
 
-    def __call__(self, state: SceneState, target: torch.Tensor) -> torch.Tensor:
-        """Losses (B,), metres^2, of the windows ``target`` (B, T, O, P, 3) that begin with ``state``."""
+    def __call__(self, state: SceneState, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
+        """Losses (B,), metres^2, of the windows ``target`` (B, T, O, P, 3) that begin with ``state``.
+
+        Args:
+            pushes: (B, T - 1, O, 6), see ``DynamicsModel``.
+        """
         with torch.no_grad():
             carry = self._model.begin(state)
         if not self._captures:
-            return self.run(state, carry, target)
+            return self.run(state, carry, target, pushes)
         if self._graph is None or self._graph.shape != target.shape:
             self._graph = None  # frees its memory first
             torch.cuda.empty_cache()
-            self._graph = _Graph(self, list(self._model.parameters()), state, carry, target)
-        return self._graph(state, carry, target)
+            self._graph = _Graph(self, list(self._model.parameters()), state, carry, target, pushes)
+        return self._graph(state, carry, target, pushes)
 
-    def run(self, state: SceneState, carry: Carry, target: torch.Tensor) -> torch.Tensor:
+    def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """The same, kernel by kernel, from what the model's ``begin`` gave."""
         with self._accelerator.autocast():
-            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt)
+            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes)
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
         self._accelerator.backward(objective.mean() / self._share)
@@ -80,10 +84,11 @@ class _Graph:
         state: SceneState,
         carry: Carry,
         target: torch.Tensor,
+        pushes: torch.Tensor,
     ) -> None:
         self.shape = target.shape
         self._state, self._carry = state.map(torch.clone), tuple(map(torch.clone, carry))
-        self._target = target.clone()
+        self._target, self._pushes = target.clone(), pushes.clone()
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -91,19 +96,19 @@ class _Graph:
         stream = torch.cuda.Stream(target.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            backward.run(self._state, self._carry, self._target)
+            backward.run(self._state, self._carry, self._target, self._pushes)
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.empty_cache()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._losses = backward.run(self._state, self._carry, self._target)
+            self._losses = backward.run(self._state, self._carry, self._target, self._pushes)
         for parameter, gradient in zip(parameters, before, strict=True):
             assert parameter.grad is not None
             parameter.grad.copy_(gradient)
 
-    def __call__(self, state: SceneState, carry: Carry, target: torch.Tensor) -> torch.Tensor:
-        mine = (*self._state.tensors(), *self._carry, self._target)
-        for tensor, given in zip(mine, (*state.tensors(), *carry, target), strict=True):
+    def __call__(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
+        mine = (*self._state.tensors(), *self._carry, self._target, self._pushes)
+        for tensor, given in zip(mine, (*state.tensors(), *carry, target, pushes), strict=True):
             tensor.copy_(given)
         self._graph.replay()
         return self._losses.clone()

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +14,29 @@ from tqdm import tqdm
 from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from dynamic_models.keypoints import KeypointClip, extract_keypoints
-from dynamic_models.state import SceneState, World, collate, pad
+from dynamic_models.pushes import Force, mean_pushes
+from dynamic_models.state import MATERIAL_FIELDS, SceneState, World, collate, pad
 from gaussians.errors import InputError
 from gaussians.rotations import axis_rotation
 from gaussians.trajectory import TrajectoryMeta, TrajectoryReader, read_labels
+from gaussians.validation import validated
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
 _WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
+
+
+class Window(NamedTuple):
+    """Frames of B scenes.
+
+    Attributes:
+        state: the scenes at the first of T frames.
+        target: (B, T, O, P, 3), their keypoints in all of them, metres.
+        pushes: (B, T - 1, O, 6), see ``DynamicsModel``.
+    """
+
+    state: SceneState
+    target: torch.Tensor
+    pushes: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,7 @@ class Scene:
         frame_dt: seconds from frame to frame.
         dx: cell size of the simulation's grid, metres; 0 for unknown.
         wall_time: seconds that the simulation took, if it was recorded.
+        forces: external ones on its objects.
     """
 
     name: str
@@ -43,13 +61,14 @@ class Scene:
     frame_dt: float
     dx: float
     wall_time: float | None
+    forces: tuple[Force, ...] = ()
 
     @property
     def num_frames(self) -> int:
         return len(self.clip.positions)
 
-    def window(self, start: int, length: int) -> tuple[SceneState, torch.Tensor]:
-        """The state (one scene) at frame ``start`` and the keypoints (1, length, O, P, 3) from there on."""
+    def window(self, start: int, length: int) -> Window:
+        """``length`` frames of this one scene from frame ``start`` on."""
         positions = self.clip.positions
         state = SceneState(
             points=positions[None, start],
@@ -60,7 +79,9 @@ class Scene:
             gravity=torch.tensor([self.world.gravity]),
             walls=torch.tensor([self.world.walls]),
         )
-        return state, positions[None, start : start + length]
+        labels, masses = self.clip.labels.tolist(), self.materials[:, MATERIAL_FIELDS.index("mass")].tolist()
+        pushes = mean_pushes(self.forces, labels, masses, length, self.frame_dt, start)
+        return Window(state, positions[None, start : start + length], pushes[None])
 
 
 def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
@@ -83,20 +104,21 @@ def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
     return (p[k + 1] - p[k - 1]) / (2 * frame_dt)
 
 
-def collate_windows(windows: Sequence[tuple[SceneState, torch.Tensor]]) -> tuple[SceneState, torch.Tensor]:
-    """Windows of equal length as one batch: the states, padded, and targets (B, T, O, P, 3)."""
-    state = collate([state for state, _ in windows])
-    return state, torch.cat([pad(target, 2, state.mask.shape[1:]) for _, target in windows])
+def collate_windows(windows: Sequence[Window]) -> Window:
+    """Windows of equal length as one batch, padded."""
+    state = collate([window.state for window in windows])
+    _, objects, points = state.mask.shape
+    targets = [pad(window.target, 2, (objects, points)) for window in windows]
+    return Window(state, torch.cat(targets), torch.cat([pad(window.pushes, 2, (objects,)) for window in windows]))
 
 
-def turn_about_vertical(
-    state: SceneState, target: torch.Tensor, generator: torch.Generator
-) -> tuple[SceneState, torch.Tensor]:
+def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
     """The same motion seen from another side: turned about the vertical axis and, half of the time, mirrored.
 
     Physics knows no preferred horizontal direction, so this is more data for nothing. Scenes that come near a side
     wall are turned by quarter turns, and the walls with them.
     """
+    state, target, pushes = window
     reach = target[..., :2].norm(dim=-1).amax()
     free = bool(reach < state.walls[:, :4].abs().amin() - _WALL_MARGIN)
     draw, mirrored = torch.rand(2, generator=generator)
@@ -116,7 +138,9 @@ def turn_about_vertical(
         gravity=state.gravity @ rotation.T,
         walls=walls,
     )
-    return turned, target @ rotation.T
+    # A mirror image turns the other way.
+    torque = pushes[..., 3:] @ rotation.T * torch.det(rotation).sign()
+    return Window(turned, target @ rotation.T, torch.cat([pushes[..., :3] @ rotation.T, torque], -1))
 
 
 def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:
@@ -180,7 +204,7 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
         InputError: its trajectory is damaged or incomplete, or nothing tells its objects apart.
     """
     reader = TrajectoryReader(layout.mpm_dir(group, name))
-    labels = _labels(layout, group, name, reader)
+    labels = object_labels(layout, group, name, reader)
     clip = extract_keypoints(reader, labels, num_keypoints, cache)
     meta = reader.meta
     return Scene(
@@ -191,10 +215,11 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
         frame_dt=reader.frame_dt,
         dx=meta.dx if meta else 0.0,
         wall_time=meta.wall_time if meta else None,
+        forces=_forces(reader),
     )
 
 
-def _labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> torch.Tensor:
+def object_labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> torch.Tensor:
     """The object of every Gaussian. Published trajectories do not say: there the scene's segmentation does, or the
     numbers of Gaussians of the catalogue's objects that the scene is named after."""
     if reader.labels is not None:
@@ -211,6 +236,11 @@ def _labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> 
             f"Gaussians, and the catalogue's objects in its name have {sum(counts)}"
         )
     return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+
+
+def _forces(reader: TrajectoryReader) -> tuple[Force, ...]:
+    recorded = reader.meta.settings.get("external_forces", []) if reader.meta else []
+    return validated(f"{reader.path / 'meta.json'}: settings.external_forces", recorded, tuple[Force, ...])
 
 
 def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: TrajectoryMeta | None) -> torch.Tensor:

@@ -91,11 +91,11 @@ def evaluate(name: str, model: nn.Module, scenes: Sequence[Scene], frames: int) 
     errors: dict[str, TrajectoryErrors] = {}
     seconds = []
     for i, scene in enumerate(tqdm([scenes[0], *scenes], desc=name, unit="scene")):
-        state, target = scene.window(0, frames)
-        state = state.to(device)
+        state, target, pushes = scene.window(0, frames)
+        state, pushes = state.to(device), pushes.to(device)
         _synchronize(device)
         start = time.perf_counter()
-        predicted = model(state, frames, scene.frame_dt)
+        predicted = model(state, frames, scene.frame_dt, pushes)
         _synchronize(device)
         if i > 0:
             seconds.append(time.perf_counter() - start)

@@ -28,12 +28,12 @@ from tqdm import tqdm
 from dataset.layout import Layout, add_data_root
 from dynamic_models.backward import Backward, average_gradients
 from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
-from dynamic_models.data import Scene, choose_groups, collate_windows, load_scenes, turn_about_vertical
+from dynamic_models.data import Scene, Window, choose_groups, collate_windows, load_scenes, turn_about_vertical
 from dynamic_models.integration import OdeMethod
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import MODELS, build_model
 from dynamic_models.schedule import learning_rate, window_length
-from dynamic_models.state import MATERIAL_FIELDS, SceneState
+from dynamic_models.state import MATERIAL_FIELDS
 from dynamic_models.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
@@ -107,8 +107,8 @@ def main() -> None:
             loss = 0.0
             first = progress.iteration * batch + accelerator.process_index * share
             for i in range(0, share, args.batch_size):
-                names, state, target = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
-                losses = backward(state.to(device), target.to(device))
+                names, window = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
+                losses = backward(window.state.to(device), window.target.to(device), window.pushes.to(device))
                 check_finite(losses, names, progress.iteration)
                 loss += losses.mean().item() / args.gradient_accumulation_steps
             average_gradients(model, accelerator)
@@ -157,10 +157,8 @@ def bar_position(args: argparse.Namespace, progress: Progress) -> int:
     return int(min(progress.elapsed, args.time_limit)) if args.time_limit else progress.iteration
 
 
-def draw(
-    scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace
-) -> tuple[list[str], SceneState, torch.Tensor]:
-    """Samples ``numbers`` of the endless stream of shuffled epochs: scene names, states, targets.
+def draw(scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace) -> tuple[list[str], Window]:
+    """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch, and the names of their scenes.
 
     A sample depends on --seed and its number alone, so that neither an interruption nor the number of processes changes
     what is learned.
@@ -172,10 +170,10 @@ def draw(
         scene = scenes[int(torch.randperm(len(scenes), generator=shuffle)[place])]
         chance = torch.Generator().manual_seed(hash((args.seed, 1, number)) % 2**63)
         start = int(torch.randint(args.steps - frames + 1, (), generator=chance))
-        state, target = scene.window(start, frames)
-        windows.append(turn_about_vertical(state, target, chance) if args.augment else (state, target))
+        window = scene.window(start, frames)
+        windows.append(turn_about_vertical(window, chance) if args.augment else window)
         names.append(scene.name)
-    return names, *collate_windows(windows)
+    return names, collate_windows(windows)
 
 
 def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> None:
@@ -248,8 +246,9 @@ def rollout_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Name
     model.eval()
     errors = []
     for i in range(0, len(scenes), args.batch_size):
-        state, target = collate_windows([scene.window(0, args.steps) for scene in scenes[i : i + args.batch_size]])
-        predicted = model(state.to(device), args.steps, scenes[0].frame_dt).cpu()
+        window = collate_windows([scene.window(0, args.steps) for scene in scenes[i : i + args.batch_size]])
+        state, target = window.state, window.target
+        predicted = model(state.to(device), args.steps, scenes[0].frame_dt, window.pushes.to(device)).cpu()
         errors += [trajectory_errors(*item).rmse for item in zip(predicted, target, state.mask, strict=True)]
     model.train()
     return sum(errors) / len(errors)
@@ -313,7 +312,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--num_layers", type=int, default=2, help="depth of the networks")
     add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
     add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 2 dx of the data)")
+    add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
     add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
+    add("--deformation", action=argparse.BooleanOptionalAction, default=True, help="whether ngff's objects deform")
     add("--ode_method", choices=get_args(OdeMethod), default="euler", help="adaptive: dopri5")
     add("--step_size", type=float, default=5e-3, help="longest step of a fixed-step method [s]")
     add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
@@ -354,8 +355,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check_args(args: argparse.Namespace) -> None:
     """Raise ``InputError`` for flags that no training can use."""
-    positive = "sample_num num_keypoints hidden_dim num_layers threshold mass step_size rtol atol dt epochs time_limit"
-    positive += " batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    positive = "sample_num num_keypoints hidden_dim num_layers threshold radius mass step_size rtol atol dt epochs"
+    positive += " time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
     for name in positive.split():
         value = getattr(args, name)
         if value is not None and not value > 0:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,19 +9,21 @@ import torch
 from dataset.layout import Layout
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.data import (
+    Window,
     choose_groups,
     collate_windows,
     load_scene,
     load_scenes,
     turn_about_vertical,
 )
+from dynamic_models.ngff import NGFF, NGFFSettings
 from dynamic_models.state import World
 from gaussians.errors import InputError
 
 
 def test_window_starts_with_its_state_and_keeps_the_rest_shape(toy_root: Path) -> None:
     scene = load_scene(Layout(toy_root), "toy", "0_ball_ball", 16)
-    state, target = scene.window(12, 10)
+    state, target, _ = scene.window(12, 10)
     assert target.shape == (1, 10, 2, 16, 3)
     assert torch.equal(state.points, target[:, 0])
     assert torch.equal(state.rest[0], scene.clip.positions[0])
@@ -39,7 +42,7 @@ def test_balls_in_the_air_are_ballistic_from_either_kind_of_velocity(
     with_velocities, without = (load_scene(layout, group, "0_ball", 16) for group in "ab")
     assert without.clip.velocities is None
     for scene in (with_velocities, without):
-        state, target = scene.window(0, 8)
+        state, target, _ = scene.window(0, 8)
         # The toy simulation's steps of 1 ms make it fall by g t (t + h) / 2: less than 1 mm from the closed form.
         torch.testing.assert_close(Ballistic()(state, 8, 0.02), target, rtol=0, atol=1e-3)
 
@@ -49,8 +52,9 @@ def test_windows_of_different_sizes_become_one_batch(tmp_path: Path, toy_scene_w
     toy_scene_writer(layout.mpm_dir("1", "0_ball"), seed=0, objects=1, frames=5, count=9)
     toy_scene_writer(layout.mpm_dir("1", "1_ball_ball"), seed=1, objects=2, frames=5, count=40)
     scenes = load_scenes(layout, ["1"], num_keypoints=16, num_frames=5, progress=False)
-    state, target = collate_windows([scene.window(0, 5) for scene in scenes])
+    state, target, pushes = collate_windows([scene.window(0, 5) for scene in scenes])
     assert target.shape == (2, 5, 2, 16, 3)
+    assert pushes.shape == (2, 4, 2, 6)
     assert state.mask.sum((1, 2)).tolist() == [9, 32]
     assert target[0].abs()[:, ~state.mask[0]].sum() == 0
 
@@ -59,20 +63,66 @@ def test_windows_of_different_sizes_become_one_batch(tmp_path: Path, toy_scene_w
 def test_turning_commutes_with_physics(toy_root: Path, shift: float) -> None:
     """Ballistic flight of the turned state is the turned flight; near walls only quarter turns are taken."""
     scene = load_scene(Layout(toy_root), "toy", "0_ball_ball", 16)
-    state, _ = scene.window(0, 12)
+    state, *_ = scene.window(0, 12)
     state.points[..., 0] += shift
     target = Ballistic()(state, 12, 0.02)
     for seed in range(8):
-        turned, turned_target = turn_about_vertical(state, target, torch.Generator().manual_seed(seed))
+        window = Window(state, target, torch.zeros(1, 11, 2, 6))
+        turned, turned_target, _ = turn_about_vertical(window, torch.Generator().manual_seed(seed))
         torch.testing.assert_close(Ballistic()(turned, 12, 0.02), turned_target, rtol=0, atol=1e-5)
         distances = torch.cdist(target.flatten(2, 3), target.flatten(2, 3))
         turned_distances = torch.cdist(turned_target.flatten(2, 3), turned_target.flatten(2, 3))
         torch.testing.assert_close(turned_distances, distances, rtol=0, atol=1e-3)  # cdist's own cancellation
 
 
+def test_pushes_turn_along_and_mirrored_torques_turn_the_other_way(toy_root: Path) -> None:
+    """Free flight of the turned scene under the turned forces and torques is the turned flight."""
+    scene = load_scene(Layout(toy_root), "toy", "0_ball_ball", 16)
+    state = scene.window(0, 6).state
+    state.walls[:] = torch.tensor([-9.0, 9.0, -9.0, 9.0, -9.0])  # out of reach
+    model = NGFF(NGFFSettings(hidden_dim=8, num_layers=1, threshold=0.01, step_size=0.02))  # untrained: no forces
+    pushes = torch.randn(1, 5, 2, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        target = model(state, 6, 0.02, pushes)
+        for seed in range(8):
+            turned = turn_about_vertical(Window(state, target, pushes), torch.Generator().manual_seed(seed))
+            # float32 rounding of inertia tensors in other axes
+            torch.testing.assert_close(model(turned.state, 6, 0.02, turned.pushes), turned.target, rtol=0, atol=1e-4)
+
+
+def test_windows_hold_the_forces_that_the_trajectory_was_simulated_under(
+    tmp_path: Path, toy_scene_writer: Callable[..., None]
+) -> None:
+    layout = Layout(tmp_path)
+    path = layout.mpm_dir("2", "0_ball_ball")
+    toy_scene_writer(path, seed=0, frames=8)
+    unpushed = load_scene(layout, "2", "0_ball_ball", 8).window(0, 8).pushes
+    assert unpushed.shape == (1, 7, 2, 6)
+    assert not unpushed.any()
+
+    meta = json.loads((path / "meta.json").read_text())
+    force = {"obj_id": 1, "start": 0.05, "end": 0.08, "force": [2.0, 0.0, -4.0], "torque": [0.0, 1.0, 0.0]}
+    for recorded, mass in (({**force, "mass": None}, 20.0), ({**force, "mass": 0.5}, 0.5)):  # the balls weigh 20 kg
+        meta["settings"]["external_forces"] = [recorded]
+        (path / "meta.json").write_text(json.dumps(meta))
+        scene = load_scene(layout, "2", "0_ball_ball", 8)
+        pushes = scene.window(1, 5).pushes  # frames from 0.02 to 0.1 s
+        share = torch.tensor([0.0, 0.5, 1.0, 0.0])  # of 0.04 to 0.06 s half
+        torch.testing.assert_close(pushes[0, :, 1, 0], share * 2.0 / mass)
+        torch.testing.assert_close(pushes[0, :, 1, 2], share * -4.0 / mass)
+        torch.testing.assert_close(pushes[0, :, 1, 4], share * 1.0 / mass)
+        assert not pushes[0, :, 0].any()
+
+    meta["settings"]["external_forces"] = [{**force, "force": "up"}]
+    (path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"meta\.json: settings\.external_forces: 0\.force: "):
+        load_scene(layout, "2", "0_ball_ball", 8)
+
+
 def test_walls_turn_along_with_a_scene_that_is_near_them(toy_root: Path) -> None:
     scene = load_scene(Layout(toy_root), "toy", "0_ball_ball", 16)
-    state, target = scene.window(0, 2)
+    window = scene.window(0, 2)
+    state = window.state
     state.walls[:] = torch.tensor([-1.0, 0.7, -2.0, 3.0, -0.94])
 
     def gaps(points: torch.Tensor, walls: torch.Tensor) -> list[float]:
@@ -81,7 +131,7 @@ def test_walls_turn_along_with_a_scene_that_is_near_them(toy_root: Path) -> None
         return sorted(float(gap.amin()) for gap in (x - x_min, x_max - x, y - y_min, y_max - y))
 
     for seed in range(12):
-        turned, _ = turn_about_vertical(state, target, torch.Generator().manual_seed(seed))
+        turned, *_ = turn_about_vertical(window, torch.Generator().manual_seed(seed))
         assert gaps(turned.points, turned.walls) == pytest.approx(gaps(state.points, state.walls), abs=1e-5)
 
 

@@ -44,7 +44,7 @@ def test_report_holds_the_errors_of_every_model(
     scenes = load_scenes(Layout(toy_root), ["toy"], 16, 30, progress=False)
     errors = []
     for scene in scenes:
-        state, target = scene.window(0, 30)
+        state, target, _ = scene.window(0, 30)
         errors.append(trajectory_errors(Ballistic()(state, 30, 0.02)[0], target[0], state.mask[0]))
     ballistic = report["models"]["ballistic"]
     assert ballistic["rmse"] == pytest.approx(sum(e.rmse for e in errors) / 3, abs=1e-6)

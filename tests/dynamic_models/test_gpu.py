@@ -61,7 +61,8 @@ def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
             state = on_gpu(make_state(seed=seed))
             state = replace(state, rest=state.points)
             target = state.points[:, None] + torch.linspace(0, 0.1, 6, device="cuda")[None, :, None, None, None]
-            losses = backward(state, target)
+            pushes = torch.full((*target.shape[:3], 6), 0.3 * seed, device="cuda")[:, 1:]
+            losses = backward(state, target, pushes)
         found.append((losses, [parameter.grad.clone() for parameter in model.parameters()]))
     torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-7)
     for one, other in zip(found[1][1], found[0][1], strict=True):

@@ -50,7 +50,7 @@ def test_training_writes_a_checkpoint_that_knows_its_data(
     assert info.training["val_rmse"] == best
     # What the JSON says of the checkpoint is what the checkpoint does.
     scene = load_scenes(Layout(toy_root), ["held"], 12, 20, progress=False)[0]
-    state, target = scene.window(0, 20)
+    state, target, _ = scene.window(0, 20)
     with torch.no_grad():
         error = trajectory_errors(model(state, 20, 0.02)[0], target[0], state.mask[0]).rmse
     assert error == pytest.approx(best, rel=1e-4)
@@ -124,10 +124,10 @@ def test_accumulated_batches_are_one_large_batch(
 def test_samples_do_not_depend_on_how_they_are_shared(toy_root: Path) -> None:
     args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
     scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
-    names, state, target = train.draw(scenes, range(6), 6, args)
+    names, (state, target, _) = train.draw(scenes, range(6), 6, args)
     assert sorted(names[:3]) == sorted(names[3:]) == [scene.name for scene in scenes]  # every scene once an epoch
     for part in (range(3), range(3, 6)):
-        some, some_state, some_target = train.draw(scenes, part, 6, args)
+        some, (some_state, some_target, _) = train.draw(scenes, part, 6, args)
         assert some == names[part.start : part.stop]
         assert torch.equal(some_state.points, state.points[part.start : part.stop])
         assert torch.equal(some_target, target[part.start : part.stop])
