@@ -223,5 +223,8 @@ def core_count() -> int:
 
 
 def encoder_threads(num_views: int) -> int:
-    """Threads for each of as many encoders, so that together they use the machine's cores."""
-    return max(1, core_count() // num_views)
+    """Threads for each of as many encoders, so that together they use the machine's cores.
+
+    More than 16 make one no faster.
+    """
+    return max(1, min(16, core_count() // num_views))

@@ -72,11 +72,10 @@ def measure(device: torch.device) -> list[dict[str, object]]:
         folder = Path(name)
         print(f"render: writing {clip.frames} frames of {clip.gaussians:,} Gaussians", file=sys.stderr)
         ground = write_scene(clip, folder)
-        trajectory = TrajectoryReader(folder / "clip")
         for resolution in clip.resolutions:
             print(f"render: {clip.views} views at {resolution} x {resolution}", file=sys.stderr)
             renderer = SceneRenderer(_ORBIT, resolution, ground, False, _DEGREE, device)
-            rows.append(_measure(clip, trajectory, renderer, folder))
+            rows.append(_measure(clip, renderer, folder))
     return rows
 
 
@@ -150,19 +149,22 @@ def _ground(side: int) -> Gaussians:
 
 
 @torch.inference_mode()
-def _measure(clip: Clip, trajectory: TrajectoryReader, renderer: SceneRenderer, folder: Path) -> dict[str, object]:
+def _measure(clip: Clip, renderer: SceneRenderer, folder: Path) -> dict[str, object]:
     device, resolution = renderer.device, renderer.resolution
     views = [fixed_view(number * 100 // clip.views) for number in range(clip.views)]
     out = folder / str(resolution)
     outputs = [(view, out / view.name / "clip.mp4") for view in views]
 
     def render(frames: int) -> None:
+        trajectory = TrajectoryReader(folder / "clip")
+        trajectory.check_frames()
         moving = moving_gaussians(trajectory, _DEGREE, device)
         some = (gaussians for gaussians, _ in zip(moving, range(frames), strict=False))
         write_clip(renderer, some, frames, outputs, _FPS, Outputs())
 
     render(min(2, clip.frames))
     whole = _seconds(lambda: render(clip.frames), device)
+    trajectory = TrajectoryReader(folder / "clip")
     stages = _stages(clip, trajectory, renderer, outputs)
     quality = _quality(trajectory, renderer, outputs[0])
     command = _run_command(clip, folder, resolution, device)

@@ -114,3 +114,5 @@ def test_a_drawing_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_encoders_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_writer, "core_count", lambda: 16)
     assert [encoder_threads(count) for count in (1, 5, 16, 25)] == [16, 3, 1, 1]
+    monkeypatch.setattr(clip_writer, "core_count", lambda: 100)
+    assert [encoder_threads(count) for count in (1, 25)] == [16, 4]
