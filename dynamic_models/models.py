@@ -5,12 +5,18 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dynamic_models.gcn import GCN, GCNSettings
 from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.pointformer import Pointformer, PointformerSettings
 from dynamic_models.rollout import FrameModel
 from gaussians.errors import InputError
 from gaussians.validation import describe_problem
 
-MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {"ngff": (NGFFSettings, NGFF)}
+MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {
+    "ngff": (NGFFSettings, NGFF),
+    "pointformer": (PointformerSettings, Pointformer),
+    "gcn": (GCNSettings, GCN),
+}
 
 
 def build_model(settings: dict[str, Any]) -> FrameModel:

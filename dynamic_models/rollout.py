@@ -4,6 +4,7 @@ Backpropagation recomputes a frame's activations where all frames' would not fit
 replays a CUDA graph of one frame, because launching its many small kernels takes longer than they do.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ class FrameModel(nn.Module):
 
     capturable = True
     """Whether ``step`` never waits for the device, so that CUDA graphs can hold it."""
+    activation_limit: float = math.inf
+    """Bytes of activations beyond which backpropagation recomputes them, also where there is room for more."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class FrameModel(nn.Module):
         if not torch.is_grad_enabled():
             return False
         needed = self.activation_bytes(scene, frame_dt) * (num_frames - 1)
-        return needed > _memory_for_activations(scene.points.device)
+        return needed > min(self.activation_limit, _memory_for_activations(scene.points.device))
 
     def _recomputed_step(self, *arguments: Any) -> Carry:
         # Nothing in a step is random; asking the generators for their state would wait for the device.

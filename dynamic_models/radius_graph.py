@@ -1,0 +1,137 @@
+"""Which points are near each other, and sums over them, as dense matrices of ones.
+
+With some 6,000 points of which each has some hundred neighbours, a GPU's matrix units multiply the whole matrix faster
+than its memory can deliver the features of single neighbours; and nothing has a shape that depends on data. Ones are
+exact in bfloat16, so that a number in float32, cut into three in bfloat16, is summed without loss.
+"""
+
+# mypy: ignore-errors
+
+import torch
+import warp as wp
+
+from gaussians.warp_runtime import start_warp
+
+wp.set_module_options({"enable_backward": False})
+
+_ROWS = wp.constant(8)  # of the matrix for one thread
+_ONE = wp.constant(wp.int16(0x3F80))  # the bits of 1 in bfloat16
+
+
+@wp.kernel
+def connect(
+    points: wp.array2d(dtype=wp.vec3),
+    mask: wp.array2d(dtype=wp.bool),
+    reach: float,
+    adjacency: wp.array3d(dtype=wp.int16),
+    degrees: wp.array2d(dtype=float),
+):
+    b, block, j = wp.tid()
+    here = points[b, j]
+    exists = mask[b, j]
+    count = wp.float32(0.0)  # a literal would be a constant
+    for i in range(block * _ROWS, wp.min((block + 1) * _ROWS, points.shape[1])):
+        offset = points[b, i] - here
+        if exists and mask[b, i] and wp.dot(offset, offset) < reach * reach:
+            adjacency[b, i, j] = _ONE
+            count += 1.0
+        else:
+            adjacency[b, i, j] = wp.int16(0)
+    if count > 0.0:
+        wp.atomic_add(degrees, b, j, count)
+
+
+@torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
+def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``radius_graph`` gives for float32 points, with a matrix in bfloat16."""
+    start_warp()
+    batch, total = mask.shape
+    adjacency = torch.empty(batch, total, total, dtype=torch.int16, device=points.device)
+    degrees = torch.zeros_like(mask, dtype=torch.float32)
+    inputs = [
+        wp.from_torch(points.detach().contiguous(), dtype=wp.vec3, requires_grad=False),
+        wp.from_torch(mask.contiguous(), dtype=wp.bool),
+        reach,
+    ]
+    stream = wp.stream_from_torch(torch.cuda.current_stream(points.device)) if points.is_cuda else None
+    wp.launch(
+        connect,
+        (batch, -(-total // _ROWS), total),
+        inputs,
+        [wp.from_torch(adjacency), wp.from_torch(degrees, requires_grad=False)],
+        device=None if stream else "cpu",
+        stream=stream,
+    )
+    return adjacency.view(torch.bfloat16), degrees
+
+
+@connect_points.register_fake
+def _(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    batch, total = mask.shape
+    adjacency = torch.empty(batch, total, total, dtype=torch.bfloat16, device=points.device)
+    return adjacency, torch.empty_like(mask, dtype=torch.float32)
+
+
+@torch.no_grad()
+def radius_graph(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The matrices (B, N, N) of 1 where two points of a scene are nearer than ``reach``, every point to itself too,
+    and their row sums (B, N); 0 for points that do not exist.
+
+    Args:
+        points: (B, N, 3), metres.
+        mask: (B, N), bool, which of them exist.
+        reach: metres.
+    """
+    if points.is_cuda and points.dtype == torch.float32:
+        return connect_points(points, mask, reach)
+    # Not through a matrix product, which would lose millimetres to cancellation.
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    adjacency = ((distances < reach) & mask[:, None] & mask[..., None]).to(points)
+    return adjacency, adjacency.sum(-1)
+
+
+@torch.library.custom_op("dynamic_models::sum_neighbours", mutates_args=())
+def sum_neighbours(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """``adjacency @ features``, (B, N, h), for the symmetric matrices of ``radius_graph``; at least float32.
+
+    The gradient of ``features`` is the same sum of the gradients; the matrix has none.
+    """
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    with torch.autocast(features.device.type, enabled=False):
+        if adjacency.dtype != torch.bfloat16 or not features.is_cuda:
+            return adjacency.to(dtype) @ features.to(dtype)
+        width = features.shape[-1]
+        padded = torch.nn.functional.pad(features, (0, -width % 8))  # rows that the matrix units can load
+        parts = bfloat16_parts(padded)
+        sums = torch.bmm(adjacency, torch.cat(parts, -1), out_dtype=torch.float32)
+        return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype)
+
+
+@sum_neighbours.register_fake
+def _(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(features, dtype=torch.promote_types(features.dtype, torch.float32))
+
+
+def _keep(ctx, inputs, output) -> None:
+    adjacency, features = inputs
+    ctx.save_for_backward(adjacency)
+    ctx.dtype = features.dtype
+
+
+def _sum_gradients(ctx, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+    (adjacency,) = ctx.saved_tensors
+    return None, sum_neighbours(adjacency, gradient.contiguous()).to(ctx.dtype)
+
+
+sum_neighbours.register_autograd(_sum_gradients, setup_context=_keep)
+
+
+def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
+    """``numbers`` as a sum in bfloat16: themselves if they are that, else three parts of 8 bits each."""
+    if numbers.dtype == torch.bfloat16:
+        return [numbers]
+    rest, parts = numbers.float(), []
+    for _ in range(3):
+        parts.append(rest.bfloat16())
+        rest = rest - parts[-1].float()
+    return parts
