@@ -17,7 +17,8 @@ DATA_ROOT=${DATA_ROOT:-${GSCOLLISION_ROOT:-data/GSCollision}}
 SCENE_GROUPS=${SCENE_GROUPS:-3_0 3_1 3_2 3_3 3_4 3_5 3_6 3_7 3_8 3_9 4 5 6}
 LOGS=${LOGS:-output/logs}
 export GSCOLLISION_ROOT=$DATA_ROOT
-name=$(basename "$0" .sh)
+if [[ ! -t 2 ]]; then export TQDM_MININTERVAL=${TQDM_MININTERVAL:-30}; fi # seconds: logs are read, not watched
+name=${SLURM_JOB_NAME:-$(basename "$0" .sh)} # a job runs a copy of the script that is called otherwise
 python=$(bash setup_env.sh --print_python)
 
 fail() {

@@ -117,7 +117,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 def _write_settings(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
-    ports = _free_ports(1 + len(NODES))
+    ports = free_ports(1 + len(NODES))
     node = "NodeName={} NodeHostname={} NodeAddr=127.0.0.1 Port={} CPUs=32 RealMemory=1000 Gres=gpu:2 State=UNKNOWN"
     nodes = "\n".join(node.format(name, host, port) for name, port in zip(NODES, ports[1:], strict=True))
     settings = SETTINGS.format(host=host, folder=folder, controller_port=ports[0], nodes=nodes)
@@ -131,7 +131,7 @@ def _write_settings(folder: Path) -> None:
         (folder / name).mkdir()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for entry in sockets:
