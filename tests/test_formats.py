@@ -130,7 +130,7 @@ def test_what_the_commands_write_passes_the_check(real):
     tree = Tree(real)
     found = [look() for look in tree.checks_outside_scenes()]
     found += [
-        tree.check_scene(group, scene, ("scenes", "initial", "mpm", "dynamic"), False) for group, scene in tree.scenes()
+        tree.scene_check(group, scene, ("scenes", "initial", "mpm", "dynamic"))() for group, scene in tree.scenes()
     ]
     assert tree.scenes() == [("2", "0_ball_can")]
     for kind in ("defects", "leftovers", "unknown"):

@@ -15,10 +15,9 @@ Examples:
 
 import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from multiprocessing import get_context
 from os import sched_getaffinity
 from pathlib import Path
@@ -29,7 +28,7 @@ from tqdm import tqdm
 from gaussians.command_line import ArgumentParser, run, take_shard
 from gaussians.errors import InputError
 from tools.dataset_walk import STAGES, Tree
-from tools.findings import Findings
+from tools.findings import Check, Findings
 
 _SHOWN = 20
 
@@ -61,7 +60,10 @@ def parse_arguments() -> Namespace:
         help="read the first and last frame or picture of each clip only, and believe the videos' indices",
     )
     parser.add_argument(
-        "--jobs", type=int, default=len(sched_getaffinity(0)), help="processes; each takes one scene at a time"
+        "--jobs",
+        type=int,
+        default=len(sched_getaffinity(0)),
+        help="processes; each takes one scene at a time; a crash on damaged data ends 1, and is a defect with more",
     )
     parser.add_shard()
     arguments = parser.parse_args()
@@ -70,26 +72,38 @@ def parse_arguments() -> Namespace:
     return arguments
 
 
-def check_all(checks: list[Callable[[], Findings]], jobs: int) -> Iterator[Findings]:
-    """The findings of ``checks``, as they come, from ``jobs`` processes.
-
-    Raises:
-        InputError: a process died.
-    """
-    if jobs == 1 or len(checks) < 2:
+def check_all(checks: Sequence[Check], jobs: int) -> Iterator[Findings]:
+    """The findings of ``checks``, as they come, from ``jobs`` processes; with one job, from this one."""
+    if jobs == 1:
         yield from (check() for check in checks)
         return
-    # Each process has one core, and starts afresh: a forked copy of threads would hang.
-    with ProcessPoolExecutor(
-        min(jobs, len(checks)), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        try:
-            for future in as_completed([pool.submit(check) for check in checks]):
-                yield future.result()
-        except BrokenProcessPool:
-            raise InputError("a checking process died: --jobs 1 shows where, fewer --jobs need less memory") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    todo = list(checks)
+    while todo:
+        finished = set()
+        with _pool(min(jobs, len(todo))) as pool:
+            try:
+                futures = {pool.submit(check): check for check in todo}
+                for future in as_completed(futures):
+                    yield future.result()
+                    finished.add(futures[future].place)
+            except BrokenProcessPool:
+                pass  # a library crashed: see below
+            finally:
+                pool.shutdown(cancel_futures=True)
+        todo = [check for check in todo if check.place not in finished]
+        # The check that crashed is among those that had begun, the first ones. Each gets a process of its own.
+        begun, todo = todo[: 2 * jobs + 1], todo[2 * jobs + 1 :]
+        for check in begun:
+            with _pool(1) as pool:
+                try:
+                    yield pool.submit(check).result()
+                except BrokenProcessPool:
+                    yield check.crashed()
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes with one core each, that start afresh: a forked copy of threads would hang."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def report(found: list[Findings], root: Path) -> None:
@@ -118,8 +132,8 @@ def main() -> None:
     arguments = parse_arguments()
     tree = Tree(arguments.root, arguments.groups)
     scenes = take_shard(tree.scenes(), arguments.shard)
-    checks: list[Callable[[], Findings]] = [] if arguments.shard[0] else list(tree.checks_outside_scenes())
-    checks += [partial(tree.check_scene, group, scene, arguments.require, arguments.quick) for group, scene in scenes]
+    checks = [] if arguments.shard[0] else list(tree.checks_outside_scenes())
+    checks += [tree.scene_check(group, scene, arguments.require, arguments.quick) for group, scene in scenes]
     results = tqdm(check_all(checks, arguments.jobs), desc="check", total=len(checks), unit="place", disable=None)
     found = sorted(results, key=lambda findings: findings.order)
     report(found, arguments.root)

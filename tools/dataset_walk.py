@@ -1,6 +1,6 @@
 """A dataset as the checks see it: its places, and everything that belongs to one scene."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dataset.scene_config import read_scenes
 from gaussians.errors import InputError
 from gaussians.files import read_json
 from gaussians.trajectory import PUBLISHED_FRAME_DT, read_meta
-from tools.findings import Findings
+from tools.findings import Check, Findings
 from tools.keypoint_checks import check_keypoints
 from tools.picture_checks import Clip, check_initial, check_motion
 from tools.scene_checks import SceneCloud, check_background, check_object, check_reconstruction, check_scene
@@ -75,23 +75,31 @@ class Tree:
             pairs += [(group, name) for name in names]
         return pairs
 
-    def checks_outside_scenes(self) -> Iterator[Callable[[], Findings]]:
-        """A check for each object, background and scene config, and for the root and its folders."""
-        yield self.check_root
+    def checks_outside_scenes(self) -> Iterator[Check]:
+        """For each object, background and scene config, and for the root and its folders."""
+        yield Check(str(self.root), self.check_root)
         for path in subdirectories(self.layout.objects):
-            yield partial(self.check_object, path)
+            yield Check(f"objects/{path.name}", partial(check_object, path, self.layout))
         for path in subdirectories(self.layout.backgrounds):
-            yield partial(self.check_background, path)
+            yield Check(f"backgrounds/{path.name}", partial(check_background, path))
         for group in self.groups:
             if self.layout.scene_config(group).is_file():
-                yield partial(self.check_config, group)
+                yield Check(f"scene_configs/{group}", partial(self.check_config, group))
         for group in self.groups:
             if (self.root / "keypoints" / group).is_dir():
-                yield partial(self.check_keypoints, group)
+                yield Check(f"keypoints/{group}", partial(self.check_keypoints, group))
 
-    def check_root(self) -> Findings:
+    def scene_check(self, group: str, scene: str, require: Sequence[str] = (), quick: bool = False) -> Check:
+        """For everything of one scene.
+
+        Args:
+            require: the stages that it must have gone through, if a config names it.
+            quick: look at the first and last frames and pictures only.
+        """
+        return Check(f"{group}/{scene}", partial(self.check_scene, group, scene, require, quick))
+
+    def check_root(self, findings: Findings) -> None:
         """Names at the top and one level below, and objects of one number."""
-        findings = Findings(str(self.root))
         findings.look_over(self.root, f"{'|'.join(_FOLDERS)}|{_OTHER_FILES}")
         for folder in _FOLDERS:
             if (self.root / folder).is_dir():
@@ -102,38 +110,19 @@ class Tree:
                 findings.look_over(group, r".*\.safetensors" if folder == "keypoints" else r"\d+.*")
         with findings.reading():
             all_objects(self.layout)
-        return findings
 
-    def check_object(self, path: Path) -> Findings:
-        findings = Findings(f"objects/{path.name}")
-        check_object(path, self.layout, findings)
-        return findings
-
-    def check_background(self, path: Path) -> Findings:
-        findings = Findings(f"backgrounds/{path.name}")
-        check_background(path, findings)
-        return findings
-
-    def check_config(self, group: str) -> Findings:
-        findings = Findings(f"scene_configs/{group}")
+    def check_config(self, group: str, findings: Findings) -> None:
+        """A group's scene config."""
         with findings.reading():
             read_scenes(self.layout.scene_config(group), self.layout)
-        return findings
 
-    def check_keypoints(self, group: str) -> Findings:
-        findings = Findings(f"keypoints/{group}")
+    def check_keypoints(self, group: str, findings: Findings) -> None:
+        """The files of keypoints of a group."""
         for path in sorted((self.root / "keypoints" / group).glob("[!.]*.safetensors")):
             check_keypoints(path, findings)
-        return findings
 
-    def check_scene(self, group: str, scene: str, require: Sequence[str], quick: bool) -> Findings:
-        """Everything of one scene.
-
-        Args:
-            require: the stages that it must have gone through, if a config names it.
-            quick: look at the first and last frames and pictures only.
-        """
-        findings = Findings(f"{group}/{scene}")
+    def check_scene(self, group: str, scene: str, require: Sequence[str], quick: bool, findings: Findings) -> None:
+        """Everything of one scene; see ``scene_check``."""
         folder = {name: self.root / name / group / scene for name in _SCENE_FOLDERS}
         for stage in require if scene in self.configured[group] else ():
             if not (folder[stage].is_dir() and subdirectories(folder[stage]) + list(folder[stage].glob("[!.]*.*"))):
@@ -151,7 +140,6 @@ class Tree:
             check_motion(background, scene, clip, quick, findings)
         for background in self._backgrounds(folder["reconstruct"], findings):
             check_reconstruction(background, findings)
-        return findings
 
     def _backgrounds(self, path: Path, findings: Findings) -> list[Path]:
         if not path.is_dir():

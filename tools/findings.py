@@ -1,7 +1,7 @@
 """What a look at a dataset's files finds, apart: what is wrong, what killed runs left, what nobody knows."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,3 +48,20 @@ class Findings:
                 self.leftovers.append(f"{entry}: of a run that was killed, or that still runs")
             elif not re.fullmatch(known, entry.name):
                 self.unknown.append(str(entry))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at one place, which another process can take."""
+
+    place: str
+    look: Callable[[Findings], None]
+
+    def __call__(self) -> Findings:
+        findings = Findings(self.place)
+        self.look(findings)
+        return findings
+
+    def crashed(self) -> Findings:
+        """What there is to say when the process that looked is dead."""
+        return Findings(self.place, [f"{self.place}: a library crashed on damaged data, or memory ran out"])

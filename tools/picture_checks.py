@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import h5py
 import numpy as np
+from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
@@ -180,7 +180,7 @@ def _check_stack(
         )
         return
     for k in _chosen(len(stack), quick):
-        picture = cv2.imread(str(pictures[k]), cv2.IMREAD_UNCHANGED)
+        picture = _read_png(pictures[k])
         if picture is None:
             findings.defect(pictures[k], "not a readable PNG")
         elif picture.dtype != dtype or picture.shape != stack.shape[1:]:
@@ -199,11 +199,22 @@ def _check_images(
     if count is not None and len(pictures) != count:
         findings.defect(folder, f"expected {count} PNGs, found {len(pictures)}")
     for k in _chosen(len(pictures), quick):
-        picture = cv2.imread(str(pictures[k]), cv2.IMREAD_UNCHANGED)
+        picture = _read_png(pictures[k])
         if picture is None or picture.dtype != np.uint8 or picture.ndim != 3:
             findings.defect(pictures[k], "expected an RGB image of 8 bits a channel")
         else:
             _check_size(pictures[k], (picture.shape[1], picture.shape[0]), size, findings)
+
+
+def _read_png(path: Path) -> np.ndarray | None:
+    """(H, W) or (H, W, 3), uint8 or uint16; None where it cannot be read."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()
+        with Image.open(path, formats=("PNG",)) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _numbered(folder: Path) -> list[Path]:

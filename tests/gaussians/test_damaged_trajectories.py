@@ -258,11 +258,12 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
         (b"", "not a readable .npy file"),
         (b"\x93NUMPY", "not a readable .npy file"),
         (b"no array", "not a readable .npy file"),
+        (b"\x93NUMPY\x01\x00\x20\x00{'descr': '<i4'," + bytes(14) + b"\n", "not a readable .npy file"),
         (np.zeros((2, 2), np.int32), "expected one whole number for each Gaussian"),
         (np.zeros(3), "expected one whole number for each Gaussian"),
         (np.array([None, 1]), "not a readable .npy file"),
     ],
-    ids=["empty", "magic only", "text", "table", "floats", "pickle"],
+    ids=["empty", "magic only", "text", "torn header", "table", "floats", "pickle"],
 )
 def test_bad_labels_are_refused(tmp_path, contents, message):
     path = tmp_path / "labels.npy"

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import re
 import shutil
@@ -28,7 +29,9 @@ from tests.dataset_fixture import (
 )
 from tests.gaussians.samples import change_h5
 from tests.gaussians.test_hdf5 import flip_a_byte_of
+from tools.check_dataset import check_all
 from tools.dataset_walk import Tree
+from tools.findings import Check
 
 SCENE = SCENES[0]
 ROWS = 2 * COUNT - 1
@@ -55,7 +58,7 @@ def copy_of(root, destination, *stages):
 
 
 def check(root, quick=False, require=()):
-    return Tree(root).check_scene(GROUP, SCENE, require, quick)
+    return Tree(root).scene_check(GROUP, SCENE, require, quick)()
 
 
 def run_check(command, capsys, *arguments):
@@ -496,6 +499,21 @@ def test_several_processes_find_what_one_finds(tmp_path, whole, command, capsys)
     several = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (several.returncode, several.stdout) == (status, printed)
     assert "1 defect in 1 place" in printed
+
+
+class _Crash:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_crash_on_damaged_data_is_a_defect_of_its_place(tmp_path):
+    whole = [Check(f"objects/{k}", logging.debug) for k in range(3)]
+    found = list(check_all([*whole, Check("2/0_ball_duck", _Crash()), *whole[:1]], 2))
+    defects = {findings.place: findings.defects for findings in found}
+    crashed = ["2/0_ball_duck: a library crashed on damaged data, or memory ran out"]
+    assert defects == {check.place: [] for check in whole} | {"2/0_ball_duck": crashed}
 
 
 def test_required_stages_must_be_there(tmp_path, whole, command, capsys):
