@@ -50,7 +50,7 @@ def parse_arguments() -> Namespace:
     parser.add_argument(
         "--require",
         type=parse_stages,
-        default=(),
+        default=[],
         metavar=",".join(STAGES),
         help="what every configured scene must have",
     )
