@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from dynamic_models.state import SceneState
-from gaussians.rotations import polar_rotation
+from gaussians.rotations import polar_rotation, rotation_exp
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,24 @@ def split_motion(state: SceneState) -> BodyState:
     omega = _angular_velocity(arms, relative)
     qdot = relative - torch.linalg.cross(omega[..., None, :].expand_as(arms), arms)
     return BodyState(turn(R.mT, arms), turn(R.mT, qdot), q0, x, v, R, omega)
+
+
+def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """(B, O, 3, 3) applied to (B, O, 3), without a matrix product: in full precision also under autocast."""
+    return (matrices * vectors[..., None, :]).sum(-1)
+
+
+def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
+    """exp(phi) R (B, O, 3, 3); in full precision also under autocast."""
+    with torch.autocast(phi.device.type, enabled=False):
+        return rotation_exp(phi) @ R
+
+
+def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
+    """d phi/dt with exp(phi) R turning at ``omega`` (B, O, 3): the inverse of the exponential's differential, to second
+    order in phi, which is small within a frame (Iserles et al. 2000, "Lie-group methods")."""
+    commutator = torch.linalg.cross(phi, omega)
+    return omega - commutator / 2 + torch.linalg.cross(phi, commutator) / 12
 
 
 def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torch.Tensor:

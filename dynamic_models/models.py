@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from dynamic_models.gcn import GCN, GCNSettings
 from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.ngff_objects import NGFFObjects, NGFFObjectsSettings
 from dynamic_models.pointformer import Pointformer, PointformerSettings
 from dynamic_models.rollout import FrameModel
 from gaussians.errors import InputError
@@ -14,6 +15,7 @@ from gaussians.validation import describe_problem
 
 MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {
     "ngff": (NGFFSettings, NGFF),
+    "ngff_objects": (NGFFObjectsSettings, NGFFObjects),
     "pointformer": (PointformerSettings, Pointformer),
     "gcn": (GCNSettings, GCN),
 }

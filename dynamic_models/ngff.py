@@ -1,21 +1,18 @@
-"""Neural Gaussian Force Fields (arXiv 2602.00148): objects as rigid bodies that deform, moved by learned forces.
+"""Neural Gaussian Force Fields: objects as rigid bodies that deform, moved by forces that are learned where they touch.
 
     d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
-    d x/dt = v         d v/dt = F_i / m + g       centre
-    d R/dt = [omega] R d omega/dt = T_i / m       orientation, omega and T in the world's axes
-    (F_i, T_i, L_i) = sum_j contact(i, j) W(f(z_i, z_i - z_j) * h(z_j)) + wall(i) B(z_i)
+    d x/dt = v         d v/dt = F_i / m_i + g     centre
+    d R/dt = [omega] R d omega/dt = I_i^-1 (T_i - omega x I_i omega)
 
-Where the published code differs, and why this one does not follow it:
+The state and its equations are those of arXiv 2602.00148. There a network gives the force between two objects from
+codes of their shapes; here, as for surfaces in contact, a network gives an acceleration at each keypoint near a wall or
+inside the reach of another object,
 
-- Orientations are rotations, integrated on SO(3). The networks see them through the object's points, turned into the
-  world's axes, instead of three angles that jump.
-- The wall net is told the distance to each wall, cut off at the contact threshold, instead of positions: what happens
-  does not depend on where on the floor it happens. The pair net is told differences and the smallest distance.
-- Forces between two objects are equal and opposite, and rise from zero at the contact threshold: an object that starts
-  beside another, nearer than in any training scene, is not blown away.
-- The stress net cannot move an object's centre: its mean over the points is taken out.
-- Padding enters neither a maximum nor a mean. Accelerations are limited softly (`_ACCELERATION_LIMIT`), so a rollout
-  stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
+    a_p = alpha n + beta u_n n + gamma u_t,    (alpha, beta, gamma) = f(nearness, u_n, |u_t|, share, materials)
+
+with the surface's normal n and the relative velocity u, and F_i and T_i are what these add up to. So forces turn with
+the scene, act at a place, and are equal and opposite with the objects' own masses and inertia tensors: momentum and
+angular momentum are conserved in every collision, whatever the network says. ``ngff_objects`` is the published form.
 """
 
 from functools import partial
@@ -25,23 +22,25 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from dynamic_models.body_frame import inertia_over_mass, split_motion, turn
-from dynamic_models.contact import pair_contact, wall_contact
+from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, split_motion, transform, turn
+from dynamic_models.contact import body_contact, nearest_wall
 from dynamic_models.integration import OdeMethod, State, advance
-from dynamic_models.networks import PointEncoder, StressNet, block, mlp, silent_linear
+from dynamic_models.networks import StressNet, mlp, silent_linear
 from dynamic_models.rollout import Carry, FrameModel
 from dynamic_models.state import SceneState
-from gaussians.rotations import rotation_exp
 
 # Typical sizes, by which the networks' inputs are divided.
-_LENGTH = 0.25  # metres
-_SPIN = 5.0  # radians per second
 _DEFORMATION = 0.01  # metres
 _DEFORMATION_SPEED = 0.1  # metres per second
-# One unit of output: 10 m/s^2 with the published mass of 0.1 kg, and as much at the surface of an object.
-_TORQUE = 10.0  # N m
+_SPEED = 1.0  # metres per second
+_ACCELERATION = 50.0  # m/s^2, one unit of the contact networks' output
 _STRESS = 10.0  # m/s^2
-_ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
+_LIMIT = 20.0  # such units: 1000 m/s^2 stop any object within a frame
+_FAST_SPIN = 30.0  # radians per second
+_FEW = 4.0  # points: so many in touch act with half of the full force
+_TYPICAL_DENSITY = 500.0  # kg/m^3, of objects that nothing is known of
+_SAMPLED = 64  # points that a body's spacing is measured at
+_CONTEXT = 6
 
 
 class NGFFSettings(BaseModel):
@@ -53,9 +52,9 @@ class NGFFSettings(BaseModel):
     hidden_dim: int = Field(512, ge=1)
     num_layers: int = Field(2, ge=1)
     threshold: float = Field(0.1, gt=0)
-    """distance below which points touch, metres"""
-    mass: float = Field(0.1, gt=0)
-    """of every object, kg"""
+    """distance below which points feel walls and other objects, metres"""
+    deformation: bool = True
+    """whether objects deform, or stay as they are at the start"""
     ode_method: OdeMethod = "euler"
     step_size: float = Field(5e-3, gt=0)
     """longest step of a fixed-step method, seconds"""
@@ -71,21 +70,27 @@ class NGFF(FrameModel):
         self.settings = settings
         self.capturable = settings.ode_method != "adaptive"
         h, layers = settings.hidden_dim, settings.num_layers
-        self.shape = PointEncoder(h, layers)
-        self.pair_state = mlp(10, h, layers)  # x, v, omega of i relative to j, and the gap
-        self.branch = mlp(2 * h, 2 * h, layers)
-        self.trunk = mlp(h, 2 * h, layers)
-        self.pair_head = nn.Sequential(block(2 * h, 2 * h), silent_linear(2 * h, 9))
-        self.wall_state = mlp(11, h, layers)  # five gaps, v, omega
-        self.wall_head = nn.Sequential(mlp(2 * h, 2 * h, layers), silent_linear(2 * h, 9))
-        self.stress = StressNet(12, h)
+        self.wall = nn.Sequential(mlp(4 + _CONTEXT, h, layers), silent_linear(h, 3))
+        self.pair = nn.Sequential(mlp(4 + 2 * _CONTEXT, h, layers), silent_linear(h, 3))
+        self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
 
     def begin(self, scene: SceneState) -> Carry:
-        """q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3), both in
-        the body's axes."""
+        """q, qdot, x, v, omega, R; and what never changes: q0, the inertia tensor over mass and its inverse (these in
+        the body's axes), mass [kg], the volume that a keypoint stands for [m^3], and numbers for material and size."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
-        return body.q, body.qdot, body.x, body.v, body.omega, body.R, body.q0, torch.linalg.inv(inertia)
+        spacing = _spacing(body.q0, scene.mask)
+        count = scene.mask.sum(-1).clamp_min(1)
+        E, _, density, mass = scene.materials.unbind(-1)
+        known = torch.where(density.isnan(), _TYPICAL_DENSITY, density)
+        mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
+        radii = inertia.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()  # of gyration
+        context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
+        context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
+        described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
+        still = body.qdot if self.settings.deformation else torch.zeros_like(body.qdot)
+        moving = (body.q, still, body.x, body.v, body.omega, body.R)
+        return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described
 
     def points(self, carry: Carry) -> torch.Tensor:
         q, _, x, _, _, R, *_ = carry
@@ -94,11 +99,9 @@ class NGFF(FrameModel):
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         """Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any method for
         vectors integrates it and it stays a rotation."""
-        q, qdot, x, v, omega, R, q0, inverse_inertia = carry
+        q, qdot, x, v, omega, R, *constant = carry
         settings = self.settings
-        turning = (R @ inverse_inertia @ R.mT @ push[..., 3:, None]).squeeze(-1)
-        outside = (push[..., :3] + scene.gravity[:, None], turning)
-        derivative = partial(self._derivative, scene, q0, R, outside)
+        derivative = partial(self._derivative, scene, R, constant, push)
         q, qdot, x, v, phi, omega = advance(
             lambda t, y: derivative(y),
             (q, qdot, x, v, torch.zeros_like(x), omega),
@@ -109,77 +112,149 @@ class NGFF(FrameModel):
             settings.rtol,
             settings.atol,
         )
-        return q, qdot, x, v, omega, _compose(phi, R), q0, inverse_inertia
+        return q, qdot, x, v, omega, compose(phi, R), *constant
 
     def _derivative(
+        self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
+    ) -> State:
+        """Of q, qdot, x, v, phi, omega."""
+        q, qdot, x, v, phi, omega = y
+        q0, inertia, inverse_inertia, mass, volume, context = constant
+        R = compose(phi, R0)
+        arms = turn(R, q)
+        moving = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
+        touched = (scene, arms + x[..., None, :], moving, arms, context)
+        by_walls, wall_force, wall_torque = self._from_walls(*touched)
+        by_bodies, body_force, body_torque = self._from_bodies(*touched, x, mass, volume)
+
+        spin = transform(R, transform(inertia, transform(R.mT, omega)))
+        # An explicit step of the gyroscopic torque runs away where a frame sees most of a revolution.
+        gyroscopic = torch.linalg.cross(omega, spin) / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
+        turning = wall_torque + body_torque + push[..., 3:] - gyroscopic
+        angular = transform(R, transform(inverse_inertia, transform(R.mT, turning)))
+        acceleration = wall_force + body_force + push[..., :3] + scene.gravity[:, None]
+        return (
+            qdot,
+            self._stress(scene, q - q0, qdot, R, by_walls, by_bodies, context),
+            v,
+            acceleration,
+            phi_rate(phi, omega),
+            angular,
+        )
+
+    def _from_walls(
         self,
         scene: SceneState,
-        q0: torch.Tensor,
-        R0: torch.Tensor,
-        outside: tuple[torch.Tensor, torch.Tensor],
-        y: State,
-    ) -> State:
-        """Of q, qdot, x, v, phi, omega; ``outside`` are gravity with other external accelerations, (B, O, 3) each."""
-        q, qdot, x, v, phi, omega = y
-        R = _compose(phi, R0)
-        mass = self.settings.mass
-        force, torque, latent = self._interactions(scene, R, q, x, v, omega)
-        latent = tuple(turn(R.mT, part) for part in latent)
-        features = torch.cat([(q - q0) / _DEFORMATION, qdot / _DEFORMATION_SPEED, *latent], -1)
+        world: torch.Tensor,
+        velocities: torch.Tensor,
+        arms: torch.Tensor,
+        context: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Accelerations (B, O, P, 3) at points, m/s^2, and force and torque over mass (B, O, 3) of objects."""
+        gaps, normals = nearest_wall(world, scene.walls)
+        nearness = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
+        share = _share(nearness, scene.mask)
+        own = context[:, :, None].expand(*nearness.shape, -1)
+        local = _contact_acceleration(self.wall, nearness, normals, velocities, share, [own])
+        weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
+        weighted = weights[..., None] * local
+        return local * nearness[..., None], weighted.sum(-2), torch.linalg.cross(arms, weighted).sum(-2)
+
+    def _from_bodies(
+        self,
+        scene: SceneState,
+        world: torch.Tensor,
+        velocities: torch.Tensor,
+        arms: torch.Tensor,
+        context: torch.Tensor,
+        x: torch.Tensor,
+        mass: torch.Tensor,
+        volume: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same by other objects; what one feels, the other feels too."""
+        contact = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
+        nearness = contact.nearness * scene.mask
+        share = _share(nearness, scene.mask)
+        others = (contact.partner[..., None] * context[:, None, None]).sum(-2)
+        pairs = [context[:, :, None].expand(*nearness.shape, -1), others]
+        relative = velocities - contact.velocities
+        local = _contact_acceleration(self.pair, nearness, contact.normals, relative, share, pairs)
+        weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
+        other_mass = (contact.partner * mass[:, None, None]).sum(-1)
+        own_mass = mass[..., None].expand_as(other_mass)
+        # Of two bodies the reduced mass is what a collision accelerates.
+        reduced = own_mass * other_mass / (own_mass + other_mass)
+        forces = (reduced * weights)[..., None] * local  # N
+
+        given = forces.sum(-2)
+        torque = torch.linalg.cross(arms, forces).sum(-2)
+        partner = contact.partner[..., None]  # (B, O, P, O, 1)
+        taken = (partner * forces[..., None, :]).sum((1, 2))
+        moments = (partner * torch.linalg.cross(world, forces)[..., None, :]).sum((1, 2))
+        force = (given - taken) / mass[..., None]
+        turning = (torque - moments + torch.linalg.cross(x, taken)) / mass[..., None]
+        return local * nearness[..., None], force, turning
+
+    def _stress(
+        self,
+        scene: SceneState,
+        displacement: torch.Tensor,
+        qdot: torch.Tensor,
+        R: torch.Tensor,
+        by_walls: torch.Tensor,
+        by_bodies: torch.Tensor,
+        context: torch.Tensor,
+    ) -> torch.Tensor:
+        """Accelerations of the deformation, (B, O, P, 3), that do not move the centre."""
+        if self.stress is None:
+            return torch.zeros_like(qdot)
         mask = scene.mask[..., None]
-        stress = _limit(self.stress(features, scene.mask).to(q)) * mask
-        stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
-        acceleration, angular = force / mass + outside[0], _TORQUE * torque / mass + outside[1]
-        return qdot, _STRESS * stress, v, acceleration, _phi_rate(phi, omega), angular
-
-    def _interactions(
-        self, scene: SceneState, R: torch.Tensor, q: torch.Tensor, x: torch.Tensor, v: torch.Tensor, omega: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Force and torque (B, O, 3) on every object, and latents (B, O, P, 3) at points that touch objects, walls."""
-        mask, threshold = scene.mask, self.settings.threshold
-        arms = turn(R, q)
-        world = arms + x[..., None, :]
-        shape = self.shape(arms / _LENGTH, mask)
-
-        walls = wall_contact(world, mask, scene.walls, threshold)
-        gaps = (walls.gaps / threshold).clamp_max(1)
-        embedding = self.wall_state(torch.cat([gaps, v, omega / _SPIN], -1))
-        wall = _limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q))
-        wall = wall * walls.points.any(-1)[..., None]
-
-        pairs = pair_contact(world, mask, threshold)
-        relative = [(s[:, :, None] - s[:, None]) / scale for s, scale in ((x, _LENGTH), (v, 1.0), (omega, _SPIN))]
-        gap = (pairs.gaps / threshold).clamp_max(1)[..., None]
-        embedding = self.pair_state(torch.cat([*relative, gap], -1))
-        own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
-        pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
-        pair = _limit(pair.to(q)) * (1 - gap)
-        push = (pair[..., :3] - pair[..., :3].transpose(1, 2)) / 2  # action and reaction
-
-        force = push.sum(2) + wall[..., :3]
-        torque = pair[..., 3:6].sum(2) + wall[..., 3:6]
-        from_objects = (pairs.points[..., None] * pair[..., None, 6:]).sum(2)
-        from_walls = walls.points[..., None] * wall[:, :, None, 6:]
-        return force, torque, (from_objects, from_walls)
+        contacts = [turn(R.mT, part / _ACCELERATION) for part in (by_walls, by_bodies)]
+        own = context[:, :, None].expand(*scene.mask.shape, -1)
+        features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
+        stress = _limit(self.stress(features, scene.mask).to(qdot)) * mask
+        return _STRESS * (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Some 2.5 tensors for each block and point."""
         stages = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
         steps = stages * max(1.0, frame_dt / self.settings.step_size)
-        return 10.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 7) * steps
+        return 10.0 * scene.mask.numel() * self.settings.hidden_dim * (2 * self.settings.num_layers + 6) * steps
+
+
+def _contact_acceleration(
+    network: nn.Module,
+    nearness: torch.Tensor,
+    normals: torch.Tensor,
+    relative: torch.Tensor,
+    share: torch.Tensor,
+    context: list[torch.Tensor],
+) -> torch.Tensor:
+    """Accelerations (B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
+    along = (relative * normals).sum(-1, keepdim=True)
+    across = relative - along * normals
+    sliding = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    features = [nearness[..., None], along / _SPEED, sliding / _SPEED, share.expand_as(nearness)[..., None], *context]
+    push, damping, friction = network(torch.cat(features, -1)).to(relative).unbind(-1)
+    push = _limit(push + damping * along.squeeze(-1))[..., None] * normals
+    # Bounded however fast it slides.
+    return _ACCELERATION * (push + _limit(friction)[..., None] * across / (1 + sliding))
+
+
+def _share(nearness: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, O, 1): how much of an object is in touch; a tenth counts as one."""
+    return 10 * nearness.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp_min(1)
+
+
+def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, O), metres: mean distance of some of an object's points to the nearest other one."""
+    some = points[..., :_SAMPLED, :]
+    distances = torch.cdist(some, points)
+    itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
+    nearest = distances.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1)
+    counted = mask[..., :_SAMPLED] & nearest.isfinite()
+    return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)
 
 
 def _limit(outputs: torch.Tensor) -> torch.Tensor:
-    return _ACCELERATION_LIMIT * torch.tanh(outputs / _ACCELERATION_LIMIT)
-
-
-def _compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
-    with torch.autocast(phi.device.type, enabled=False):
-        return rotation_exp(phi) @ R
-
-
-def _phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
-    """d phi/dt with exp(phi) R turning at ``omega``: the inverse of the exponential's differential, to second order
-    in phi, which is small within a frame (Iserles et al. 2000, "Lie-group methods")."""
-    commutator = torch.linalg.cross(phi, omega)
-    return omega - commutator / 2 + torch.linalg.cross(phi, commutator) / 12
+    return _LIMIT * torch.tanh(outputs / _LIMIT)

@@ -1,30 +1,41 @@
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torchdiffeq
 
-from dynamic_models import integration, ngff
+from dynamic_models import body_frame, integration, ngff, ngff_objects
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.body_frame import split_motion
+from dynamic_models.contact import body_contact, nearest_wall
 from dynamic_models.integration import OdeMethod, State, substeps
-from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.models import build_model
 from dynamic_models.state import SceneState, collate, pad
 from gaussians.rotations import rotation_exp
 
 DT = 0.02
 
 
-def make_model(seed: int = 0, awake: bool = True, **settings: Any) -> NGFF:
+def make_model(kind: str = "ngff", awake: bool = True, **settings: Any) -> Any:
     """A small model in float64; ``awake``: with last layers that are not zero, so that contact does something."""
-    torch.manual_seed(seed)
-    model = NGFF(NGFFSettings(**({"hidden_dim": 16, "num_layers": 1, "step_size": DT, "threshold": 0.1} | settings)))
+    torch.manual_seed(0)
+    small = {"dynamic_model": kind, "hidden_dim": 16, "num_layers": 1, "step_size": DT, "threshold": 0.1}
+    model: Any = build_model(small | settings)
     if awake:
-        for head in (model.pair_head, model.wall_head, model.stress.joint):
+        contacts = (model.pair, model.wall) if kind == "ngff" else (model.pair_head, model.wall_head)
+        stress = () if model.stress is None else (model.stress.joint,)
+        for head in (*contacts, *stress):
             torch.nn.init.normal_(head[-1].weight, std=0.3)
             torch.nn.init.normal_(head[-1].bias, std=0.3)
     return model.double()
+
+
+@pytest.fixture(params=["ngff", "ngff_objects"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def make_state(objects: int = 3, points: int = 12, seed: int = 0, floor: float = -0.3) -> SceneState:
@@ -55,16 +66,16 @@ def padded(state: SceneState, objects: int, points: int) -> SceneState:
     return replace(state, **fields, materials=pad(state.materials, 1, (objects,)))
 
 
-def test_awake_model_differs_from_free_flight() -> None:
+def test_awake_model_differs_from_free_flight(kind: str) -> None:
     """The tests below would be empty if contact did nothing."""
     state = make_state()
-    difference = make_model()(state, 6, DT) - make_model(awake=False)(state, 6, DT)
+    difference = make_model(kind)(state, 6, DT) - make_model(kind, awake=False)(state, 6, DT)
     assert difference.norm(dim=-1).amax() > 0.01
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e3])
-def test_padding_changes_nothing(garbage: float) -> None:
-    model, state = make_model(), make_state()
+def test_padding_changes_nothing(garbage: float, kind: str) -> None:
+    model, state = make_model(kind), make_state()
     bigger = padded(state, 5, 20)
     hole = ~bigger.mask[..., None]
     bigger = replace(bigger, **{n: getattr(bigger, n) + garbage * hole for n in ("points", "velocities", "rest")})
@@ -73,8 +84,8 @@ def test_padding_changes_nothing(garbage: float) -> None:
     assert model(bigger, 6, DT)[:, :, 3:].abs().amax() == 0
 
 
-def test_scenes_of_a_batch_do_not_see_each_other() -> None:
-    model = make_model()
+def test_scenes_of_a_batch_do_not_see_each_other(kind: str) -> None:
+    model = make_model(kind)
     states = [make_state(3, 12), make_state(1, 20, seed=1), make_state(8, 5, seed=2)]
     batch = model(collate(states), 5, DT)
     for i, state in enumerate(states):
@@ -83,22 +94,22 @@ def test_scenes_of_a_batch_do_not_see_each_other() -> None:
         torch.testing.assert_close(batch[i, :, :objects, :points], alone, rtol=0, atol=1e-10)
 
 
-def test_order_of_objects_does_not_matter() -> None:
-    model, state, order = make_model(), make_state(), [2, 0, 1]
+def test_order_of_objects_does_not_matter(kind: str) -> None:
+    model, state, order = make_model(kind), make_state(), [2, 0, 1]
     fields = ("points", "velocities", "rest", "mask", "materials")
     shuffled = replace(state, **{name: getattr(state, name)[:, order] for name in fields})
     torch.testing.assert_close(model(shuffled, 6, DT), model(state, 6, DT)[:, :, order], rtol=0, atol=1e-10)
 
 
-def test_place_on_the_floor_does_not_matter_away_from_walls() -> None:
-    model, state = make_model(), make_state()
+def test_place_on_the_floor_does_not_matter_away_from_walls(kind: str) -> None:
+    model, state = make_model(kind), make_state()
     shift = torch.tensor([0.3, -0.7, 0.0]).double()
     moved = replace(state, points=state.points + shift, rest=state.rest - shift)
     torch.testing.assert_close(model(moved, 6, DT), model(state, 6, DT) + shift, rtol=0, atol=1e-10)
 
 
-def test_height_matters_only_relative_to_the_floor() -> None:
-    model, state = make_model(), make_state()
+def test_height_matters_only_relative_to_the_floor(kind: str) -> None:
+    model, state = make_model(kind), make_state()
     shift = torch.tensor([0.0, 0.0, 2.0]).double()
     moved = replace(state, points=state.points + shift, walls=state.walls + torch.tensor([0, 0, 0, 0, 2.0]))
     torch.testing.assert_close(model(moved, 6, DT), model(state, 6, DT) + shift, rtol=0, atol=1e-10)
@@ -109,7 +120,7 @@ def test_untouched_objects_fall_freely(method: OdeMethod) -> None:
     """Centres by the integrator's closed form for constant acceleration; spin and shape stay as they are."""
     state = make_state(1, floor=-9.0)
     body = split_motion(state)
-    model = make_model(awake=False, ode_method=method, step_size=DT / 2)
+    model = make_model("ngff_objects", awake=False, ode_method=method, step_size=DT / 2)
     frames = 11
     t, h = DT * (frames - 1), DT / 2
     gained = state.gravity * (t * (t - h) if method == "euler" else t * t) / 2
@@ -122,16 +133,16 @@ def test_untouched_objects_fall_freely(method: OdeMethod) -> None:
     torch.testing.assert_close(predicted[0, -1, 0] - center, q @ turned.mT, rtol=0, atol=1e-10)
 
 
-def test_deformation_moves_no_centre() -> None:
-    model, state = make_model(), make_state(1, floor=-9.0)
+def test_deformation_moves_no_centre(kind: str) -> None:
+    model, state = make_model(kind), make_state(1, floor=-9.0)
     center = model(state, 8, DT).mean(-2)
-    torch.testing.assert_close(center, make_model(awake=False)(state, 8, DT).mean(-2), rtol=0, atol=1e-12)
+    torch.testing.assert_close(center, make_model(kind, awake=False)(state, 8, DT).mean(-2), rtol=0, atol=1e-12)
 
 
 def test_objects_that_touch_push_each_other_equally() -> None:
     """Without walls the mean of the (equally heavy) objects' centres falls freely, however hard they collide."""
     state = make_state(3, floor=-9.0)
-    pushed, free = (make_model(awake=awake)(state, 8, DT).mean(-2) for awake in (True, False))
+    pushed, free = (make_model("ngff_objects", awake=awake)(state, 8, DT).mean(-2) for awake in (True, False))
     assert (pushed - free).norm(dim=-1).amax() > 1e-3
     torch.testing.assert_close(pushed.mean(2), free.mean(2), rtol=0, atol=1e-12)
 
@@ -145,20 +156,23 @@ def test_pair_forces_rise_from_zero_at_the_threshold() -> None:
         apart = points.clone()
         apart[0, 1, 0, 0] = gap
         placed = replace(state, points=apart)
-        pushed, free = (make_model(awake=awake, ode_method="midpoint")(placed, 2, DT) for awake in (True, False))
+        pushed, free = (
+            make_model("ngff_objects", awake=awake, ode_method="midpoint")(placed, 2, DT) for awake in (True, False)
+        )
         moved.append((pushed - free)[0, 1].abs().amax().item())
     assert moved[0] == 0
     assert moved[1] < 1e-8
     assert moved[2] > 1e-6
 
 
-def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     found = []
-    compose = ngff._compose
-    monkeypatch.setattr(ngff, "_compose", lambda phi, R: found.append(compose(phi, R)) or found[-1])
+    module = ngff if kind == "ngff" else ngff_objects
+    compose = body_frame.compose
+    monkeypatch.setattr(module, "compose", lambda phi, R: found.append(compose(phi, R)) or found[-1])
     state = make_state()
     state = SceneState(**{name: getattr(state, name) for name in state.__dataclass_fields__})
-    model = make_model().float()
+    model = make_model(kind).float()
     single = SceneState(**{n: v.float() if v.is_floating_point() else v for n, v in vars(state).items()})
     with torch.no_grad():
         model(single, 200, DT)
@@ -170,11 +184,11 @@ def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["euler", "midpoint", "rk4"])
-def test_rollout_and_gradients_are_torchdiffeqs(method: OdeMethod, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollout_and_gradients_are_torchdiffeqs(method: OdeMethod, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     state = make_state()
 
     def rollout_and_gradients() -> tuple[torch.Tensor, list[torch.Tensor]]:
-        model = make_model(ode_method=method, step_size=DT / 2)
+        model = make_model(kind, ode_method=method, step_size=DT / 2)
         predicted = model(state, 5, DT)
         loss = predicted.square().sum()
         return predicted.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
@@ -187,7 +201,7 @@ def test_rollout_and_gradients_are_torchdiffeqs(method: OdeMethod, monkeypatch: 
         times = torch.linspace(t0, t1, substeps(t1 - t0, step) + 1, dtype=torch.float64)
         return tuple(values[-1] for values in torchdiffeq.odeint(derivative, y, times, method=method))
 
-    monkeypatch.setattr(ngff, "advance", advance_by_torchdiffeq)
+    monkeypatch.setattr(ngff if kind == "ngff" else ngff_objects, "advance", advance_by_torchdiffeq)
     theirs = rollout_and_gradients()
     torch.testing.assert_close(own, theirs, rtol=1e-8, atol=1e-10)  # float64 rounding through 8 contact steps
 
@@ -195,14 +209,14 @@ def test_rollout_and_gradients_are_torchdiffeqs(method: OdeMethod, monkeypatch: 
 def test_adaptive_agrees_with_small_steps_where_nothing_jumps() -> None:
     """Without contact's gates (all points of one object within the threshold) the field is smooth."""
     state = make_state(1)
-    fine = make_model(threshold=5.0, ode_method="rk4", step_size=DT / 8)(state, 4, DT)
-    adaptive = make_model(threshold=5.0, ode_method="adaptive", rtol=1e-8, atol=1e-8)(state, 4, DT)
+    fine = make_model("ngff_objects", threshold=5.0, ode_method="rk4", step_size=DT / 8)(state, 4, DT)
+    adaptive = make_model("ngff_objects", threshold=5.0, ode_method="adaptive", rtol=1e-8, atol=1e-8)(state, 4, DT)
     torch.testing.assert_close(adaptive, fine, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["euler", "leapfrog"])
 def test_gradients_are_those_of_the_discrete_rollout(method: OdeMethod) -> None:
-    model, state = make_model(ode_method=method), make_state(2, 4)
+    model, state = make_model("ngff_objects", ode_method=method), make_state(2, 4)
     names = ["wall_head.1.bias", "pair_head.1.bias", "stress.joint.3.bias", "shape.lift.0.weight"]
     parameters = dict(model.named_parameters())
 
@@ -215,11 +229,11 @@ def test_gradients_are_those_of_the_discrete_rollout(method: OdeMethod) -> None:
     assert torch.autograd.gradcheck(rollout, inputs, eps=1e-7, atol=1e-5, rtol=1e-3, fast_mode=True)
 
 
-def test_recomputing_activations_changes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recomputing_activations_changes_no_gradient(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     state = make_state()
 
     def gradients() -> list[torch.Tensor]:
-        model = make_model()
+        model = make_model(kind)
         return list(torch.autograd.grad(model(state, 4, DT).square().sum(), list(model.parameters())))
 
     kept = gradients()
@@ -227,8 +241,8 @@ def test_recomputing_activations_changes_no_gradient(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(gradients(), kept, rtol=1e-12, atol=1e-12)
 
 
-def test_wild_weights_cannot_make_a_rollout_infinite() -> None:
-    model = make_model().float()
+def test_wild_weights_cannot_make_a_rollout_infinite(kind: str) -> None:
+    model = make_model(kind).float()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1e4)
@@ -238,10 +252,10 @@ def test_wild_weights_cannot_make_a_rollout_infinite() -> None:
         assert model(single, 200, DT).isfinite().all()
 
 
-def test_bfloat16_networks_stay_close() -> None:
+def test_bfloat16_networks_stay_close(kind: str) -> None:
     state = make_state()
     single = SceneState(**{n: v.float() if v.is_floating_point() else v for n, v in vars(state).items()})
-    model = make_model().float()
+    model = make_model(kind).float()
     with torch.no_grad():
         full = model(single, 6, DT)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -252,11 +266,105 @@ def test_bfloat16_networks_stay_close() -> None:
 
 
 @pytest.mark.gpu
-def test_gpu_agrees_with_cpu() -> None:
+def test_gpu_agrees_with_cpu(kind: str) -> None:
     state = make_state()
     with torch.no_grad():
-        gpu = make_model().cuda()(state.to("cuda"), 6, DT).cpu()
-        torch.testing.assert_close(gpu, make_model()(state, 6, DT), rtol=0, atol=1e-9)
+        gpu = make_model(kind).cuda()(state.to("cuda"), 6, DT).cpu()
+        torch.testing.assert_close(gpu, make_model(kind)(state, 6, DT), rtol=0, atol=1e-9)
+
+
+def test_collisions_conserve_momentum_and_angular_momentum() -> None:
+    """With the objects' own masses, two of them known, and whatever the networks say."""
+    state = make_state(3, 60, floor=-9.0)
+    materials = torch.tensor([[[1e5, 0.3, 500.0, 2.0], [1e6, 0.3, 800.0, 5.0], [math.nan] * 4]]).double()
+    state = replace(state, materials=materials, gravity=torch.zeros(1, 3).double())
+    model = make_model(ode_method="rk4", step_size=DT / 8)
+
+    def momenta(carry: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        _, _, x, v, omega, R, _, inertia, _, mass, *_ = carry
+        spin = (R @ inertia @ R.mT @ omega[..., None]).squeeze(-1)
+        angular = mass[..., None] * (torch.linalg.cross(x, v) + spin)
+        return (mass[..., None] * v).sum(1), angular.sum(1)
+
+    with torch.no_grad():
+        carry = model.begin(state)
+        before, velocities = momenta(carry), carry[3]
+        for _ in range(8):
+            carry = model.step(state, carry, torch.zeros(1, 3, 6).double(), DT)
+    assert (carry[3] - velocities).abs().max() > 0.05  # they did collide
+    torch.testing.assert_close(momenta(carry)[0], before[0], rtol=0, atol=1e-12)
+    # Steps of 2.5 ms of a field that is smooth only in places.
+    torch.testing.assert_close(momenta(carry)[1], before[1], rtol=0, atol=1e-4)
+
+
+def test_contact_fades_in_with_distance() -> None:
+    """Two clusters of points that come near: nothing, next to nothing, something."""
+    cluster = 0.02 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).double()
+    rigid = partial(make_model, "ngff", ode_method="midpoint", deformation=False)
+    reach = float(cluster[:, 0].max() - cluster[:, 0].min()) + 0.1
+    moved = []
+    for gap in (reach + 1e-9, reach - 1e-4, reach - 0.05):
+        points = torch.stack([cluster, cluster + torch.tensor([gap, 0, 0])])[None]
+        state = replace(make_state(2, 30, floor=-9.0), points=points, rest=points, velocities=0 * points)
+        pushed, free = (rigid(awake=awake)(state, 2, DT).detach() for awake in (True, False))
+        moved.append(float((pushed - free).mean(-2)[0, 1].abs().amax()))
+    assert moved[0] == 0
+    assert moved[1] < 1e-6
+    assert moved[2] > 1e-5
+
+
+def test_points_inside_each_other_are_pushed_out() -> None:
+    """Normals of two overlapping balls point away from the other's surface; nearness is about 1 at a surface."""
+    directions = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)).double()
+    radii = torch.rand(4000, 1, generator=torch.Generator().manual_seed(1)).double() ** (1 / 3)
+    ball = 0.2 * radii * directions / directions.norm(dim=-1, keepdim=True)
+    world = torch.stack([ball, ball + torch.tensor([0.35, 0.0, 0.0])])[None]
+    volume = torch.full((1, 2), 4 / 3 * math.pi * 0.2**3 / 4000).double()
+    velocities = torch.zeros_like(world)
+    velocities[0, 1] = torch.tensor([-1.0, 2.0, 0.0])
+    mask = torch.ones(1, 2, 4000, dtype=torch.bool)
+    found = body_contact(world, velocities, world.mean(-2), mask, volume, 0.06)
+    depth = 0.2 - (world[0, 0] - world[0, 1].mean(0)).norm(dim=-1)
+    assert (found.nearness[0, 0][depth < -0.06] == 0).all()
+    at_surface = depth.abs() < 0.005
+    assert found.nearness[0, 0][at_surface].mean() == pytest.approx(1, abs=0.15)  # a little less for a curved surface
+    touched = (found.nearness[0, 0] > 0.3) & (depth < 0.03)
+    outwards = torch.nn.functional.normalize(world[0, 0] - world[0, 1].mean(0), dim=-1)
+    assert ((found.normals[0, 0] * outwards).sum(-1)[touched] > 0.8).all()
+    torch.testing.assert_close(found.velocities[0, 0][touched], velocities[0, 1][touched], rtol=0, atol=1e-9)
+    assert (found.partner[0, 0, touched] == torch.tensor([0.0, 1.0]).double()).all()
+
+
+def test_nearest_wall_is_the_nearest() -> None:
+    world = torch.tensor([[[[0.0, 0.0, -0.8], [1.9, 0.0, 0.0], [0.0, -1.93, -0.9], [0.0, 0.0, -1.0]]]]).double()
+    gaps, normals = nearest_wall(world, torch.tensor([[-1.94, 1.94, -1.94, 1.94, -0.94]]).double())
+    torch.testing.assert_close(gaps[0, 0], torch.tensor([0.14, 0.04, 0.01, -0.06]).double(), rtol=0, atol=1e-6)
+    assert normals[0, 0].tolist() == [[0, 0, 1], [-1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_rigid_objects_keep_their_shape() -> None:
+    model, state = make_model(awake=False, deformation=False), make_state()
+    torch.nn.init.normal_(model.wall[-1].weight, std=0.3)
+    assert not any("stress" in name for name, _ in model.named_parameters())
+    predicted = model(state, 10, DT)[0]
+    shapes = torch.cdist(predicted, predicted)
+    torch.testing.assert_close(shapes, shapes[:1].expand_as(shapes), rtol=0, atol=1e-9)
+
+
+def test_forces_push_and_turn_by_mass_and_inertia() -> None:
+    state = make_state(1, floor=-9.0)
+    pushes = torch.zeros(1, 10, 1, 6).double()
+    pushes[:, 2:5, :, 0], pushes[:, 4:6, :, 5] = 3.0, 0.002
+    model = make_model(awake=False, ode_method="midpoint", deformation=False)
+    still = replace(state, velocities=torch.zeros_like(state.velocities))
+    carry = model.begin(still)
+    for push in pushes.unbind(1):
+        carry = model.step(still, carry, push, DT)
+    _, _, _, v, omega, R, _, inertia, *_ = (entry.detach() for entry in carry)
+    assert float(v[0, 0, 0]) == pytest.approx(3.0 * 3 * DT, rel=1e-9)
+    momentum = (R @ inertia @ R.mT @ omega[..., None]).squeeze(-1)[0, 0]
+    # What is gained over mass; a midpoint step of a turning tensor is exact to second order.
+    torch.testing.assert_close(momentum, torch.tensor([0, 0, 0.002 * 2 * DT]).double(), rtol=0, atol=1e-7)
 
 
 def test_ballistic_flies_by_the_closed_form_and_stays_where_it_lands() -> None:
