@@ -8,8 +8,8 @@ MAX_DEGREE = 3
 # Normalisation of each basis function (Kerbl et al. 2023; Sloan 2008, "Stupid Spherical Harmonics Tricks").
 _C0 = 0.28209479177387814
 _C1 = 0.4886025119029199
-_C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
-_C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
+C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
+C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
 
 
 def degree_of(coefficient_count: int) -> int:
@@ -31,10 +31,10 @@ def sh_basis(directions: torch.Tensor, degree: int) -> torch.Tensor:
     if degree >= 1:
         values += [-_C1 * y, _C1 * z, -_C1 * x]
     if degree >= 2:
-        a, b, c = _C2
+        a, b, c = C2
         values += [a * x * y, -a * y * z, b * (3 * z * z - 1), -a * x * z, c * (x * x - y * y)]
     if degree >= 3:
-        a, b, c, d, e = _C3
+        a, b, c, d, e = C3
         values += [
             -a * y * (3 * x * x - y * y),
             b * x * y * z,
@@ -64,7 +64,7 @@ def rgb_to_sh(rgb: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def _sample_directions(degree: int) -> tuple[torch.Tensor, torch.Tensor]:
+def sample_directions(degree: int) -> tuple[torch.Tensor, torch.Tensor]:
     """2 degree + 1 unit directions at which the functions of one band are independent, and the inverse of that band.
 
     Of a few seeded random sets the best conditioned one is taken.
@@ -89,7 +89,7 @@ def rotate_sh(sh: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
     """
     bands = [sh[:, :1]]
     for degree in range(1, degree_of(sh.shape[1]) + 1):
-        directions, inverse = (tensor.to(sh) for tensor in _sample_directions(degree))
+        directions, inverse = (tensor.to(sh) for tensor in sample_directions(degree))
         turned = directions @ rotations  # rows d^T R = (R^T d)^T
         matrices = inverse @ sh_basis(turned, degree)[..., degree**2 :]
         bands.append(matrices @ sh[:, degree**2 : (degree + 1) ** 2])

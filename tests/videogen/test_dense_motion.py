@@ -10,6 +10,7 @@ from gaussians.ply import read_ply, write_ply
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
+from tests.videogen.dense_motion_twin import moved
 from videogen.dense_motion import DenseMotion
 
 # float32 rounding of a few hundred additions over coordinates of size 1.
@@ -88,6 +89,41 @@ def test_linear_stretch_is_interpolated_with_its_gradient() -> None:
         torch.testing.assert_close(moved.means[mine], expected, atol=2e-3, rtol=0)
         covariances = transform_covariance(gaussians.covariance()[mine], stretch)
         torch.testing.assert_close(moved.covariance()[mine], covariances, atol=2e-4, rtol=0.05)
+
+
+@pytest.mark.parametrize("sh_count", [1, 4, 9, 16])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_deforming_objects_move_like_the_plain_twin_moves_them(sh_count: int, device: str) -> None:
+    gaussians = cloud(1500, sh_count=sh_count)
+    assert gaussians.labels is not None
+    # Of different numbers of neighbours, in one table; the third object has no keypoints and stays.
+    gaussians = replace(gaussians, labels=torch.where(torch.arange(1500) < 1400, gaussians.labels, 2))
+    rows = [r[:count] for r, count in zip(keypoint_rows(gaussians, 200), (200, 12), strict=True)]
+    generator = torch.Generator().manual_seed(3)
+    frames = 70  # more than are prepared at once
+    paths = []
+    for r in rows:
+        turns = rotation_exp(torch.randn(frames, 1, 3, generator=generator))
+        noise = 0.02 * torch.randn(frames, len(r), 3, generator=generator)
+        paths.append((turns @ gaussians.means[r][..., None]).squeeze(-1) + noise)
+
+    found = list(DenseMotion(gaussians.to(device), [0, 1], rows).frames([path.to(device) for path in paths]))
+
+    assert len(found) == frames
+    for t in (0, 1, 63, 64, 69):
+        mine = found[t].to("cpu")
+        for label, r, path in zip((0, 1), rows, paths, strict=True):
+            own = (gaussians.labels == label).nonzero().squeeze(1)
+            expected = moved(gaussians, own, r, path[t])
+            torch.testing.assert_close(mine.means[own], expected.means, atol=ROUNDING, rtol=0)
+            scale = expected.covariance().abs().amax(1, keepdim=True)
+            torch.testing.assert_close(
+                mine.covariance()[own] / scale, expected.covariance() / scale, atol=ROUNDING, rtol=0
+            )
+            torch.testing.assert_close(mine.sh[own], expected.sh, atol=ROUNDING, rtol=0)
+        still = gaussians.labels == 2
+        assert torch.equal(mine.means[still], gaussians.means[still])
+        assert torch.equal(mine.sh[still], gaussians.sh[still])
 
 
 def test_gaussians_of_no_object_stay() -> None:
