@@ -47,7 +47,7 @@ def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tu
     start_warp()
     batch, total = mask.shape
     adjacency = torch.empty(batch, total, total, dtype=torch.int16, device=points.device)
-    degrees = torch.zeros_like(mask, dtype=torch.float32)
+    degrees = points.new_zeros(batch, total)
     inputs = [
         wp.from_torch(points.detach().contiguous(), dtype=wp.vec3, requires_grad=False),
         wp.from_torch(mask.contiguous(), dtype=wp.bool),
@@ -69,7 +69,7 @@ def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tu
 def _(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
     batch, total = mask.shape
     adjacency = torch.empty(batch, total, total, dtype=torch.bfloat16, device=points.device)
-    return adjacency, torch.empty_like(mask, dtype=torch.float32)
+    return adjacency, points.new_empty(batch, total)
 
 
 @torch.no_grad()
@@ -104,12 +104,12 @@ def sum_neighbours(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Ten
         padded = torch.nn.functional.pad(features, (0, -width % 8))  # rows that the matrix units can load
         parts = bfloat16_parts(padded)
         sums = torch.bmm(adjacency, torch.cat(parts, -1), out_dtype=torch.float32)
-        return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype)
+        return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype).contiguous()
 
 
 @sum_neighbours.register_fake
 def _(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    return torch.empty_like(features, dtype=torch.promote_types(features.dtype, torch.float32))
+    return features.new_empty(features.shape, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
 def _keep(ctx, inputs, output) -> None:

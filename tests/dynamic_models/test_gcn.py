@@ -59,6 +59,16 @@ def test_sums_over_neighbours_and_their_gradients(device: str, width: int) -> No
     torch.testing.assert_close(gradient.double(), adjacency.double() @ weight.double(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_operators_keep_what_they_promise_to_compilers(device: str) -> None:
+    points, mask = (tensor.to(device) for tensor in cloud(count=21))
+    torch.library.opcheck(connect_points, (points, mask, REACH))
+    adjacency, _ = connect_points(points, mask, REACH)
+    for dtype in (torch.float32, torch.bfloat16):
+        features = torch.randn(*mask.shape, 6, device=device).to(dtype).requires_grad_()
+        torch.library.opcheck(sum_neighbours, (adjacency, features))
+
+
 def test_three_parts_lose_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     numbers = torch.randn(1000, generator=generator) * 10 ** (6 * torch.rand(1000, generator=generator) - 3)
