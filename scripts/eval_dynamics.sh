@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measure a trained model on held-out groups: `sbatch scripts/eval_dynamics.sh`, or without Slurm
-# `bash scripts/eval_dynamics.sh`. Arguments are passed on to dynamic_models.evaluate. Variables: see scripts/shards.sh, and
+# `bash scripts/eval_dynamics.sh`. Arguments are passed on to dynamic_models.evaluate.
+# Variables: see scripts/shards.sh, and
 #   EVAL_GROUPS    groups, each of which gets a report of its own (default: 3_9, 4, 5 and 6)
 #   CHECKPOINT     directory of the model (default: checkpoints/ngff)
 #   MODELS         what to compare (default: ngff,ballistic)
@@ -21,9 +22,9 @@ MODELS=${MODELS:-ngff,ballistic}
 REPORTS=${REPORTS:-output/eval_dynamics}
 
 here=$(dirname "${BASH_SOURCE[0]}")
-[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file, in the directory that it was called in
+[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file; call it from the repository
 # shellcheck source=scripts/shards.sh
-source "$here/shards.sh"
+source "$here/shards.sh" || exit
 
 # A group's errors are averages over its scenes: groups are what is shared out.
 evaluate() {

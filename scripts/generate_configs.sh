@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Draw the scenes of all groups: `sbatch scripts/generate_configs.sh`, or without Slurm `bash scripts/generate_configs.sh`.
-# Arguments are passed on to dataset.generate_configs. Variables: see scripts/shards.sh, and
+# Draw the scenes of all groups: `sbatch scripts/generate_configs.sh`, or without Slurm
+# `bash scripts/generate_configs.sh`. Arguments are passed on to dataset.generate_configs. Variables: see scripts/shards.sh, and
 #   SCENE_NUM    scenes of a group (default: 300)
 # A group's name begins with its number of objects: 3_0 has three.
 #SBATCH --job-name=generate_configs
@@ -15,9 +15,9 @@
 SCENE_NUM=${SCENE_NUM:-300}
 
 here=$(dirname "${BASH_SOURCE[0]}")
-[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file, in the directory that it was called in
+[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file; call it from the repository
 # shellcheck source=scripts/shards.sh
-source "$here/shards.sh"
+source "$here/shards.sh" || exit
 
 # The draws of a group are one file: groups are what is shared out.
 draw() {

@@ -15,9 +15,9 @@
 CONFIG=${CONFIG:-config/dynamic_config.json}
 
 here=$(dirname "${BASH_SOURCE[0]}")
-[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file, in the directory that it was called in
+[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file; call it from the repository
 # shellcheck source=scripts/shards.sh
-source "$here/shards.sh"
+source "$here/shards.sh" || exit
 
 simulate() {
     local shard=$1/$2 group

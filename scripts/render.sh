@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Render all trajectories before all backgrounds, and their first frames: `sbatch scripts/render.sh --fixed_view -1`, or
-# without Slurm `bash scripts/render.sh --fixed_view -1`. Arguments are passed on to dataset.render, which by default makes
-# videos of a moving camera. Variables: see scripts/shards.sh, and
+# without Slurm `bash scripts/render.sh --fixed_view -1`. Arguments are passed on to dataset.render, which by default
+# makes videos of a moving camera. Variables: see scripts/shards.sh, and
 #   CONFIG         settings (default: config/dynamic_config.json)
 #   BACKGROUNDS    names of backgrounds, with spaces (default: all in the dataset)
 #SBATCH --job-name=render
@@ -18,9 +18,9 @@ CONFIG=${CONFIG:-config/dynamic_config.json}
 BACKGROUNDS=${BACKGROUNDS:-}
 
 here=$(dirname "${BASH_SOURCE[0]}")
-[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file, in the directory that it was called in
+[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file; call it from the repository
 # shellcheck source=scripts/shards.sh
-source "$here/shards.sh"
+source "$here/shards.sh" || exit
 
 read -ra backgrounds <<<"$BACKGROUNDS"
 backgrounds=("${backgrounds[@]/#/$DATA_ROOT/backgrounds/}")

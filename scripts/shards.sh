@@ -49,16 +49,16 @@ slurm_shard() {
     local function=$1 index=${SLURM_ARRAY_TASK_ID:-0} count=${SHARDS:-${SLURM_ARRAY_TASK_COUNT:-1}}
     shift
     if [[ -z ${SHARDS:-} && ${SLURM_ARRAY_TASK_MAX:-0} -ne $((count - 1)) ]]; then
-        fail "tasks ${SLURM_ARRAY_TASK_MIN} to ${SLURM_ARRAY_TASK_MAX} are not the whole of an array 0-$((count - 1));" \
+        fail "tasks $SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX are not the whole of an array 0-$((count - 1));" \
             "SHARDS says how many shards there are"
     fi
     ((index < count)) || fail "task $index: expected less than SHARDS ($count)"
     "$function" "$index" "$count" "$@"
 }
 
-# slurm_step PROGRAM [ARGUMENT...]: a step of this Slurm job. Before the node is taken away, Slurm sends TERM to the step
-# and at last to this shell, which has to outlive the step. USR1 (#SBATCH --signal) says that the time is nearly over:
-# the step is ended, and the job requeued.
+# slurm_step PROGRAM [ARGUMENT...]: a step of this Slurm job. Before the node is taken away, Slurm sends TERM to the
+# step and at last to this shell, which has to outlive the step. USR1 (#SBATCH --signal) says that the time is nearly
+# over: the step is ended, and the job requeued.
 slurm_step() {
     local status stopped=false time_over=false
     trap 'stopped=true' TERM

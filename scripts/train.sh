@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train a dynamics model on one node or several: `sbatch [--nodes=4] [--gpus-per-node=8] scripts/train.sh`, or without
-# Slurm, on this machine's GPUs, `bash scripts/train.sh`. Arguments are passed on to dynamic_models.train. An interrupted
-# training goes on where it was saved. Variables: see scripts/shards.sh, and
+# Slurm, on this machine's GPUs, `bash scripts/train.sh`. Arguments are passed on to dynamic_models.train, which goes on
+# where an interrupted training was saved. Variables: see scripts/shards.sh, and
 #   TRAIN_GROUPS    groups to learn from (default: 3_0 to 3_8)
 #   CHECKPOINT      directory of the result (default: checkpoints/ngff)
 #   MAIN_ADDRESS    of the first node, for the others (default: its name)
@@ -20,9 +20,9 @@ TRAIN_GROUPS=${TRAIN_GROUPS:-3_0 3_1 3_2 3_3 3_4 3_5 3_6 3_7 3_8}
 CHECKPOINT=${CHECKPOINT:-checkpoints/ngff}
 
 here=$(dirname "${BASH_SOURCE[0]}")
-[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file, in the directory that it was called in
+[[ -e $here/shards.sh ]] || here=scripts # sbatch runs a copy of this file; call it from the repository
 # shellcheck source=scripts/shards.sh
-source "$here/shards.sh"
+source "$here/shards.sh" || exit
 
 read -ra groups <<<"$TRAIN_GROUPS"
 mapfile -t devices < <(gpus)
@@ -38,7 +38,8 @@ elif ((machines == 1)); then
     program=("$accelerate" launch "${launch[@]}" "${train[@]}")
 else
     first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    launch+=(--main_process_ip "${MAIN_ADDRESS:-$first}" --main_process_port "${MAIN_PORT:-$((20000 + SLURM_JOB_ID % 10000))}")
+    launch+=(--main_process_ip "${MAIN_ADDRESS:-$first}")
+    launch+=(--main_process_port "${MAIN_PORT:-$((20000 + SLURM_JOB_ID % 10000))}")
     # Which of the machines it is on, only the environment of a launcher says.
     # shellcheck disable=SC2016
     program=(bash -c 'exec "$0" launch --machine_rank "$SLURM_NODEID" "$@"' "$accelerate" "${launch[@]}" "${train[@]}")
