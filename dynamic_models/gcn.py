@@ -10,7 +10,8 @@ number of neighbours, so that the result does not depend on an order. The model 
 belongs to which object, and neither gravity nor walls, which it has to learn from where things are. External forces
 are no input: what they do to a rigid body within the frame is added to positions and velocities.
 
-Where the published code differs: the last layer starts at zero, so that an untrained model stands still.
+Where the published code differs: the last layer starts at zero, so that an untrained model stands still, and changes
+are limited softly (`_CHANGE_LIMIT`), so that a rollout stays finite whatever the network says.
 """
 
 from typing import Literal
@@ -24,6 +25,8 @@ from dynamic_models.radius_graph import radius_graph, sum_neighbours
 from dynamic_models.rigid_push import angular_acceleration, centers
 from dynamic_models.rollout import Carry, FrameModel
 from dynamic_models.state import SceneState
+
+_CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than any object does
 
 
 class GCNSettings(BaseModel):
@@ -86,7 +89,7 @@ class GCN(FrameModel):
             features = lift(summed(torch.cat([points, velocities], -1))).relu()
         for linear in convolutions:
             features = linear(summed(features)).relu()
-        return self.head(features).to(points)
+        return _CHANGE_LIMIT * torch.tanh(self.head(features).to(points) / _CHANGE_LIMIT)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """The graph, of at least two bytes an entry, and some five tensors for each layer and point."""

@@ -141,6 +141,15 @@ def test_recomputing_activations_changes_no_gradient(make: Maker, monkeypatch: p
 
 
 @both
+def test_wild_weights_cannot_make_a_rollout_infinite(make: Maker) -> None:
+    model = make().float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e4)
+        assert model(single(make_state()), 200, DT).isfinite().all()
+
+
+@both
 def test_bfloat16_networks_stay_close(make: Maker) -> None:
     state, model = single(make_state()), make().float()
     with torch.no_grad():
