@@ -5,12 +5,14 @@
 ``docs/formats.md`` describes it. The simulator and the predictor take the same file.
 """
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gaussians.command_line import ArgumentParser
 from gaussians.errors import InputError
 from gaussians.validation import read_json_as
 
@@ -40,6 +42,28 @@ class ExternalForce(BaseModel):
         if self.end <= self.start:
             raise ValueError(f"end: expected more than start = {self.start:g}, found {self.end:g}")
         return self
+
+
+def add_force_arguments(parser: ArgumentParser) -> None:
+    """The flags that ask for external forces: of every command that moves objects."""
+    parser.add_argument("--use_external_forces", action="store_true", help="push objects as the next flag's file says")
+    parser.add_argument(
+        "--external_forces_config",
+        type=Path,
+        metavar="JSON",
+        help='{"<scene>": [{"obj_id", "start", "end" [s], "force" [N], "torque" [N m], "mass" [kg]}]}',
+    )
+
+
+def forces_asked_for(arguments: Namespace) -> dict[str, tuple[ExternalForce, ...]]:
+    """The forces by scene that the flags of ``add_force_arguments`` ask for.
+
+    Raises:
+        InputError: one flag is given without the other, or the file is damaged.
+    """
+    if arguments.use_external_forces != (arguments.external_forces_config is not None):
+        raise InputError("--use_external_forces and --external_forces_config JSON: expected both or neither")
+    return load_external_forces(arguments.external_forces_config) if arguments.use_external_forces else {}
 
 
 def load_external_forces(path: str | Path) -> dict[str, tuple[ExternalForce, ...]]:

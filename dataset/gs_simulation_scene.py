@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 import gaussians
 from dataset.config import Config, load_config, with_substep
-from dataset.external_forces import ExternalForce, forces_on_scene, load_external_forces
+from dataset.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
 from dataset.mpm.grid import Grid
@@ -44,6 +44,7 @@ from dataset.scene import filled_scene, load_scene
 from dataset.scene_objects import (
     ObjectMaterial,
     SceneObject,
+    add_material_arguments,
     object_materials,
     scene_directory,
     scene_name,
@@ -69,18 +70,6 @@ class Job:
     materials: list[ObjectMaterial]
     config: Config
     forces: tuple[ExternalForce, ...]
-
-
-def parse_values(text: str) -> list[float]:
-    """A JSON list of positive numbers; for ``argparse``."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError:
-        values = None
-    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    if not numbers or not values or not all(0 < value < math.inf for value in values):
-        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
-    return [float(value) for value in values]
 
 
 def parse_fields(text: str) -> tuple[str, ...]:
@@ -112,21 +101,14 @@ def parse_arguments() -> Namespace:
     parser.add_argument(
         "--save_h5", action="store_true", help="accepted as published; the trajectory is always written as HDF5"
     )
-    parser.add_argument("--E", type=parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
-    parser.add_argument("--density", type=parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
+    add_material_arguments(parser)
     parser.add_argument(
         "--substep_dt",
         type=parse_substep,
         metavar="auto|SECONDS",
         help="time step of the solver instead of the config's; auto: for each scene a safe one, which is printed",
     )
-    parser.add_argument("--use_external_forces", action="store_true", help="push objects as the next flag's file says")
-    parser.add_argument(
-        "--external_forces_config",
-        type=Path,
-        metavar="JSON",
-        help='{"<scene>": [{"obj_id", "start", "end" [s], "force" [N], "torque" [N m], "mass" [kg]}]}',
-    )
+    add_force_arguments(parser)
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16"),
@@ -155,10 +137,7 @@ def parse_arguments() -> Namespace:
     parser.add_device()
     parser.add_shard()
     parser.add_overwrite()
-    arguments = parser.parse_args()
-    if arguments.use_external_forces != (arguments.external_forces_config is not None):
-        raise InputError("--use_external_forces and --external_forces_config JSON: expected both or neither")
-    return arguments
+    return parser.parse_args()
 
 
 def find_scenes(model_path: Path, output_path: Path) -> list[tuple[Path, Path]]:
@@ -192,7 +171,7 @@ def plan(arguments: Namespace, config: Config) -> list[Job]:
         InputError: a scene cannot be simulated with these settings.
     """
     layout = Layout(arguments.data_root)
-    forces = load_external_forces(arguments.external_forces_config) if arguments.use_external_forces else {}
+    forces = forces_asked_for(arguments)
     where = f"{arguments.config}: " if arguments.substep_dt is None else "--"
     jobs = []
     for path, output in take_shard(find_scenes(arguments.model_path, arguments.output_path), arguments.shard):

@@ -1,5 +1,8 @@
 """Which objects a scene holds, what they are made of, and which Gaussians are theirs."""
 
+import json
+import math
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
 from dataset.mpm.constitutive_laws import LAWS, Positive
+from gaussians.command_line import ArgumentParser
 from gaussians.errors import InputError
 from gaussians.trajectory import read_labels
 from gaussians.validation import read_json_as
@@ -169,6 +173,36 @@ def label_rows(path: Path, objects: Sequence[SceneObject], count: int) -> np.nda
     return np.repeat(np.arange(len(objects), dtype=np.int32), counts)
 
 
+def add_material_arguments(parser: ArgumentParser) -> None:
+    """The flags that say what objects are made of: of every command that moves objects."""
+    parser.add_argument("--E", type=_parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
+    parser.add_argument("--density", type=_parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
+
+
+def _parse_values(text: str) -> list[float]:
+    """A JSON list of positive numbers."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        values = None
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not numbers or not values or not all(0 < value < math.inf for value in values):
+        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
+    return [float(value) for value in values]
+
+
+def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None) -> None:
+    """Refuse flags of ``add_material_arguments``, by name, whose number of values is not that of the objects.
+
+    Raises:
+        InputError: naming the flag and the objects.
+    """
+    for flag, values in flags.items():
+        if values is not None and len(values) != len(objects):
+            names = ", ".join(entry.name for entry in objects)
+            raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
+
+
 def object_materials(
     objects: Sequence[SceneObject],
     config: Config,
@@ -187,10 +221,7 @@ def object_materials(
     Raises:
         InputError: a value is missing, or the flags' number of values is not that of the objects.
     """
-    for flag, values in (("E", E), ("density", density)):
-        if values is not None and len(values) != len(objects):
-            names = ", ".join(entry.name for entry in objects)
-            raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
+    check_values(objects, E=E, density=density)
     laws = [_law(config, entry, config_path) for entry in objects]
     return [
         ObjectMaterial(
