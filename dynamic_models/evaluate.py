@@ -1,195 +1,211 @@
-"""Measure how well dynamics models predict simulated scenes.
+"""Measure how well dynamics models predict simulated scenes, and how physical what they predict is.
 
-Every model is given the first frame of a scene and predicts the others. Writes to --output: metrics.json, metrics.md
-and error_over_time.png, with the errors of docs/metrics.md [m] averaged over scenes, and the seconds that a rollout of
-one scene takes beside those that its simulation took.
+Every model is given the first frame of a scene and predicts the others. Writes to --output: metrics.md, a report with
+the measures of docs/metrics.md, their means over scenes and 95 % confidence intervals; metrics.json, the same with
+every scene's numbers; a plot of errors over time for each set of scenes; and videos of the first model's best, median
+and worst scene of each set, simulation and models side by side. Lengths are in metres, times in seconds.
+
+--sets NAME=GROUP,GROUP@FRAMES names sets of scenes that are judged together; without @FRAMES, --steps are predicted.
+Without --sets all --groups are one set.
+
+Models: ngff, pointformer and gcn from checkpoints; ballistic, free flight that ends on the floor; mpm_vlm, simulations
+with guessed materials that lie in <data_root>/mpm_vlm/<group>/<scene>. Others by names of --checkpoints.
 
 Examples:
   python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic
-  python -m dynamic_models.evaluate --groups 4 5 6 --models ngff --checkpoints checkpoints/ngff --steps 100
+  python -m dynamic_models.evaluate --models ngff,pointformer,gcn,mpm_vlm,ballistic --steps 100 \\
+      --sets spatial=3_9 temporal=3_9@200 compositional=4,5,6 novel=novel_3
+  python -m dynamic_models.evaluate --groups 3_9 --models ngff,rigid \\
+      --checkpoints checkpoints/ngff rigid=checkpoints/ngff_without_deformation
 """
 
 import argparse
-import math
-import time
+import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
-from dynamic_models.ballistic import Ballistic
-from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
+from dynamic_models.comparison_video import Tile, write_comparison
+from dynamic_models.contenders import BALLISTIC, GUESSED, TRUTH, Contender, Truth, load_contenders
 from dynamic_models.data import Scene, choose_groups, load_scenes
-from dynamic_models.metrics import TrajectoryErrors, trajectory_errors
+from dynamic_models.evaluation import Result, SceneSet, evaluate, of_set, ranked
 from dynamic_models.models import MODELS
+from dynamic_models.report import Report, plot_errors, plot_name, to_json, to_markdown, trained_frames
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
-from gaussians.files import atomic_path, write_json
+from gaussians.files import atomic_path, made_directory, write_json
 
 _MODEL_FREE_KEYPOINTS = 512
+_ONE_SET = "all"
 
 
 def main() -> None:
     args = parse_args()
-    device = resolve_device(args.device)
-    layout = Layout(args.data_root)
-    models, infos = load_models(args.models, args.checkpoints)
-    num_keypoints = args.num_keypoints or max((i.num_keypoints for i in infos), default=_MODEL_FREE_KEYPOINTS)
-    scenes = load_scenes(layout, choose_groups(layout, args.groups), num_keypoints, args.steps or 2, cache=args.cache)
-    frames = args.steps or min(scene.num_frames for scene in scenes)
+    device, layout = resolve_device(args.device), Layout(args.data_root)
+    wanted = [SceneSet(name, groups, frames or 0) for name, groups, frames in args.sets]
+    groups = choose_groups(layout, [*(args.groups or []), *(group for each in wanted for group in each.groups)])
+    groups = list(dict.fromkeys(groups))
+    contenders = load_contenders(args.models, args.checkpoints, layout, device)
+    num_keypoints = keypoint_count(contenders, args.num_keypoints)
+    scenes = load_groups(layout, groups, num_keypoints, args.cache)
+    frames = args.steps or default_frames(contenders, scenes)
+    sets = [each._replace(frames=each.frames or frames) for each in wanted] or [
+        SceneSet(_ONE_SET, tuple(groups), frames)
+    ]
+    cases = dict.fromkeys((group, each.frames) for each in sets for group in each.groups)
+    cases |= dict.fromkeys((group, frames) for group in args.groups or [])
+    by_group = [SceneSet(group, (group,), length) for group, length in cases]
+    for case in by_group:
+        check_case(case, scenes[case.groups[0]], contenders)
 
-    report: dict[str, Any] = {
-        "scenes": [scene.name for scene in scenes],
-        "frames": frames,
-        "frame_dt": scenes[0].frame_dt,
-        "num_keypoints": num_keypoints,
-        "device": device.type,
-        "simulation_seconds": mean([scene.wall_time for scene in scenes]),
-        "models": {name: evaluate(name, model.to(device), scenes, frames) for name, model in models.items()},
-    }
-    write_json(args.output / "metrics.json", report)
-    table = markdown(report)
-    with atomic_path(args.output / "metrics.md") as temporary:
-        temporary.write_text(table, encoding="utf-8")
-    plot_errors(report, args.output / "error_over_time.png")
-    print(table)
-    print(f"wrote metrics.json, metrics.md and error_over_time.png to {args.output}")
+    with made_directory(args.output):
+        results = evaluate(contenders, scenes, [*sets, *by_group], layout)
+        videos = write_videos(args, contenders, scenes, sets, results, device) if args.videos else {}
+        report = Report(
+            contenders=contenders,
+            sets=sets,
+            groups=by_group,
+            results=results,
+            frame_dt=scenes[groups[0]][0].frame_dt,
+            num_keypoints=min((c.num_keypoints for c in contenders if c.num_keypoints), default=num_keypoints),
+            device=describe(device),
+            videos=videos,
+        )
+        write_json(args.output / "metrics.json", to_json(report))
+        text = to_markdown(report)
+        with atomic_path(args.output / "metrics.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        for each in sets:
+            plot_errors(report, each, args.output / plot_name(report, each))
+    print(text)
+    plots = ", ".join(plot_name(report, each) for each in sets)
+    print(f"wrote metrics.md, metrics.json, {plots} and {sum(map(len, videos.values()))} videos to {args.output}")
 
 
-def load_models(names: Sequence[str], checkpoints: Sequence[Path]) -> tuple[dict[str, nn.Module], list[CheckpointInfo]]:
-    """The models by name, and what is known of the learned ones.
+def keypoint_count(contenders: Sequence[Contender], asked: int | None) -> int:
+    """Keypoints to take of every object: the most that any learned model was trained on.
 
     Raises:
-        InputError: a checkpoint is missing, damaged, or of no model that was asked for.
+        InputError: a model was trained on another number than the one asked for.
     """
-    found = {}
-    for path in checkpoints:
-        model, info = load_checkpoint(path)
-        found[info.settings["dynamic_model"]] = (model, info)
-    for name in found:
-        if name not in names:
-            raise InputError(f"--checkpoints: one is of {name}, which is not among --models {','.join(names)}")
-    models: dict[str, nn.Module] = {}
-    infos = []
-    for name in names:
-        if name == "ballistic":
-            models[name] = Ballistic()
-            continue
-        models[name], info = found.get(name) or load_checkpoint(Path("checkpoints") / name, name)
-        infos.append(info)
-    return models, infos
+    trained = {contender.name: contender.num_keypoints for contender in contenders if contender.num_keypoints}
+    for name, count in trained.items():
+        if asked is not None and count != asked:
+            raise InputError(f"--num_keypoints {asked}: {name} was trained on {count}; leave the flag out")
+    return max(trained.values(), default=asked or _MODEL_FREE_KEYPOINTS)
 
 
-@torch.no_grad()
-def evaluate(name: str, model: nn.Module, scenes: Sequence[Scene], frames: int) -> dict[str, Any]:
-    """Errors of one model, averaged and scene by scene, and seconds per rollout (after one to warm up)."""
-    device = next(iter(model.parameters()), torch.empty(0)).device
-    errors: dict[str, TrajectoryErrors] = {}
-    seconds = []
-    for i, scene in enumerate(tqdm([scenes[0], *scenes], desc=name, unit="scene")):
-        state, target, pushes = scene.window(0, frames)
-        state, pushes = state.to(device), pushes.to(device)
-        _synchronize(device)
-        start = time.perf_counter()
-        predicted = model(state, frames, scene.frame_dt, pushes)
-        _synchronize(device)
-        if i > 0:
-            seconds.append(time.perf_counter() - start)
-            errors[scene.name] = trajectory_errors(predicted[0].cpu(), target[0], scene.clip.mask)
-    summaries = {scene: summary(error) for scene, error in errors.items()}
-    averages = {key: mean([values[key] for values in summaries.values()]) for key in _COLUMNS}
-    over_time = torch.stack([error.over_time for error in errors.values()]).mean(0)
-    return averages | {
-        "seconds_per_rollout": mean(seconds),
-        "error_over_time": [round(value, 6) for value in over_time.tolist()],
-        "scenes": summaries,
-    }
+def load_groups(
+    layout: Layout, groups: Sequence[str], num_keypoints: int, cache: Path | None
+) -> dict[str, list[Scene]]:
+    """The scenes of every group; all of one frame_dt."""
+    scenes: dict[str, list[Scene]] = {}
+    for scene in load_scenes(layout, groups, num_keypoints, 2, cache=cache):
+        scenes.setdefault(scene.name.partition("/")[0], []).append(scene)
+    for group in groups:
+        if group not in scenes:
+            raise InputError(f"{layout.mpm(group)}: no scenes")
+    return scenes
 
 
-_COLUMNS = ("rmse", "final_position_error", "correlation")
+def default_frames(contenders: Sequence[Contender], scenes: dict[str, list[Scene]]) -> int:
+    """As many as the first learned model was trained on, or those of the shortest scene."""
+    shortest = min(scene.num_frames for group in scenes.values() for scene in group)
+    return min(shortest, trained_frames(contenders) or shortest)
 
 
-def summary(errors: TrajectoryErrors) -> dict[str, float | None]:
-    """The three numbers of a scene; None for an undefined correlation, which JSON has no word for."""
-    values = {key: getattr(errors, key) for key in _COLUMNS}
-    return {key: None if math.isnan(value) else round(value, 6) for key, value in values.items()}
+def check_case(case: SceneSet, scenes: Sequence[Scene], contenders: Sequence[Contender]) -> None:
+    """Raise ``InputError`` for what would end the evaluation half-way."""
+    for scene in scenes:
+        if scene.num_frames < case.frames:
+            raise InputError(
+                f"scene {scene.name}: expected at least {case.frames} frames (--steps or @ in --sets), "
+                f"found {scene.num_frames}"
+            )
+        for contender in contenders:
+            contender.check(scene, case.frames)
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are known, or None."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def write_videos(
+    args: argparse.Namespace,
+    contenders: Sequence[Contender],
+    scenes: dict[str, list[Scene]],
+    sets: Sequence[SceneSet],
+    results: Sequence[Result],
+    device: torch.device,
+) -> dict[str, dict[str, str]]:
+    """File names, by set and rank, of the videos of the first model's best, median and worst scenes."""
+    by_name = {scene.name: scene for group in scenes.values() for scene in group}
+    work = [(each, rank, r) for each in sets for rank, r in ranked(results, each, contenders[0].name).items()]
+    written: dict[str, dict[str, str]] = {}
+    for each, rank, chosen in tqdm(work, desc="videos", unit="video"):
+        scene, tiles = by_name[chosen.scene], []
+        for contender in (Truth(), *contenders):
+            (result,) = (r for r in of_set(results, each, contender.name) if r.scene == chosen.scene)
+            below = f"{each.name}, {rank}" if contender.name == TRUTH else f"RMSE {result.metrics['rmse']:.3f} m"
+            tiles.append(Tile(contender.name, below, contender.roll_out(scene, each.frames).positions))
+        name = f"videos/{each.name}_{rank}.mp4"
+        write_comparison(args.output / name, scene, tiles, each.frames, args.resolution, device)
+        written.setdefault(each.name, {})[rank] = name
+    return written
 
 
-def _synchronize(device: torch.device) -> None:
+def describe(device: torch.device) -> str:
+    """The device in words."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"a CPU ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The averages as a Markdown table, one row a model."""
-    lines = [
-        f"{len(report['scenes'])} scenes, {report['frames']} frames of {report['frame_dt']:g} s, "
-        f"{report['num_keypoints']} keypoints an object, on {report['device']}",
-        "",
-        "| model | RMSE [m] | final position error [m] | correlation R | seconds per rollout |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, values in report["models"].items():
-        cells = [_cell(values[key]) for key in (*_COLUMNS, "seconds_per_rollout")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    if report["simulation_seconds"] is not None:
-        lines.append(f"| simulation | 0 | 0 | 1 | {_cell(report['simulation_seconds'])} |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4g}"
-
-
-def plot_errors(report: dict[str, Any], path: Path) -> None:
-    """Error over time, one line a model."""
-    from matplotlib.figure import Figure  # slow to import, and needed only here
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    times = [k * report["frame_dt"] for k in range(report["frames"])]
-    for name, values in report["models"].items():
-        axes.plot(times, values["error_over_time"], label=name, linewidth=2)
-    axes.set(xlabel="time [s]", ylabel="RMSE of keypoints [m]", xlim=(0, times[-1]))
-    axes.set_ylim(bottom=0)
-    axes.set_title(f"Mean over {len(report['scenes'])} scene{'s' if len(report['scenes']) > 1 else ''}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+def parse_set(text: str) -> tuple[str, tuple[str, ...], int | None]:
+    """``NAME=GROUP,GROUP@FRAMES`` as name, groups, and frames if they are given; for ``argparse``."""
+    match = re.fullmatch(r"([\w-]+)=([^@=]+?)(?:@(\d+))?", text)
+    groups = tuple(match[2].split(",")) if match else ()
+    if not match or not all(groups):
+        raise argparse.ArgumentTypeError(f"expected NAME=GROUP[,GROUP...][@FRAMES], found {text!r}")
+    return match[1], groups, int(match[3]) if match[3] else None
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    known = (*MODELS, "ballistic")
     parser = ArgumentParser(__doc__)
     add_data_root(parser)
-    parser.add_argument("--groups", nargs="+", required=True, help="groups to evaluate on")
-    parser.add_argument("--models", default="ngff,ballistic", help=f"with commas, of {', '.join(known)}")
-    parser.add_argument(
-        "--checkpoints", nargs="+", type=Path, default=[], help="of the learned models (default: checkpoints/<model>)"
+    add = parser.add_argument
+    add("--groups", nargs="+", help="groups to evaluate on, besides those of --sets")
+    add("--sets", nargs="+", type=parse_set, default=[], metavar="NAME=GROUP,...[@FRAMES]", help="see above")
+    known = ", ".join((*MODELS, GUESSED, BALLISTIC))
+    add("--models", default="ngff,ballistic", help=f"with commas, of {known}, and names of --checkpoints")
+    add(
+        "--checkpoints",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]PATH",
+        help="of learned models, several of one kind under names of their own (default: checkpoints/<model>)",
     )
-    parser.add_argument("--steps", type=int, help="frames to predict (default: those of the shortest scene)")
-    parser.add_argument("--num_keypoints", type=int, help="of every object (default: as many as in training)")
-    parser.add_argument("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
-    parser.add_argument("--output", type=Path, default=Path("output/evaluation"), help="directory of the report")
+    add(
+        "--steps", type=int, help="frames to predict (default: as in the first model's training, if scenes are so long)"
+    )
+    add("--num_keypoints", type=int, help="of every object (default: as many as in training, without training 512)")
+    add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
+    add("--output", type=Path, default=Path("output/evaluation"), help="directory of the report")
+    add("--videos", action=argparse.BooleanOptionalAction, default=True, help="write videos of some scenes")
+    add("--resolution", type=int, default=320, help="width of each part of a video, pixels")
     parser.add_device()
     args = parser.parse_args(arguments)
     args.models = args.models.split(",")
-    for name in args.models:
-        if name not in known:
-            raise InputError(f"--models: expected {', '.join(known)}, found {name!r}")
-    for name, least in (("steps", 2), ("num_keypoints", 1)):
-        value = getattr(args, name)
+    if not args.groups and not args.sets:
+        parser.error("one of --groups and --sets is needed")
+    for what, names in (("--models", args.models), ("--sets", [name for name, _, _ in args.sets])):
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{what}: {name} stands there twice")
+    frames = [("sets", frames) for _, _, frames in args.sets]
+    flags = [("steps", 2), ("num_keypoints", 1), ("resolution", 16)]
+    for name, least, value in [(n, 2, v) for n, v in frames] + [(n, m, getattr(args, n)) for n, m in flags]:
         if value is not None and value < least:
             raise InputError(f"--{name}: expected {least} or more, found {value}")
     return args

@@ -1,0 +1,87 @@
+"""How deep objects are inside each other, from clouds of points that may be hollow, concave and deformed.
+
+An undeformed object is a solid on a grid: the cells that hold its points, and those that they enclose. A point of
+another object is carried back into that solid with the keypoint nearest to it, and its depth is looked up there.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from gaussians.rotations import polar_rotation
+
+_CELLS = 48  # along the longest side, at most
+_SPACINGS = 1.6  # distances of neighbours, of all but a few points, in a cell: few cells of a surface are empty
+_FEW = 0.02
+_MARGIN = 2  # empty cells around an object
+
+
+class Solid:
+    """The inside of an undeformed object.
+
+    Attributes:
+        resolution: cell size of its grid, metres; depths are good to about half of it, and what is thinner has none.
+    """
+
+    def __init__(self, points: torch.Tensor) -> None:
+        """
+        Args:
+            points: (N, 3) of its surface or of all of it, metres, in frame 0.
+        """
+        cloud = points.double().numpy()
+        extent = float(np.ptp(cloud, axis=0).max())
+        neighbours = cKDTree(cloud).query(cloud, k=[min(2, len(cloud))])[0]
+        self.resolution = max(extent / _CELLS, _SPACINGS * float(np.quantile(neighbours, 1 - _FEW)), 1e-6)
+        # As many cells as have their outermost middles nearest to the outermost points, the same on either side.
+        counts = np.rint(np.ptp(cloud, axis=0) / self.resolution).astype(int) + 1
+        middle = (cloud.min(0) + cloud.max(0)) / 2
+        self._origin = middle - (counts / 2 + _MARGIN) * self.resolution
+        cells = np.floor((cloud - self._origin) / self.resolution).astype(int)
+        held = np.zeros(counts + 2 * _MARGIN, bool)
+        held[tuple(cells.T)] = True
+        inside = ndimage.binary_fill_holes(ndimage.binary_closing(held, np.ones((3, 3, 3))))
+        # Surfaces run through the middle of the cells that hold them: there the depth is 0.
+        layers = ndimage.distance_transform_edt(inside) - 1
+        beyond = -ndimage.distance_transform_edt(~inside)
+        self._depths = np.where(inside, layers, beyond) * self.resolution
+
+    def depths(self, points: np.ndarray) -> np.ndarray:
+        """(M,), metres below the surface, of points (M, 3) in frame 0; 0 for those outside."""
+        places = (points - self._origin) / self.resolution - 0.5
+        depths = ndimage.map_coordinates(self._depths, places.T, order=1, mode="nearest")
+        return depths.clip(0)
+
+
+def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequence[Solid]) -> torch.Tensor:
+    """(T,), metres: depth in each frame of the keypoint that is deepest inside another object; 0 where none is.
+
+    Args:
+        positions: (T, O, P, 3), metres; objects are undeformed in frame 0.
+        mask: (O, P), bool.
+        solids: of the O objects, as they lie in frame 0.
+    """
+    own = [positions[:, i, mask[i]].double() for i in range(len(mask))]  # (T, P_i, 3) each
+    low = torch.stack([points.amin(1) for points in own], 1)
+    high = torch.stack([points.amax(1) for points in own], 1)
+    overlap = ((low[:, :, None] < high[:, None]) & (low[:, None] < high[:, :, None])).all(-1)
+    overlap &= ~torch.eye(len(own), dtype=torch.bool)
+    rotations = [_rotations(points) for points in own]
+    deepest = torch.zeros(len(positions), dtype=torch.float64)
+    for t, i, j in overlap.nonzero().tolist():
+        inner, outer = own[i][t], own[j][t]
+        candidates = inner[((inner > low[t, j]) & (inner < high[t, j])).all(-1)]
+        if not len(candidates):
+            continue
+        nearest = cKDTree(outer.numpy()).query(candidates.numpy())[1]
+        undone = own[j][0][nearest] + (candidates - outer[nearest]) @ rotations[j][t]
+        deepest[t] = max(float(deepest[t]), float(solids[j].depths(undone.numpy()).max()))
+    return deepest
+
+
+def _rotations(points: torch.Tensor) -> torch.Tensor:
+    """(T, 3, 3), from frame 0 to every frame, of an object's keypoints (T, P, 3)."""
+    arms = points - points.mean(1, keepdim=True)
+    return polar_rotation(arms.mT @ arms[:1])
