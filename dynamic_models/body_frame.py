@@ -94,6 +94,6 @@ def _second_moments_to_inertia(arms: torch.Tensor) -> torch.Tensor:
     with torch.autocast(arms.device.type, enabled=False):
         second = arms.mT @ arms
     trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    identity = torch.eye(3).to(arms)
+    identity = torch.eye(3, dtype=arms.dtype, device=arms.device)
     # Thin rods and single points have axes without inertia: the small term makes their spin zero, not infinite.
     return trace * identity - second + (1e-6 * trace + 1e-12) * identity

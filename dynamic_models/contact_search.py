@@ -107,7 +107,7 @@ def sums_over_others(values: torch.Tensor, mask: torch.Tensor, near: torch.Tenso
     """
     batch, objects, count = mask.shape
     sums = values.new_zeros(batch * objects**2, count, 1, 7)
-    arrays = [_on_gpu(tensor, dtype) for tensor, dtype in ((values, float), (mask, wp.bool), (near, wp.bool))]
+    arrays = [_on_gpu(tensor, dtype) for tensor, dtype in ((values, wp.float32), (mask, wp.bool), (near, wp.bool))]
     _launch(add_up, batch * objects**2, count, [*arrays, reach], sums)
     return sums.view(batch, objects, objects, count, 7)
 
@@ -124,5 +124,6 @@ def _on_gpu(tensor: torch.Tensor, dtype: type) -> wp.array:
 
 
 def _launch(kernel: wp.Kernel, pairs: int, count: int, inputs: list, output: torch.Tensor) -> None:
-    stream = wp.stream_from_torch(torch.cuda.current_stream(output.device))
-    wp.launch(kernel, (pairs, _SHARES, count), inputs, [wp.from_torch(output, requires_grad=False)], stream=stream)
+    outputs = [wp.from_torch(output, requires_grad=False)]
+    stream = wp.stream_from_torch(torch.cuda.current_stream(output.device)) if output.is_cuda else None
+    wp.launch(kernel, (pairs, _SHARES, count), inputs, outputs, device=outputs[0].device, stream=stream)
