@@ -37,6 +37,7 @@ def predict_keypoints(
     world: World,
     materials: torch.Tensor | None = None,
     velocities: torch.Tensor | None = None,
+    pushes: torch.Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> PredictedKeypoints:
     """Sample keypoints of every labelled object and roll the model out from rest, or from ``velocities``.
@@ -49,6 +50,7 @@ def predict_keypoints(
         materials: (O, 4), objects in the order of their labels: Young's modulus [Pa], Poisson's ratio,
             density [kg/m^3], mass [kg]; NaN for unknown.
         velocities: (N, 3), of the Gaussians now, metres per second.
+        pushes: (num_frames - 1, O, 6), see ``DynamicsModel``.
 
     Raises:
         InputError: no Gaussian has a label of 0 or more.
@@ -73,7 +75,10 @@ def predict_keypoints(
         gravity=torch.tensor([world.gravity]),
         walls=torch.tensor([world.walls]),
     )
-    predicted = model(state.to(device), num_frames, frame_dt)[0].cpu()
+    if pushes is not None:
+        check_shape("pushes", pushes, num_frames - 1, objects, 6)
+        pushes = pushes[None].to(device)
+    predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
     return PredictedKeypoints(
         labels=labels.tolist(),
         rows=[row[own] for row, own in zip(rows, mask, strict=True)],

@@ -6,14 +6,22 @@ Gaussians follow them, and each view is written as <output_path>/<scene>.mp4 (in
 several), with a JSON file that says what it was made from: made from the same, it is not made again. Cameras stand on
 the orbit that --config describes.
 
-Example:
+What the objects are made of is told by --E and --density, else by the config, else by the scene's objects.json or the
+catalogue, else the medians of the training data stand in. The config also says how the objects move at the start, and
+--external_forces_config how they are pushed later on: what it may hold is the same as for dataset.gs_simulation_scene.
+
+Units: metres, seconds, pascals, kg/m^3.
+
+Examples:
   python -m videogen.eval --model_path data/GSCollision/scenes/3_9/2810_bowl_pillow_can --dynamic_model ngff \\
       --config config/dynamic_config.json --output_path output/2810_bowl_pillow_can --white_bg --single_view 0
+  python -m videogen.eval --model_path data/GSCollision/scenes/2/0_ball_duck --config config/dynamic_config.json \\
+      --output_path output/pushed --single_view 0 --use_external_forces --external_forces_config forces.json
 """
 
 import argparse
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +29,19 @@ import torch
 
 from dataset.clip_writer import Outputs
 from dataset.config import Config, load_config
+from dataset.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
+from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.scene import Scene, load_scene
-from dataset.scene_objects import SceneObject, scene_name, scene_objects
+from dataset.scene import load_scene
+from dataset.scene_objects import add_material_arguments, scene_name, scene_objects
 from dataset.views import View
 from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
 from dynamic_models.models import MODELS
-from dynamic_models.predict import predict_keypoints
-from dynamic_models.state import DynamicsModel, World
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
 from gaussians.files import file_hash, read_json, write_json
-from videogen.dense_motion import DenseMotion
+from videogen.prediction import Materials, choose_materials, predict_motion
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,6 +50,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="which model predicts")
     parser.add_argument("--checkpoint", type=Path, help="its .json file or directory (default: checkpoints/<model>)")
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
+    add_material_arguments(parser)
+    add_force_arguments(parser)
     parser.add_argument("--steps", type=int, default=100, help="frames to predict, the present one included")
     parser.add_argument(
         "--compile_video", action="store_true", help="accepted as published; the video is always written"
@@ -57,45 +67,6 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def predict_motion(
-    scene: Scene,
-    objects: list[SceneObject],
-    model: DynamicsModel,
-    info: CheckpointInfo,
-    config: Config,
-    steps: int,
-    device: torch.device,
-) -> tuple[DenseMotion, list[torch.Tensor]]:
-    """How a scene moves: its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
-
-    Gaussians that the scene's simulation would leave in place stay there.
-    """
-    still = torch.arange(len(scene.gaussians)) >= scene.moving
-    assert scene.gaussians.labels is not None
-    labels = torch.where(still, -1, scene.gaussians.labels)
-    gaussians = replace(scene.gaussians, labels=labels)
-    present = labels[labels >= 0].unique().tolist()
-    by_label = {entry.label: entry for entry in objects}
-    unknown = float("nan")
-    materials = torch.tensor(
-        [
-            [by_label[label].youngs_modulus or unknown, config.nu, by_label[label].density or unknown, unknown]
-            for label in present
-        ]
-    )
-    keypoints = predict_keypoints(
-        model,
-        gaussians,
-        info.num_keypoints,
-        steps,
-        config.frame_dt,
-        World(gravity=config.g, walls=info.world.walls),
-        materials,
-        device=device,
-    )
-    return DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows), keypoints.positions
-
-
 def main() -> None:
     args = parse_arguments()
     config = load_config(args.config)
@@ -104,16 +75,25 @@ def main() -> None:
     objects = scene_objects(args.model_path, Layout(args.data_root))
     scene = load_scene(args.model_path, objects, config)
     model, info = load_checkpoint(args.checkpoint or Path("checkpoints") / args.dynamic_model, args.dynamic_model)
-    renderer = renderer_for(args, config.orbit(), device)
     name = scene_name(args.model_path)
+    check_names(config, [entry.name for entry in objects], Layout(args.data_root), args.config)
+    forces = forces_on_scene(forces_asked_for(args), name, len(objects), args.external_forces_config)
+    materials = choose_materials(objects, config, args.E, args.density, info.materials)
+    renderer = renderer_for(args, config.orbit(), device)
     outputs = _outputs(args.output_path, name, views)
-    record, made_from = args.output_path / f"{name}.json", _description(args, config, info, views)
+    record, made_from = args.output_path / f"{name}.json", _description(args, config, info, views, materials, forces)
     if not args.overwrite and _is_current(record, made_from, [path for _, path in outputs]):
         print(f"nothing to do: all {len(views)} videos are in {args.output_path}; --overwrite makes them anew")
         return
     record.unlink(missing_ok=True)
+    if materials.note:
+        print(f"{name}: {materials.note}")
+    if args.use_external_forces:
+        print(f"{name}: {len(forces)} external forces")
     start = time.monotonic()
-    motion, keypoints = predict_motion(scene, objects, model.to(device), info, config, args.steps, device)
+    motion, keypoints = predict_motion(
+        scene, objects, materials, forces, model.to(device), info, config, args.steps, device
+    )
     seconds = time.monotonic() - start
     frames = motion.frames(keypoints)
     write_clip(renderer, frames, args.steps, outputs, config.fps, Outputs(images=args.render_img))
@@ -122,7 +102,14 @@ def main() -> None:
     print(f"predicted {args.steps} frames in {seconds:.1f} s and wrote {len(outputs)} videos: {where}")
 
 
-def _description(args: argparse.Namespace, config: Config, info: CheckpointInfo, views: list[View]) -> dict[str, Any]:
+def _description(
+    args: argparse.Namespace,
+    config: Config,
+    info: CheckpointInfo,
+    views: list[View],
+    materials: Materials,
+    forces: Sequence[ExternalForce],
+) -> dict[str, Any]:
     """What the videos depend on, as plain values: recorded beside them, so that others are never taken for them."""
     flags = ("steps", "resolution", "shs_degree", "white_bg", "render_img")
     return {
@@ -132,6 +119,9 @@ def _description(args: argparse.Namespace, config: Config, info: CheckpointInfo,
         "checkpoint": info.sha256,
         "views": [view.name for view in views],
         "config": config.settings(),
+        "youngs_moduli": materials.youngs_moduli,
+        "densities": materials.densities,
+        "external_forces": [force.model_dump(mode="json") for force in forces],
         **{flag: getattr(args, flag) for flag in flags},
     }
 

@@ -49,7 +49,8 @@ def test_prediction_is_what_evaluation_measures(toy_root: Path) -> None:
     """The same scene as Gaussians and as a training sample: the same keypoints, the same rollout."""
     torch.manual_seed(0)
     model = NGFF(NGFFSettings(hidden_dim=8, num_layers=1, step_size=0.02))
-    torch.nn.init.normal_(model.wall_head[-1].bias)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
     layout = Layout(toy_root)
     scene = load_scene(layout, "toy", "1_ball_ball", 16)
     reader = TrajectoryReader(layout.mpm_dir("toy", "1_ball_ball"))

@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.config import Config
-from dataset.scene import Scene
-from dataset.scene_objects import SceneObject
-from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
 from dynamic_models.models import build_model
 from gaussians.errors import InputError
 from gaussians.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.video import read_video
-from videogen.eval import predict_motion
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
 FRAMES = 8
@@ -55,28 +51,6 @@ def arguments(tmp_path: Path, checkpoint: Path) -> list[object]:
     ]
 
 
-def test_untrained_model_lets_everything_fall_together_but_what_lies_outside(checkpoint: Path) -> None:
-    moving, outside = cloud((0, 0, 0.5), 0), cloud((3, 0, 0), 1)
-    both = Gaussians.cat([moving, outside]).with_covariances()
-    labels = torch.zeros(len(both), dtype=torch.int32)
-    gaussians = Gaussians(both.means, both.opacities, both.sh, covariances=both.covariances, labels=labels)
-    scene = Scene(gaussians, moving=len(moving), source_index=torch.arange(len(both), dtype=torch.int32))
-    model, info = load_checkpoint(checkpoint)
-    config = Config(g=(0.0, 0.0, -5.0))
-    objects = [SceneObject(label=0, name="cloud")]
-
-    motion, keypoints = predict_motion(scene, objects, model, info, config, FRAMES, torch.device("cpu"))
-    last = list(motion.frames(keypoints))[-1]
-
-    fall = torch.tensor([0.0, 0.0, -0.5 * 5.0 * ((FRAMES - 1) * 0.02) ** 2])
-    n = len(moving)
-    # Float32 rounding over seven steps and the moving least squares.
-    torch.testing.assert_close(last.means[:n], gaussians.means[:n] + fall, atol=1e-5, rtol=0)
-    torch.testing.assert_close(last.covariance()[:n], gaussians.covariance()[:n], atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(last.sh[:n], gaussians.sh[:n], atol=1e-3, rtol=0)
-    assert torch.equal(last.means[n:], gaussians.means[n:])
-
-
 def test_one_view_makes_one_video_named_after_the_scene(
     command: Callable[..., None], arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +73,24 @@ def test_several_views_get_a_folder_each(command: Callable[..., None], arguments
     assert found == ["circle360/0_ball_duck.mp4", "view_3/0_ball_duck.mp4"]
 
 
+def test_forces_and_materials_are_told_and_make_another_video(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, forces = tmp_path / "out" / "0_ball_duck.mp4", tmp_path / "forces.json"
+    push = {"obj_id": 1, "start": 0.0, "end": 0.1, "force": [0.0, 0.0, 50.0]}
+    forces.write_text(json.dumps({"0_ball_duck": [push], "another": []}))
+    flags = ["--single_view", 0, "--use_external_forces", "--external_forces_config", forces]
+    made = []
+    for changed in ([], flags, [*flags, "--density", "[100, 50]"]):
+        command("videogen.eval", *arguments, "--single_view", 0, *changed)
+        made.append(video.read_bytes())
+    assert len(set(made)) == 3  # the lighter the duck, the higher it is pushed
+    assert "0_ball_duck: 1 external forces" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "0_ball_duck.json").read_text())
+    assert record["densities"] == [100, 50]
+    assert record["external_forces"][0]["force"] == [0, 0, 50]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -107,6 +99,8 @@ def test_several_views_get_a_folder_each(command: Callable[..., None], arguments
         (["--model_path", "nowhere"], "nowhere"),
         (["--config", "nowhere.json"], r"nowhere\.json: no such file"),
         (["--single_view", 100], "expected 0 to 99"),
+        (["--use_external_forces"], "expected both or neither"),
+        (["--density", "[500]"], r"--density: expected 2 values \(ball, duck\), found 1"),
     ],
 )
 def test_bad_arguments_are_named_and_leave_nothing(
