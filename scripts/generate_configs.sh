@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Draw the scenes of all groups: `sbatch scripts/generate_configs.sh`, or without Slurm
-# `bash scripts/generate_configs.sh`. Arguments are passed on to dataset.generate_configs. Variables: see scripts/shards.sh, and
+# `bash scripts/generate_configs.sh`. Arguments are passed on to dataset.generate_configs.
+# Variables: see scripts/shards.sh, and
 #   SCENE_NUM    scenes of a group (default: 300)
 # A group's name begins with its number of objects: 3_0 has three.
 #SBATCH --job-name=generate_configs
