@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from dynamic_models.farthest_points import farthest_point_sampling
 from gaussians.errors import InputError
 from gaussians.files import atomic_path
 from gaussians.shapes import check_shape
@@ -42,42 +43,6 @@ class KeypointClip:
     def mask(self) -> torch.Tensor:
         """(O, P), bool."""
         return self.rows >= 0
-
-
-def farthest_point_sampling(points: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices (min(count, N),) int64 of points each of which is farthest from all before it.
-
-    The first is the one farthest from the centroid; of equals the first in order is taken.
-
-    Args:
-        points: (N, 3).
-    """
-    check_shape("points", points, "N", 3)
-    # Contiguous columns and buffers used again and again: the loop is bound by memory traffic within the cache.
-    x, y, z = (np.ascontiguousarray(column) for column in points.detach().cpu().numpy().astype(np.float32).T)
-    n = len(x)
-    chosen = np.empty(min(count, n), np.int64)
-    if not len(chosen):
-        return torch.from_numpy(chosen)
-    squared, axis = np.empty(n, np.float32), np.empty(n, np.float32)
-
-    def squared_distances(px: np.float32, py: np.float32, pz: np.float32) -> None:
-        np.subtract(x, px, out=squared)
-        np.multiply(squared, squared, out=squared)
-        for column, value in ((y, py), (z, pz)):
-            np.subtract(column, value, out=axis)
-            np.multiply(axis, axis, out=axis)
-            np.add(squared, axis, out=squared)
-
-    squared_distances(*(np.float32(column.mean(dtype=np.float64)) for column in (x, y, z)))
-    chosen[0] = squared.argmax()
-    nearest = np.full(n, np.inf, np.float32)
-    for i in range(1, len(chosen)):
-        last = chosen[i - 1]
-        squared_distances(x[last], y[last], z[last])
-        np.minimum(nearest, squared, out=nearest)
-        chosen[i] = nearest.argmax()
-    return torch.from_numpy(chosen)
 
 
 def keypoint_rows(

@@ -6,33 +6,9 @@ import pytest
 import torch
 
 from dynamic_models.data import velocities_at
-from dynamic_models.keypoints import KeypointClip, extract_keypoints, farthest_point_sampling, keypoint_rows
+from dynamic_models.keypoints import KeypointClip, extract_keypoints, keypoint_rows
 from gaussians.errors import InputError
 from gaussians.trajectory import TrajectoryReader
-
-
-def brute_force(points: torch.Tensor, count: int) -> list[int]:
-    chosen = [int((points - points.mean(0)).norm(dim=-1).argmax())]
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(torch.cdist(points, points[chosen]).amin(-1).argmax()))
-    return chosen
-
-
-def test_sampling_agrees_with_brute_force() -> None:
-    # float64 distances of the brute force and float32 ones here order 200 random points alike.
-    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
-    assert farthest_point_sampling(points, 40).tolist() == brute_force(points.double(), 40)
-
-
-@pytest.mark.parametrize(("n", "count", "expected"), [(0, 5, 0), (1, 5, 1), (7, 5, 5), (5, 5, 5)])
-def test_sampling_gives_as_many_distinct_points_as_there_are(n: int, count: int, expected: int) -> None:
-    chosen = farthest_point_sampling(torch.rand(n, 3), count)
-    assert len(chosen.unique()) == len(chosen) == expected
-
-
-def test_fewer_keypoints_are_the_first_of_more() -> None:
-    points = torch.rand(300, 3)
-    assert farthest_point_sampling(points, 20).tolist() == farthest_point_sampling(points, 60)[:20].tolist()
 
 
 def test_rows_belong_to_their_objects_and_padding_is_marked() -> None:
