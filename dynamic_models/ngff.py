@@ -231,10 +231,25 @@ def _contact_acceleration(
     context: list[torch.Tensor],
 ) -> torch.Tensor:
     """Accelerations (B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
+    inputs = [nearness[..., None], normals, relative, share.expand_as(nearness)[..., None], *context]
+    if nearness.is_cuda:  # all points, because a graph's shapes cannot depend on which ones touch
+        return _accelerations(network, *inputs)
+    rows = nearness > 0
+    return torch.zeros_like(relative).index_put((rows,), _accelerations(network, *(entry[rows] for entry in inputs)))
+
+
+def _accelerations(
+    network: nn.Module,
+    nearness: torch.Tensor,
+    normals: torch.Tensor,
+    relative: torch.Tensor,
+    share: torch.Tensor,
+    *context: torch.Tensor,
+) -> torch.Tensor:
     along = (relative * normals).sum(-1, keepdim=True)
     across = relative - along * normals
     sliding = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-    features = [nearness[..., None], along / _SPEED, sliding / _SPEED, share.expand_as(nearness)[..., None], *context]
+    features = [nearness, along / _SPEED, sliding / _SPEED, share, *context]
     push, damping, friction = network(torch.cat(features, -1)).to(relative).unbind(-1)
     push = _limit(push + damping * along.squeeze(-1))[..., None] * normals
     # Bounded however fast it slides.

@@ -1,12 +1,13 @@
-"""Seconds that a rollout of an NGFF takes, whatever its weights."""
+"""Seconds that a rollout of a force field takes, whatever its weights."""
 
 import time
 
 import torch
 
-from dynamic_models.ngff import NGFF, NGFFSettings
+from dynamic_models.models import build_model
 from dynamic_models.state import SceneState, World
 
+_MODELS = ("ngff", "ngff_objects")
 _WORKLOADS = ((3, 512, 128), (3, 2048, 128))  # objects, keypoints, hidden
 _FRAMES, _FRAME_DT = 100, 0.02
 _REPEATS = 3
@@ -16,21 +17,22 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     """The best of three rollouts of 100 frames, one scene, one Euler step a frame, after one to warm up."""
     return [
         {
-            "what": "ngff rollout",
+            "model": name,
             "objects": objects,
             "keypoints": keypoints,
             "hidden": hidden,
             "frames": _FRAMES,
-            "seconds": _seconds(device, objects, keypoints, hidden),
+            "seconds": _seconds(name, device, objects, keypoints, hidden),
         }
+        for name in _MODELS
         for objects, keypoints, hidden in _WORKLOADS
     ]
 
 
 @torch.no_grad()
-def _seconds(device: torch.device, objects: int, keypoints: int, hidden: int) -> float:
-    settings = NGFFSettings(hidden_dim=hidden, num_layers=4, threshold=0.05, step_size=_FRAME_DT)
-    model = NGFF(settings).to(device).eval()
+def _seconds(name: str, device: torch.device, objects: int, keypoints: int, hidden: int) -> float:
+    settings = {"hidden_dim": hidden, "num_layers": 4, "threshold": 0.05, "step_size": _FRAME_DT}
+    model = build_model(settings | {"dynamic_model": name}).to(device).eval()
     state = _touching_objects(objects, keypoints).to(device)
     best = float("inf")
     for repeat in range(_REPEATS + 1):
