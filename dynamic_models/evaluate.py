@@ -82,7 +82,7 @@ def main() -> None:
         for each in sets:
             plot_errors(report, each, args.output / plot_name(report, each))
     print(text)
-    plots = ", ".join(plot_name(report, each) for each in sets)
+    plots = f"{len(sets)} plot{'s' if len(sets) > 1 else ''}"
     print(f"wrote metrics.md, metrics.json, {plots} and {sum(map(len, videos.values()))} videos to {args.output}")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from dataset.layout import Layout
 from dynamic_models.confidence import Estimate, estimate, interval
-from dynamic_models.contenders import TRUTH, Contender, Truth
+from dynamic_models.contenders import Contender, Rollout, Truth
 from dynamic_models.data import Scene, object_labels
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.penetration import Solid
@@ -66,19 +67,22 @@ def evaluate(
     """
     judged = min((c.num_keypoints for c in contenders if c.num_keypoints is not None), default=None)
     cases = list(dict.fromkeys((group, each.frames) for each in sets for group in each.groups))
-    work = [(scene, group, frames) for group, frames in cases for scene in scenes[group]]
+    work = [(scene, frames) for group, frames in cases for scene in scenes[group]]
     results = []
-    with tqdm(total=len(work) * len(contenders), desc="rollouts", unit="rollout") as bar:
-        for scene, group, frames in work:
+    everyone = (Truth(), *contenders)
+    with ThreadPoolExecutor() as pool, tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar:
+        for scene, frames in work:
             judge = Judge(scene, frames, judged, layout)
-            truth = judge(Truth(), group)
-            results.append(truth)
-            for contender in contenders:
+            rollouts = []
+            for contender in everyone:
                 bar.set_postfix_str(f"{contender.name}, {scene.name}")
-                result = judge(contender, group)
+                rollouts.append(contender.roll_out(scene, frames))
+                bar.update()
+            # Not while models are timed.
+            truth, *others = pool.map(judge, (contender.name for contender in everyone), rollouts)
+            for result in (truth, *others):
                 difference = abs(result.metrics["final_speed"] - truth.metrics["final_speed"])
                 results.append(replace(result, metrics=result.metrics | {"final_speed_error": difference}))
-                bar.update()
     return results
 
 
@@ -94,23 +98,19 @@ class Judge:
         self._mask = scene.clip.mask[:, self._first]
         self._target = scene.clip.positions[:frames, :, self._first]
         reader = TrajectoryReader(layout.root / "mpm" / scene.name)
-        group, _, name = scene.name.partition("/")
-        labels, cloud = object_labels(layout, group, name, reader), reader.positions(0)
+        self._group, _, name = scene.name.partition("/")
+        labels, cloud = object_labels(layout, self._group, name, reader), reader.positions(0)
         self._solids = [Solid(cloud[labels == label]) for label in scene.clip.labels]
         masses = scene.materials[:, MATERIAL_FIELDS.index("mass")].double()
         self._masses = torch.ones_like(masses) if masses.isnan().any() else masses
 
-    def __call__(self, contender: Contender, group: str) -> Result:
-        """Roll ``contender`` out and measure what it did."""
-        rollout = contender.roll_out(self.scene, self.frames)
+    def __call__(self, contender: str, rollout: Rollout) -> Result:
+        """All of ``METRICS`` but the error of the final speed, which needs the truth's."""
         positions = rollout.positions[:, :, self._first]
         finite = positions[:, self._mask].isfinite().all()
         metrics, over_time = self._measured(positions) if finite else self._diverged(positions)
-        metrics |= {
-            "final_speed_error": 0.0 if contender.name == TRUTH else math.nan,
-            "seconds": math.nan if rollout.seconds is None else rollout.seconds,
-        }
-        return Result(contender.name, self.scene.name, group, self.frames, metrics, over_time)
+        metrics["seconds"] = math.nan if rollout.seconds is None else rollout.seconds
+        return Result(contender, self.scene.name, self._group, self.frames, metrics, over_time)
 
     def _measured(self, positions: torch.Tensor) -> tuple[dict[str, float], torch.Tensor]:
         errors = trajectory_errors(positions, self._target, self._mask)

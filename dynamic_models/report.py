@@ -209,7 +209,7 @@ def _error_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[s
                 else [_cell(summary["rmse_difference"], sign="+"), f"{summary['wins']} of {count}"]
             )
         seconds = summary["seconds"].mean
-        cells += [_number(seconds), f"{simulation / seconds:,.0f} x" if simulation and seconds else ""]
+        cells += [_number(seconds), _times(simulation / seconds) if simulation and seconds else ""]
         rows.append([name, *cells])
     rows.append([TRUTH, *[""] * (len(head) - 3), _number(simulation), ""])
     return _table(head, rows)
@@ -293,6 +293,10 @@ def _cell(value: Estimate, scale: float = 1.0, sign: str = "", bold: bool = Fals
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.{_decimals(value)}f}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} x" if factor >= 10 else f"{factor:.1f} x"
 
 
 def _decimals(value: float) -> int:

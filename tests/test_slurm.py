@@ -40,7 +40,7 @@ def environment_of(root: Path) -> dict[str, str]:
         "SCENE_NUM": str(SCENES),
         "CONFIG": str(root / "config.json"),
         "TRAIN_GROUPS": "2",
-        "EVAL_GROUPS": "2",
+        "EVAL_SETS": "2=2",
         "CHECKPOINT": str(root / "checkpoint"),
         "REPORTS": str(root / "reports"),
         "LOGS": str(root / "logs"),

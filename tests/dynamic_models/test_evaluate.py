@@ -244,3 +244,20 @@ def test_a_scene_with_nan_is_named(
         run_evaluation(monkeypatch, *flags)
     shutil.rmtree(layout.mpm_dir("g", "1_ball"))
     run_evaluation(monkeypatch, *flags, "--no-videos")
+
+
+@pytest.mark.gpu
+def test_a_gpu_measures_what_a_cpu_does(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        flags = ["--data_root", toy_root, "--groups", "toy", "--checkpoints", checkpoint, "--resolution", 32]
+        run_evaluation(monkeypatch, *flags, "--output", tmp_path / device, "--device", device)
+        found.append(json.loads((tmp_path / device / "metrics.json").read_text()))
+    for name in ("ngff", "ballistic"):
+        ours, theirs = (report["sets"]["all"]["models"][name] for report in found)
+        # Rounding of float32, which 20 frames of falling and bouncing make larger.
+        assert theirs["rmse"]["mean"] == pytest.approx(ours["rmse"]["mean"], rel=1e-2, abs=1e-4)
+        assert theirs["seconds"]["mean"] > 0
+    assert (tmp_path / "cuda" / "videos" / "all_best.mp4").is_file()
