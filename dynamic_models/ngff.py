@@ -15,18 +15,17 @@ the scene, act at a place, and are equal and opposite with the objects' own mass
 angular momentum are conserved in every collision, whatever the network says. ``ngff_objects`` is the published form.
 """
 
-from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, split_motion, transform, turn
 from dynamic_models.contact import body_contact, nearest_wall
-from dynamic_models.integration import OdeMethod, State, advance
+from dynamic_models.force_field import ForceField, ForceFieldSettings, limit
+from dynamic_models.integration import State
 from dynamic_models.networks import StressNet, mlp, silent_linear
-from dynamic_models.rollout import Carry, FrameModel
+from dynamic_models.rollout import Carry
 from dynamic_models.state import SceneState
 
 # Typical sizes, by which the networks' inputs are divided.
@@ -43,32 +42,20 @@ _SAMPLED = 64  # points that a body's spacing is measured at
 _CONTEXT = 6
 
 
-class NGFFSettings(BaseModel):
-    """What must be known besides the weights to use a trained NGFF."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class NGFFSettings(ForceFieldSettings):
+    """Those of a force field, and one."""
 
     dynamic_model: Literal["ngff"] = "ngff"
-    hidden_dim: int = Field(512, ge=1)
-    num_layers: int = Field(2, ge=1)
-    threshold: float = Field(0.1, gt=0)
-    """distance below which points feel walls and other objects, metres"""
     deformation: bool = True
     """whether objects deform, or stay as they are at the start"""
-    ode_method: OdeMethod = "euler"
-    step_size: float = Field(5e-3, gt=0)
-    """longest step of a fixed-step method, seconds"""
-    rtol: float = Field(1e-3, gt=0)
-    atol: float = Field(1e-4, gt=0)
 
 
-class NGFF(FrameModel):
+class NGFF(ForceField):
     """The force field of the module's docstring."""
 
     def __init__(self, settings: NGFFSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.capturable = settings.ode_method != "adaptive"
+        super().__init__(settings)
+        self.blocks = 2 * settings.num_layers + 6
         h, layers = settings.hidden_dim, settings.num_layers
         self.wall = nn.Sequential(mlp(4 + _CONTEXT, h, layers), silent_linear(h, 3))
         self.pair = nn.Sequential(mlp(4 + 2 * _CONTEXT, h, layers), silent_linear(h, 3))
@@ -88,36 +75,13 @@ class NGFF(FrameModel):
         context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
         context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
         described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
-        still = body.qdot if self.settings.deformation else torch.zeros_like(body.qdot)
+        still = body.qdot if self.stress is not None else torch.zeros_like(body.qdot)
         moving = (body.q, still, body.x, body.v, body.omega, body.R)
         return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described
 
-    def points(self, carry: Carry) -> torch.Tensor:
-        q, _, x, _, _, R, *_ = carry
-        return turn(R, q) + x[..., None, :]
-
-    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
-        """Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any method for
-        vectors integrates it and it stays a rotation."""
-        q, qdot, x, v, omega, R, *constant = carry
-        settings = self.settings
-        derivative = partial(self._derivative, scene, R, constant, push)
-        q, qdot, x, v, phi, omega = advance(
-            lambda t, y: derivative(y),
-            (q, qdot, x, v, torch.zeros_like(x), omega),
-            0.0,
-            frame_dt,
-            settings.ode_method,
-            settings.step_size,
-            settings.rtol,
-            settings.atol,
-        )
-        return q, qdot, x, v, omega, compose(phi, R), *constant
-
-    def _derivative(
+    def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        """Of q, qdot, x, v, phi, omega."""
         q, qdot, x, v, phi, omega = y
         q0, inertia, inverse_inertia, mass, volume, context = constant
         R = compose(phi, R0)
@@ -212,14 +176,8 @@ class NGFF(FrameModel):
         contacts = [turn(R.mT, part / _ACCELERATION) for part in (by_walls, by_bodies)]
         own = context[:, :, None].expand(*scene.mask.shape, -1)
         features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
-        stress = _limit(self.stress(features, scene.mask).to(qdot)) * mask
+        stress = limit(self.stress(features, scene.mask).to(qdot), _LIMIT) * mask
         return _STRESS * (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
-
-    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
-        """Some 2.5 tensors for each block and point."""
-        stages = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
-        steps = stages * max(1.0, frame_dt / self.settings.step_size)
-        return 10.0 * scene.mask.numel() * self.settings.hidden_dim * (2 * self.settings.num_layers + 6) * steps
 
 
 def _contact_acceleration(
@@ -251,9 +209,9 @@ def _accelerations(
     sliding = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
     features = [nearness, along / _SPEED, sliding / _SPEED, share, *context]
     push, damping, friction = network(torch.cat(features, -1)).to(relative).unbind(-1)
-    push = _limit(push + damping * along.squeeze(-1))[..., None] * normals
+    push = limit(push + damping * along.squeeze(-1), _LIMIT)[..., None] * normals
     # Bounded however fast it slides.
-    return _ACCELERATION * (push + _limit(friction)[..., None] * across / (1 + sliding))
+    return _ACCELERATION * (push + limit(friction, _LIMIT)[..., None] * across / (1 + sliding))
 
 
 def _share(nearness: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -269,7 +227,3 @@ def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     nearest = distances.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1)
     counted = mask[..., :_SAMPLED] & nearest.isfinite()
     return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)
-
-
-def _limit(outputs: torch.Tensor) -> torch.Tensor:
-    return _LIMIT * torch.tanh(outputs / _LIMIT)

@@ -18,18 +18,18 @@ Where the published code differs, and why this one does not follow it:
   stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
 """
 
-from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, split_motion, transform, turn
 from dynamic_models.contact import pair_contact, wall_contact
-from dynamic_models.integration import OdeMethod, State, advance
+from dynamic_models.force_field import ForceField, ForceFieldSettings, limit
+from dynamic_models.integration import State
 from dynamic_models.networks import PointEncoder, StressNet, block, mlp, silent_linear
-from dynamic_models.rollout import Carry, FrameModel
+from dynamic_models.rollout import Carry
 from dynamic_models.state import SceneState
 
 # Typical sizes, by which the networks' inputs are divided.
@@ -43,32 +43,21 @@ _STRESS = 10.0  # m/s^2
 _ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
 
 
-class NGFFObjectsSettings(BaseModel):
-    """What must be known besides the weights to use a trained NGFF."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class NGFFObjectsSettings(ForceFieldSettings):
+    """Those of a force field, and one."""
 
     dynamic_model: Literal["ngff_objects"] = "ngff_objects"
-    hidden_dim: int = Field(512, ge=1)
-    num_layers: int = Field(2, ge=1)
-    threshold: float = Field(0.1, gt=0)
-    """distance below which points touch, metres"""
     mass: float = Field(0.1, gt=0)
     """of every object, kg"""
-    ode_method: OdeMethod = "euler"
-    step_size: float = Field(5e-3, gt=0)
-    """longest step of a fixed-step method, seconds"""
-    rtol: float = Field(1e-3, gt=0)
-    atol: float = Field(1e-4, gt=0)
 
 
-class NGFFObjects(FrameModel):
+class NGFFObjects(ForceField):
     """The force field of the module's docstring."""
 
     def __init__(self, settings: NGFFObjectsSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.capturable = settings.ode_method != "adaptive"
+        super().__init__(settings)
+        self.mass = settings.mass
+        self.blocks = settings.num_layers + 7
         h, layers = settings.hidden_dim, settings.num_layers
         self.shape = PointEncoder(h, layers)
         self.pair_state = mlp(10, h, layers)  # x, v, omega of i relative to j, and the gap
@@ -86,49 +75,21 @@ class NGFFObjects(FrameModel):
         inertia = inertia_over_mass(body.q0, scene.mask)
         return body.q, body.qdot, body.x, body.v, body.omega, body.R, body.q0, torch.linalg.inv(inertia)
 
-    def points(self, carry: Carry) -> torch.Tensor:
-        q, _, x, _, _, R, *_ = carry
-        return turn(R, q) + x[..., None, :]
-
-    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
-        """Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any method for
-        vectors integrates it and it stays a rotation."""
-        q, qdot, x, v, omega, R, q0, inverse_inertia = carry
-        settings = self.settings
-        turning = transform(R, transform(inverse_inertia, transform(R.mT, push[..., 3:])))
-        outside = (push[..., :3] + scene.gravity[:, None], turning)
-        derivative = partial(self._derivative, scene, q0, R, outside)
-        q, qdot, x, v, phi, omega = advance(
-            lambda t, y: derivative(y),
-            (q, qdot, x, v, torch.zeros_like(x), omega),
-            0.0,
-            frame_dt,
-            settings.ode_method,
-            settings.step_size,
-            settings.rtol,
-            settings.atol,
-        )
-        return q, qdot, x, v, omega, compose(phi, R), q0, inverse_inertia
-
-    def _derivative(
-        self,
-        scene: SceneState,
-        q0: torch.Tensor,
-        R0: torch.Tensor,
-        outside: tuple[torch.Tensor, torch.Tensor],
-        y: State,
+    def derivative(
+        self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        """Of q, qdot, x, v, phi, omega; ``outside`` are gravity with other external accelerations, (B, O, 3) each."""
         q, qdot, x, v, phi, omega = y
+        q0, inverse_inertia = constant
         R = compose(phi, R0)
-        mass = self.settings.mass
         force, torque, latent = self._interactions(scene, R, q, x, v, omega)
         latent = tuple(turn(R.mT, part) for part in latent)
         features = torch.cat([(q - q0) / _DEFORMATION, qdot / _DEFORMATION_SPEED, *latent], -1)
         mask = scene.mask[..., None]
-        stress = _limit(self.stress(features, scene.mask).to(q)) * mask
+        stress = limit(self.stress(features, scene.mask).to(q), _ACCELERATION_LIMIT) * mask
         stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
-        acceleration, angular = force / mass + outside[0], _TORQUE * torque / mass + outside[1]
+        turning = transform(R, transform(inverse_inertia, transform(R.mT, push[..., 3:])))
+        acceleration = force / self.mass + push[..., :3] + scene.gravity[:, None]
+        angular = _TORQUE * torque / self.mass + turning
         return qdot, _STRESS * stress, v, acceleration, phi_rate(phi, omega), angular
 
     def _interactions(
@@ -143,7 +104,7 @@ class NGFFObjects(FrameModel):
         walls = wall_contact(world, mask, scene.walls, threshold)
         gaps = (walls.gaps / threshold).clamp_max(1)
         embedding = self.wall_state(torch.cat([gaps, v, omega / _SPIN], -1))
-        wall = _limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q))
+        wall = limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q), _ACCELERATION_LIMIT)
         wall = wall * walls.points.any(-1)[..., None]
 
         pairs = pair_contact(world, mask, threshold)
@@ -152,7 +113,7 @@ class NGFFObjects(FrameModel):
         embedding = self.pair_state(torch.cat([*relative, gap], -1))
         own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
         pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
-        pair = _limit(pair.to(q)) * (1 - gap)
+        pair = limit(pair.to(q), _ACCELERATION_LIMIT) * (1 - gap)
         push = (pair[..., :3] - pair[..., :3].transpose(1, 2)) / 2  # action and reaction
 
         force = push.sum(2) + wall[..., :3]
@@ -160,13 +121,3 @@ class NGFFObjects(FrameModel):
         from_objects = (pairs.points[..., None] * pair[..., None, 6:]).sum(2)
         from_walls = walls.points[..., None] * wall[:, :, None, 6:]
         return force, torque, (from_objects, from_walls)
-
-    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
-        """Some 2.5 tensors for each block and point."""
-        stages = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}[self.settings.ode_method]
-        steps = stages * max(1.0, frame_dt / self.settings.step_size)
-        return 10.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 7) * steps
-
-
-def _limit(outputs: torch.Tensor) -> torch.Tensor:
-    return _ACCELERATION_LIMIT * torch.tanh(outputs / _ACCELERATION_LIMIT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchdiffeq
 
-from dynamic_models import body_frame, integration, ngff, ngff_objects
+from dynamic_models import body_frame, force_field, integration
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.body_frame import split_motion
 from dynamic_models.contact import body_contact, nearest_wall
@@ -167,9 +167,8 @@ def test_pair_forces_rise_from_zero_at_the_threshold() -> None:
 
 def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     found = []
-    module = ngff if kind == "ngff" else ngff_objects
     compose = body_frame.compose
-    monkeypatch.setattr(module, "compose", lambda phi, R: found.append(compose(phi, R)) or found[-1])
+    monkeypatch.setattr(force_field, "compose", lambda phi, R: found.append(compose(phi, R)) or found[-1])
     state = make_state()
     state = SceneState(**{name: getattr(state, name) for name in state.__dataclass_fields__})
     model = make_model(kind).float()
@@ -201,7 +200,7 @@ def test_rollout_and_gradients_are_torchdiffeqs(method: OdeMethod, monkeypatch: 
         times = torch.linspace(t0, t1, substeps(t1 - t0, step) + 1, dtype=torch.float64)
         return tuple(values[-1] for values in torchdiffeq.odeint(derivative, y, times, method=method))
 
-    monkeypatch.setattr(ngff if kind == "ngff" else ngff_objects, "advance", advance_by_torchdiffeq)
+    monkeypatch.setattr(force_field, "advance", advance_by_torchdiffeq)
     theirs = rollout_and_gradients()
     torch.testing.assert_close(own, theirs, rtol=1e-8, atol=1e-10)  # float64 rounding through 8 contact steps
 
