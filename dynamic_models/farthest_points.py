@@ -16,7 +16,7 @@ from gaussians.warp_runtime import start_warp
 # Fused operations would round differently from machine to machine, and decide ties.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
-_POINTS_IN_CELL = 48
+_POINTS_IN_CELL = 80
 
 
 @wp.func

@@ -61,16 +61,16 @@ def keypoint_rows(
         InputError: there is no object.
     """
     check_shape("labels", labels, len(positions))
-    labels = labels.cpu().long()
-    objects = labels[labels >= 0].unique()
+    values, places = labels.cpu().numpy().astype(np.int64), positions.cpu()
+    objects = np.unique(values[values >= 0])
     if not len(objects):
         raise InputError("labels: expected at least one object (a label of 0 or more), found none")
     chosen = []
     for label in objects:
-        members = torch.nonzero(labels == label).squeeze(-1)
-        chosen.append(members[farthest_point_sampling(positions.cpu()[members], num_keypoints)])
+        members = torch.from_numpy(np.flatnonzero(values == label))
+        chosen.append(members[farthest_point_sampling(places[members], num_keypoints)])
     rows = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
-    return rows, objects
+    return rows, torch.from_numpy(objects)
 
 
 def extract_keypoints(

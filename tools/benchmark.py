@@ -11,6 +11,7 @@ recorded on the same kind of device, with the machine and the versions, and the 
   kernels     what each kernel takes of a substep
   clip        a scene from its files to those of its motion
   rollout     predicting a clip with an NGFF
+  keypoints   extracting keypoints from a trajectory
   dense_motion  carrying all Gaussians along with the predicted keypoints
 
 On a GPU they measure the published sizes, on a CPU smaller ones.
@@ -38,6 +39,7 @@ from tools import (
     benchmark_bounds,
     benchmark_clip,
     benchmark_dense_motion,
+    benchmark_keypoints,
     benchmark_rasterizer,
     benchmark_render,
     benchmark_rollout,
@@ -55,6 +57,7 @@ PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
     "kernels": benchmark_bounds.measure_kernels,
     "clip": benchmark_clip.measure,
     "rollout": benchmark_rollout.measure,
+    "keypoints": benchmark_keypoints.measure,
     "dense_motion": benchmark_dense_motion.measure,
 }
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"

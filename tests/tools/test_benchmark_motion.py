@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+from tools import benchmark_dense_motion, benchmark_keypoints
+
+CPU = torch.device("cpu")
+
+
+def test_a_clip_of_keypoints_is_timed_in_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_keypoints, "_WORKLOADS", {"cpu": ((300, 3),)})
+    (row,) = benchmark_keypoints.measure(CPU)
+    assert (row["Gaussians"], row["frames"]) == (300, 3)
+    for part in ("seconds", "reading", "choosing"):
+        assert isinstance(row[part], float)
+        assert row[part] > 0
+
+
+def test_a_clip_of_gaussians_is_timed_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_dense_motion, "_WORKLOADS", {"cpu": (600, 3)})
+    (row,) = benchmark_dense_motion.measure(CPU)
+    assert isinstance(row["seconds"], float)
+    assert row["ms a frame"] == pytest.approx(1e3 * row["seconds"] / 3)
+    assert "peak MiB" not in row  # of GPUs
