@@ -51,7 +51,7 @@ OBJECTS = [SceneObject(label=0, name="ball"), SceneObject(label=1, name="duck")]
 def untrained() -> tuple[FrameModel, CheckpointInfo]:
     """A model without forces of its own: it predicts free flight."""
     world = World(walls=(-9.0, 9.0, -9.0, 9.0, -9.0))
-    info = CheckpointInfo(settings=SETTINGS, num_keypoints=120, frame_dt=DT, world=world)
+    info = CheckpointInfo(settings=SETTINGS, num_keypoints=2000, frame_dt=DT, world=world)
     return build_model(SETTINGS), info
 
 
@@ -127,6 +127,30 @@ def test_masses_are_the_simulators() -> None:
     assert mass > 1.3 * mass_of(scene, CONFIG, 0)  # both matter
     expected = torch.full_like(moved, 0.5 * 1000.0 / mass * ((FRAMES - 1) * DT) ** 2)
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pushed_and_turned_block_moves_as_the_simulator_moves_it() -> None:
+    # Particles of equal volumes, for the block fills whole cells of 0.04 m.
+    axes = [low + 0.02 * (torch.arange(count) + 0.5) for low, count in ((-0.54, 10), (-0.14, 16), (0.06, 10))]
+    means = torch.cartesian_prod(*axes)
+    block = replace(cloud((0, 0, 0), 0, count=1600), means=means, labels=torch.zeros(1600, dtype=torch.int32))
+    scene = Scene(block, moving=1600, source_index=torch.arange(1600, dtype=torch.int32))
+    config = Config(n_grid=100, frame_dt=DT, substep_dt=1e-3, frame_num=FRAMES)
+    force = ExternalForce(obj_id=0, start=0.01, end=0.09, force=(5.0, 0.0, 8.0), torque=(1.0, 0.0, 0.0))
+    materials = object_materials(OBJECTS[:1], config, [2e5], [DENSITY])
+
+    *_, frame = Simulation(scene, materials, config, "cpu", [force]).frames()
+    predicted = last_frame(scene, config, force)
+
+    moved, simulated = predicted.means - means, frame.means - means
+    torch.testing.assert_close(moved.mean(0), simulated.mean(0), atol=1e-5, rtol=0.01)
+    # Particles with affine velocities turn slower by dx^2 / 2 = 0.0008 m^2 of 0.0119 m^2, and the block is no rigid
+    # body.
+    turned, simulated = moved - moved.mean(0), simulated - simulated.mean(0)
+    assert float(turned.norm(dim=1).max()) > 0.01
+    share = float((turned * simulated).sum() / turned.square().sum())
+    assert share == pytest.approx(1 / (1 + 0.0008 / 0.0119), abs=0.03)
+    assert float((simulated - share * turned).norm()) < 0.05 * float(simulated.norm())
 
 
 def test_objects_start_as_the_config_says() -> None:
