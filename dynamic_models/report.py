@@ -14,6 +14,7 @@ from gaussians.files import atomic_path
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 _MANY_SCENES = 10
 _MILLIMETRES = 1000.0
+_LARGE = 1e5  # from here on numbers are written with exponents
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,22 @@ def to_json(report: Report) -> dict[str, Any]:
 def _set_to_json(report: Report, scene_set: SceneSet) -> dict[str, Any]:
     models = {}
     for name in (TRUTH, *report.rows):
-        summary = report.summary(scene_set, name)
-        models[name] = {
-            key: {"mean": _finite(value.mean), "low": value.low, "high": value.high, "scenes": value.scenes}
-            if isinstance(value, Estimate)
-            else value
-            for key, value in summary.items()
-        }
+        models[name] = {key: _plain(value) for key, value in report.summary(scene_set, name).items()}
     scenes = [result.scene for result in of_set(report.results, scene_set, TRUTH)]
     return {"groups": list(scene_set.groups), "frames": scene_set.frames, "scenes": scenes, "models": models} | (
         {"videos": report.videos[scene_set.name]} if scene_set.name in report.videos else {}
     )
 
 
+def _plain(value: Any) -> Any:
+    if not isinstance(value, Estimate):
+        return value
+    ends = {"mean": _finite(value.mean), "low": _finite(value.low), "high": _finite(value.high)}
+    return ends | {"scenes": value.scenes}
+
+
 def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 6)
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
 def _about(contender: Contender) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _overview(report: Report) -> list[str]:
     summaries = {each.name: {name: report.summary(each, name) for name in report.rows} for each in report.sets}
     best = {each.name: _smallest(summaries[each.name], "rmse") for each in report.sets}
     rows = [
-        [name, *(_cell(summaries[each.name][name]["rmse"], bold=best[each.name] == name) for each in report.sets)]
+        [name, *(cell(summaries[each.name][name]["rmse"], bold=best[each.name] == name) for each in report.sets)]
         for name in report.rows
     ]
     return ["## Overview", "", *_table(head, rows)]
@@ -200,13 +202,13 @@ def _error_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[s
     best = {key: _smallest(models, key) for key in ("rmse", "final_position_error")}
     best["correlation"] = _smallest(models, "correlation", -1)
     for name, summary in models.items():
-        cells = [_cell(summary[key], bold=best[key] == name) for key in best]
+        cells = [cell(summary[key], bold=best[key] == name) for key in best]
         if len(models) > 1:
             count = summary["rmse"].scenes
             cells += (
                 ["", ""]
                 if name == first
-                else [_cell(summary["rmse_difference"], sign="+"), f"{summary['wins']} of {count}"]
+                else [cell(summary["rmse_difference"], sign="+"), f"{summary['wins']} of {count}"]
             )
         seconds = summary["seconds"].mean
         cells += [_number(seconds), _times(simulation / seconds) if simulation and seconds else ""]
@@ -230,7 +232,7 @@ def _plausibility_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
     rows = []
     for name, summary in summaries.items():
         shown = [key for key, _, _ in _PLAUSIBILITY if not (name == TRUTH and key == "final_speed_error")]
-        cells = [_cell(summary[key], scale) if key in shown else "" for key, _, scale in _PLAUSIBILITY]
+        cells = [cell(summary[key], scale) if key in shown else "" for key, _, scale in _PLAUSIBILITY]
         rows.append([f"*{name}*" if name == TRUTH else name, *cells])
     return _table(head, rows)
 
@@ -243,8 +245,8 @@ def _group_section(report: Report) -> list[str]:
         best = _smallest(summaries, "rmse")
         for i, (name, summary) in enumerate(summaries.items()):
             about = [group.groups[0], _count(report, group).split()[0], str(group.frames)] if i == 0 else ["", "", ""]
-            cells = [_cell(summary["rmse"], bold=best == name)]
-            cells += [_cell(summary[key]) for key in ("final_position_error", "correlation")]
+            cells = [cell(summary["rmse"], bold=best == name)]
+            cells += [cell(summary[key]) for key in ("final_position_error", "correlation")]
             rows.append([*about, name, *cells])
     return ["## By group", "", *_table(head, rows)]
 
@@ -278,30 +280,43 @@ def _smallest(summaries: dict[str, dict[str, Any]], key: str, sign: int = 1) -> 
     return min(known, key=known.__getitem__) if len(known) > 1 else None
 
 
-def _cell(value: Estimate, scale: float = 1.0, sign: str = "", bold: bool = False) -> str:
+def cell(value: Estimate, scale: float = 1.0, sign: str = "", bold: bool = False) -> str:
+    """``mean (low to high)``, all with as many decimals as show three digits of the mean, but no more than four.
+
+    Args:
+        scale: what they are multiplied by.
+        sign: "+" to have one before positive numbers.
+        bold: whether to print the mean in bold.
+    """
     if value.mean is None:
         return "undefined"
     if math.isinf(value.mean):
         return "diverged"
-    decimals = _decimals(value.mean * scale)
     ends = [value.mean] if value.low is None or value.high is None else [value.mean, value.low, value.high]
-    # Adding 0 makes -0.000 what it is.
-    mean, *limits = (f"{round(end * scale, decimals) + 0.0:{sign}.{decimals}f}" for end in ends)
+    form = _format(value.mean * scale, sign)
+    mean, *limits = (_rounded(end * scale, form) for end in ends)
     shown = f"**{mean}**" if bold else mean
     return shown if all(limit == mean for limit in limits) else f"{shown} ({limits[0]} to {limits[1]})"
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.{_decimals(value)}f}"
+    return "" if value is None else _rounded(value, _format(value))
+
+
+def _format(value: float, sign: str = "") -> str:
+    """How numbers of this size are written."""
+    size = abs(value)
+    if size >= _LARGE:
+        return f"{sign}.2e"
+    return f"{sign}.{3 if size < 5e-5 else max(0, min(4, 2 - math.floor(math.log10(size))))}f"
+
+
+def _rounded(value: float, form: str) -> str:
+    return format(float(format(value, form)) + 0.0, form)  # adding 0 makes -0.000 what it is
 
 
 def _times(factor: float) -> str:
     return f"{factor:,.0f} x" if factor >= 10 else f"{factor:.1f} x"
-
-
-def _decimals(value: float) -> int:
-    """Decimals that show three digits of a number, or as many as its fourth decimal leaves."""
-    return 3 if abs(value) < 5e-5 else max(0, min(4, 2 - math.floor(math.log10(abs(value)))))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

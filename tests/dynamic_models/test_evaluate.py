@@ -14,11 +14,12 @@ from dataset.layout import Layout
 from dynamic_models import contenders, evaluate
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
-from dynamic_models.confidence import estimate
+from dynamic_models.confidence import Estimate, estimate
 from dynamic_models.data import Scene, load_scenes
 from dynamic_models.evaluation import Result, SceneSet, ranked
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import build_model
+from dynamic_models.report import cell
 from gaussians.errors import InputError
 from gaussians.video import read_video
 
@@ -51,12 +52,12 @@ def ballistic_errors(scene: Scene, frames: int, count: int) -> Any:
 def report(tmp_path_factory: pytest.TempPathFactory, toy_root: Path) -> dict[str, Any]:
     """An evaluation of two sets, with models that were trained on different numbers of keypoints."""
     folder = tmp_path_factory.mktemp("evaluation")
-    trained = {"groups": ["held"], "scenes": 1, "steps": 20}
+    trained = {"groups": ["held"], "scenes": 1, "steps": 10}
     first = write_checkpoint(folder / "ngff", 16, training=trained)
     second = write_checkpoint(folder / "other", 12, training=trained)
     with pytest.MonkeyPatch.context() as monkeypatch:
         flags = ["--data_root", toy_root, "--models", "ngff,other,ballistic", "--checkpoints", first, f"other={second}"]
-        sets = ["--sets", "spatial=toy,held", "temporal=toy@30", "--groups", "held", "--resolution", 40]
+        sets = ["--sets", "spatial=toy,held", "temporal=toy@20", "--groups", "held", "--resolution", 40]
         run_evaluation(monkeypatch, *flags, *sets, "--output", folder / "report")
     found = json.loads((folder / "report" / "metrics.json").read_text())
     return found | {"folder": folder / "report", "text": (folder / "report" / "metrics.md").read_text()}
@@ -65,8 +66,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, toy_root: Path) -> dict[str
 def test_means_and_intervals_are_those_of_the_scenes(report: dict[str, Any], toy_root: Path) -> None:
     # Errors are over the keypoints that all models have; lengths are those of the first model's training.
     assert report["num_keypoints"] == 12
-    assert (report["sets"]["spatial"]["frames"], report["sets"]["temporal"]["frames"]) == (20, 30)
-    for name, groups, frames in (("spatial", ["toy", "held"], 20), ("temporal", ["toy"], 30)):
+    assert (report["sets"]["spatial"]["frames"], report["sets"]["temporal"]["frames"]) == (10, 20)
+    for name, groups, frames in (("spatial", ["toy", "held"], 10), ("temporal", ["toy"], 20)):
         scenes = load_scenes(Layout(toy_root), groups, 16, frames, progress=False)
         assert sorted(report["sets"][name]["scenes"]) == sorted(scene.name for scene in scenes)
         errors = [ballistic_errors(scene, frames, 12) for scene in scenes]
@@ -80,7 +81,7 @@ def test_means_and_intervals_are_those_of_the_scenes(report: dict[str, Any], toy
 
 
 def test_models_are_compared_scene_by_scene(report: dict[str, Any]) -> None:
-    rows = [row for row in report["results"] if row["frames"] == 30]
+    rows = [row for row in report["results"] if row["frames"] == 20]
     errors = {name: [row["rmse"] for row in rows if row["model"] == name] for name in ("ngff", "ballistic")}
     differences = [b - a for a, b in zip(errors["ngff"], errors["ballistic"], strict=True)]
     found = report["sets"]["temporal"]["models"]["ballistic"]
@@ -100,7 +101,7 @@ def test_the_truth_is_a_row_like_the_others(report: dict[str, Any]) -> None:
 
 def test_every_group_has_results_of_its_own(report: dict[str, Any]) -> None:
     found = [(group["groups"], group["frames"], len(group["scenes"])) for group in report["groups"]]
-    assert found == [(["toy"], 20, 3), (["held"], 20, 1), (["toy"], 30, 3)]
+    assert found == [(["toy"], 10, 3), (["held"], 10, 1), (["toy"], 20, 3)]
     alone = report["groups"][1]["models"]["ballistic"]["rmse"]
     assert (alone["low"], alone["scenes"]) == (None, 1)
 
@@ -108,9 +109,9 @@ def test_every_group_has_results_of_its_own(report: dict[str, Any]) -> None:
 def test_text_says_what_a_reader_needs(report: dict[str, Any]) -> None:
     text = report["text"]
     rmse = report["sets"]["temporal"]["models"]["ballistic"]["rmse"]
-    assert f"**{rmse['mean']:.4f}** ({rmse['low']:.4f} to {rmse['high']:.4f})" in text
+    assert cell(Estimate(**rmse), bold=True) in text  # better than what learned nothing
     for line in (
-        "3 scenes of group toy, 30 frames (0.58 s).",
+        "3 scenes of group toy, 20 frames (0.38 s).",
         "- ngff was trained on scenes of held.",
         "- spatial: of 4 scenes, the intervals are too narrow.",
     ):
@@ -119,6 +120,23 @@ def test_text_says_what_a_reader_needs(report: dict[str, Any]) -> None:
         assert head in text.splitlines()
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [
+        (Estimate(0.08234, 0.0712, 0.0999, 20), "", "0.0823 (0.0712 to 0.0999)"),
+        (Estimate(1.2345, 0.9, 1.5678, 20), "", "1.23 (0.90 to 1.57)"),
+        (Estimate(-1e-9, -2e-9, 3e-5, 20), "", "0.000"),
+        (Estimate(0.0321, -0.01, 0.05, 20), "+", "+0.0321 (-0.0100 to +0.0500)"),
+        (Estimate(6.3e63, 1e10, 7e63, 20), "", "6.30e+63 (1.00e+10 to 7.00e+63)"),
+        (Estimate(321.4, None, None, 1), "", "321"),
+        (Estimate(None, None, None, 0), "", "undefined"),
+        (Estimate(math.inf, None, None, 2), "", "diverged"),
+    ],
+)
+def test_numbers_have_as_many_digits_as_one_reads(value: Estimate, sign: str, text: str) -> None:
+    assert cell(value, sign=sign) == text
 
 
 def test_plots_and_videos_are_there(report: dict[str, Any]) -> None:

@@ -92,3 +92,9 @@ def test_a_slab_that_was_bent_is_looked_into_where_it_is_now() -> None:
         found = depth(folded, point, (slab, far))[1]
         # The fit turns the whole slab by some 45 degrees, which a nearest keypoint 0.025 away takes part in.
         assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_single_points_have_no_inside() -> None:
+    positions = torch.zeros(3, 2, 1, 3, dtype=torch.float64)
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    assert penetration_depths(positions, mask, [Solid(positions[0, i]) for i in range(2)]).tolist() == [0, 0, 0]
