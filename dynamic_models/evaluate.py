@@ -8,7 +8,7 @@ and worst scene of each set, simulation and models side by side. Lengths are in 
 --sets NAME=GROUP,GROUP@FRAMES names sets of scenes that are judged together; without @FRAMES, --steps are predicted.
 Without --sets all --groups are one set.
 
-Models: ngff, pointformer and gcn from checkpoints; ballistic, free flight that ends on the floor; mpm_vlm, simulations
+Models: ngff, ngff_objects, pointformer, gcn from checkpoints; ballistic, free flight that ends on the floor; mpm_vlm, simulations
 with guessed materials that lie in <data_root>/mpm_vlm/<group>/<scene>. Others by names of --checkpoints.
 
 Examples:
