@@ -98,7 +98,8 @@ def momentum_drift(motion: Motion) -> float:
     """Change of momentum beside gravity's, m/s^2, of objects that nothing outside of them is near.
 
     Objects form a cluster where one's box comes within ``reach`` of the other's, in this frame or the next to it: what
-    they do to each other does not change the momentum of both. A cluster is free while none of its objects is within ``reach`` of a wall or pushed.
+    they do to each other does not change the momentum of both. A cluster is free while none of its objects is within
+    ``reach`` of a wall or pushed.
     """
     centers = motion.centers()
     connected = _connected(_boxes_touch(motion))
