@@ -64,6 +64,7 @@ def rgb_to_sh(rgb: torch.Tensor) -> torch.Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # kept for callers who want gradients, whoever asks first
 def sample_directions(degree: int) -> tuple[torch.Tensor, torch.Tensor]:
     """2 degree + 1 unit directions at which the functions of one band are independent, and the inverse of that band.
 

@@ -5,7 +5,7 @@ import torch
 from scipy.special import sph_harm_y
 
 from gaussians.rotations import quaternion_to_matrix
-from gaussians.spherical_harmonics import degree_of, rgb_to_sh, rotate_sh, sh_basis, sh_to_rgb
+from gaussians.spherical_harmonics import degree_of, rgb_to_sh, rotate_sh, sample_directions, sh_basis, sh_to_rgb
 
 
 def random_directions(count: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -90,6 +90,15 @@ def test_rotation_passes_gradients_to_coefficients_and_rotations():
     sh = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64, requires_grad=True)
     rotations = random_rotations(2).requires_grad_()
     assert torch.autograd.gradcheck(rotate_sh, (sh, rotations))
+
+
+def test_what_is_kept_in_inference_mode_serves_gradients_later():
+    sample_directions.cache_clear()
+    with torch.inference_mode():
+        rotate_sh(torch.zeros(1, 4, 3), torch.eye(3))
+    rotations = random_rotations(1).requires_grad_()
+    rotate_sh(torch.ones(1, 4, 3, dtype=torch.float64), rotations).sum().backward()
+    assert rotations.grad is not None
 
 
 @pytest.mark.parametrize(("count", "degree"), [(1, 0), (4, 1), (9, 2), (16, 3)])
