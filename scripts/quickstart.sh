@@ -73,7 +73,7 @@ stage "Video of the simulation" dataset.render --data_root "$data" --model_path 
 # The networks are so small that a second thread only gets in the way.
 OMP_NUM_THREADS=1 stage "Training" dynamic_models.train --data_root "$data" --groups 2 --output "$out/checkpoint" \
     --num_keypoints 64 --hidden_dim 64 --num_layers 2 --steps 50 --chunk 50 --chunk_start 8 --ode_method leapfrog \
-    --step_size 2e-2 --batch_size 8 --loss rmse --lr 1e-3 --min_lr 3e-5 --time_limit 220
+    --step_size 2e-2 --batch_size 8 --loss rmse --lr 1e-3 --min_lr 3e-5 --time_limit 100
 stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
     --dynamic_model ngff --checkpoint "$out/checkpoint" --output_path "$out/predicted" --steps 50 --compile_video \
     "${picture[@]}"
