@@ -248,8 +248,12 @@ def simulate(job: Job, description: dict[str, Any], arguments: Namespace, grid: 
             then stay, marked incomplete.
     """
     start, config, device = time.monotonic(), job.config, str(grid.device)
-    scene = filled_scene(load_scene(job.path, job.objects, config), config, device)
-    simulation = Simulation(scene, job.materials, config, device, job.forces, grid)
+    scene = load_scene(job.path, job.objects, config)
+    try:
+        scene = filled_scene(scene, config, device)
+        simulation = Simulation(scene, job.materials, config, device, job.forces, grid)
+    except InputError as error:
+        raise InputError(f"{job.path}: {error}") from None
     if warning := simulation.warning():
         tqdm.write(f"{job.path.name}: warning: {warning}")
     if config.particle_filling is not None:

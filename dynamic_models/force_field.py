@@ -1,5 +1,6 @@
 """What force fields have in common: objects as rigid bodies that deform, integrated frame by frame."""
 
+from abc import abstractmethod
 from functools import partial
 
 import torch
@@ -44,6 +45,7 @@ class ForceField(FrameModel):
         self.settings = settings
         self.capturable = settings.ode_method != "adaptive"
 
+    @abstractmethod
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
@@ -53,7 +55,6 @@ class ForceField(FrameModel):
             constant: the part of what is carried that never changes.
             push: (B, O, 6), see ``FrameModel.step``.
         """
-        raise NotImplementedError
 
     def points(self, carry: Carry) -> torch.Tensor:
         q, _, x, _, _, R, *_ = carry

@@ -5,6 +5,7 @@ replays a CUDA graph of one frame, because launching its many small kernels take
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ _SHARE_OF_MEMORY = 0.5  # of what is free on a GPU, for activations
 _MEMORY_OF_CPU = 2**30  # bytes
 
 
-class FrameModel(nn.Module):
+class FrameModel(nn.Module, ABC):
     """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``."""
 
     capturable = True
@@ -31,25 +32,25 @@ class FrameModel(nn.Module):
         super().__init__()
         self._graph: tuple[Any, _StepGraph] | None = None
 
+    @abstractmethod
     def begin(self, scene: SceneState) -> Carry:
         """What is carried from frame to frame, at the first one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         """The same one frame later.
 
         Args:
             push: (B, O, 6), see ``forward``, of this frame.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def points(self, carry: Carry) -> torch.Tensor:
         """World keypoints (B, O, P, 3), metres."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """About what backpropagation through one ``step`` keeps."""
-        raise NotImplementedError
 
     def forward(
         self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None

@@ -23,7 +23,6 @@ from typing import Annotated, Literal
 import numpy as np
 import warp as wp
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
-from scipy.spatial import cKDTree
 
 from dataset.mpm import particle_filling_kernels as kernels
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
@@ -104,6 +103,8 @@ class Filled:
             means: (N, 3), metres, of the Gaussians that were filled.
             labels: (N,).
         """
+        from scipy.spatial import cKDTree  # slow to import, and every command reads the settings in this file
+
         rows = np.zeros(len(self), np.int64)
         for label in np.unique(self.labels):
             own, new = np.flatnonzero(labels == label), self.labels == label
