@@ -233,13 +233,13 @@ def load_config(path: str | Path) -> Config:
     return validated(path, values, Config)
 
 
-def with_substep(config: Config, substep_dt: float | Literal["auto"]) -> Config:
-    """``config`` with another substep.
+def with_flag(config: Config, name: str, value: float | str) -> Config:
+    """``config`` with another value of the setting ``name``, which a flag of the same name gives.
 
     Raises:
-        InputError: frame_dt is no whole number of such substeps.
+        InputError: the value is none that the setting may have.
     """
-    return validated("--substep_dt", config.settings() | {"substep_dt": substep_dt}, Config)
+    return validated(f"--{name}", config.settings() | {name: value}, Config)
 
 
 def _check_condition_types(path: str | Path, values: Any) -> None:

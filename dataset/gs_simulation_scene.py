@@ -34,7 +34,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 import gaussians
-from dataset.config import Config, load_config, with_substep
+from dataset.config import Config, load_config, with_flag
 from dataset.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
@@ -108,6 +108,7 @@ def parse_arguments() -> Namespace:
         metavar="auto|SECONDS",
         help="time step of the solver instead of the config's; auto: for each scene a safe one, which is printed",
     )
+    parser.add_argument("--frame_num", type=int, help="frames to simulate instead of the config's")
     add_force_arguments(parser)
     parser.add_argument(
         "--dtype",
@@ -298,8 +299,9 @@ def main() -> None:
     arguments = parse_arguments()
     device = resolve_device(arguments.device)
     config = load_config(arguments.config)
-    if arguments.substep_dt is not None:
-        config = with_substep(config, arguments.substep_dt)
+    for name in ("substep_dt", "frame_num"):
+        if (value := getattr(arguments, name)) is not None:
+            config = with_flag(config, name, value)
     jobs = plan(arguments, config)
     lattice, grid, simulated = Lattice(config.n_grid, config.grid_lim), None, 0
     descriptions = {job.output: describe(job, arguments) for job in tqdm(jobs, desc="check", leave=False)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.config import Config, MaterialRegion, with_substep
+from dataset.config import Config, MaterialRegion, with_flag
 from dataset.external_forces import ExternalForce
 from dataset.initial_motion import initial_velocity
 from dataset.mpm.boundary_conditions import BoundaryCondition
@@ -154,4 +154,4 @@ def with_automatic_substep(config: Config, materials: Sequence[ObjectMaterial]) 
     if config.substep_dt != "auto":
         return config
     limit = min(entry.seconds for entry in limits(config, materials, regions=True))
-    return with_substep(config, config.frame_dt / math.ceil(config.frame_dt / (SAFETY * limit)))
+    return with_flag(config, "substep_dt", config.frame_dt / math.ceil(config.frame_dt / (SAFETY * limit)))

@@ -60,9 +60,11 @@ slurm_shard() {
 # step and at last to this shell, which has to outlive the step. USR1 (#SBATCH --signal) says that the time is nearly
 # over: the step is ended, and the job requeued.
 slurm_step() {
-    local status stopped=false time_over=false
+    local status stopped=false time_over=false job=$SLURM_JOB_ID
+    # One task of an array has the array's own number, by which Slurm means all tasks.
+    if [[ ${SLURM_ARRAY_TASK_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
     trap 'stopped=true' TERM
-    trap 'stopped=true time_over=true; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+    trap 'stopped=true time_over=true; scancel --signal=TERM "$job"' USR1
     srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "$@" &
     while :; do
         wait $! && status=0 || status=$?
@@ -70,7 +72,7 @@ slurm_step() {
     done
     if $time_over; then
         printf '%s: the time is over: requeued\n' "$name"
-        scontrol requeue "$SLURM_JOB_ID"
+        scontrol requeue "$job"
     fi
     ! $stopped || exit 143
     return "$status"

@@ -163,6 +163,26 @@ def is_complete(path: Path) -> bool:
     return meta.exists() and bool(json.loads(meta.read_text())["complete"])
 
 
+def test_a_task_whose_time_is_over_leaves_the_others_alone(cluster: Cluster, objects: Path, tmp_path: Path) -> None:
+    script = tmp_path / "task.sh"
+    script.write_text("#!/bin/bash\nsource scripts/shards.sh\nslurm_step bash -c 'echo started; exec sleep 300'\n")
+    logs = [tmp_path / f"{task}.log" for task in (0, 1)]
+    options = ["--array=0-1", "--requeue", "--open-mode=append", "--signal=B:USR1@60", f"--output={tmp_path}/%a.log"]
+    environment = cluster.environment | environment_of(objects)
+    command = ["sbatch", "--parsable", *options, str(script)]
+    submitted = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    job = submitted.stdout.strip()
+
+    def starts() -> list[int]:
+        return [log.read_text().count("started") if log.exists() else 0 for log in logs]
+
+    wait_for(lambda: starts() == [1, 1])
+    for task, expected in ((0, [2, 1]), (1, [2, 2])):
+        cluster.ask("scancel", "--signal=USR1", "--batch", f"{job}_{task}")
+        wait_for(lambda expected=expected: starts() == expected)
+    cluster.ask("scancel", job)
+
+
 def test_a_part_of_an_array_is_no_whole(cluster: Cluster, objects: Path, tmp_path: Path) -> None:
     environment = cluster.environment | environment_of(objects)
     options = ["sbatch", "--parsable", "--array=1-2", f"--output={tmp_path}/%a.log", "scripts/mpm.sh"]

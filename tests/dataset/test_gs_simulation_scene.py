@@ -187,6 +187,14 @@ def test_runaway_ends_with_frame_object_and_setting(tmp_path: Path, monkeypatch:
     assert 1 <= reader.num_frames < 50
 
 
+def test_frame_num_replaces_the_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, config = make_scene(tmp_path / "0_ball_duck"), write_config(tmp_path)
+    simulate(monkeypatch, scene, config, tmp_path / "mpm", "--frame_num", "2")
+    assert TrajectoryReader(tmp_path / "mpm").num_frames == 2
+    with pytest.raises(InputError, match=r"^--frame_num: frame_num: .*greater than or equal to 1"):
+        simulate(monkeypatch, scene, config, tmp_path / "other", "--frame_num", "0")
+
+
 def test_substep_past_stability_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
