@@ -8,8 +8,9 @@ and worst scene of each set, simulation and models side by side. Lengths are in 
 --sets NAME=GROUP,GROUP@FRAMES names sets of scenes that are judged together; without @FRAMES, --steps are predicted.
 Without --sets all --groups are one set.
 
-Models: ngff, ngff_objects, pointformer, gcn from checkpoints, and others by names of --checkpoints; ballistic, free
-flight that ends on the floor; mpm_vlm, simulations with guessed materials in <data_root>/mpm_vlm/<group>/<scene>.
+Models: ngff, ngff_objects, ngff_published, pointformer, gcn from checkpoints, and others by names of --checkpoints;
+ballistic, free flight that ends on the floor; mpm_vlm, simulations with guessed materials in
+<data_root>/mpm_vlm/<group>/<scene>.
 
 Examples:
   python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic

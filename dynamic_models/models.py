@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from dynamic_models.gcn import GCN, GCNSettings
 from dynamic_models.ngff import NGFF, NGFFSettings
 from dynamic_models.ngff_objects import NGFFObjects, NGFFObjectsSettings
+from dynamic_models.ngff_published import NGFFPublished, NGFFPublishedSettings
 from dynamic_models.pointformer import Pointformer, PointformerSettings
 from dynamic_models.rollout import FrameModel
 from gaussians.errors import InputError
@@ -16,6 +17,7 @@ from gaussians.validation import describe_problem
 MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {
     "ngff": (NGFFSettings, NGFF),
     "ngff_objects": (NGFFObjectsSettings, NGFFObjects),
+    "ngff_published": (NGFFPublishedSettings, NGFFPublished),
     "pointformer": (PointformerSettings, Pointformer),
     "gcn": (GCNSettings, GCN),
 }

@@ -12,7 +12,8 @@ inside the reach of another object,
 
 with the surface's normal n and the relative velocity u, and F_i and T_i are what these add up to. So forces turn with
 the scene, act at a place, and are equal and opposite with the objects' own masses and inertia tensors: momentum and
-angular momentum are conserved in every collision, whatever the network says. ``ngff_objects`` is the published form.
+angular momentum are conserved in every collision, whatever the network says. ``ngff_published`` is the published form,
+``ngff_objects`` the same mended.
 """
 
 from typing import Literal

@@ -1,20 +1,20 @@
-"""Neural Gaussian Force Fields with forces between whole objects, as published (arXiv 2602.00148), mended.
+"""Neural Gaussian Force Fields with forces between whole objects, as published (arXiv 2602.00148) but mended.
 
     d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
     d x/dt = v         d v/dt = F_i / m + g       centre
     d R/dt = [omega] R d omega/dt = T_i / m       orientation, omega and T in the world's axes
     (F_i, T_i, L_i) = sum_j contact(i, j) W(f(z_i, z_i - z_j) * h(z_j)) + wall(i) B(z_i)
 
-Where the published code differs, and why this one does not follow it:
+``ngff_published`` is the form as it is. Where this one differs, and why:
 
 - Orientations are rotations, integrated on SO(3). The networks see them through the object's points, turned into the
-  world's axes, instead of three angles that jump.
+  world's axes, not through three angles that jump.
 - The wall net is told the distance to each wall, cut off at the contact threshold, instead of positions: what happens
   does not depend on where on the floor it happens. The pair net is told differences and the smallest distance.
 - Forces between two objects are equal and opposite, and rise from zero at the contact threshold: an object that starts
   beside another, nearer than in any training scene, is not blown away.
 - The stress net cannot move an object's centre: its mean over the points is taken out.
-- Padding enters neither a maximum nor a mean. Accelerations are limited softly (`_ACCELERATION_LIMIT`), so a rollout
+- Padding enters neither a maximum nor a mean. Accelerations are limited softly (`ACCELERATION_LIMIT`), so a rollout
   stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
 """
 
@@ -40,7 +40,7 @@ _DEFORMATION_SPEED = 0.1  # metres per second
 # One unit of output: 10 m/s^2 with the published mass of 0.1 kg, and as much at the surface of an object.
 _TORQUE = 10.0  # N m
 _STRESS = 10.0  # m/s^2
-_ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
+ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
 
 
 class NGFFObjectsSettings(ForceFieldSettings):
@@ -85,7 +85,7 @@ class NGFFObjects(ForceField):
         latent = tuple(turn(R.mT, part) for part in latent)
         features = torch.cat([(q - q0) / _DEFORMATION, qdot / _DEFORMATION_SPEED, *latent], -1)
         mask = scene.mask[..., None]
-        stress = limit(self.stress(features, scene.mask).to(q), _ACCELERATION_LIMIT) * mask
+        stress = limit(self.stress(features, scene.mask).to(q), ACCELERATION_LIMIT) * mask
         stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
         turning = transform(R, transform(inverse_inertia, transform(R.mT, push[..., 3:])))
         acceleration = force / self.mass + push[..., :3] + scene.gravity[:, None]
@@ -104,7 +104,7 @@ class NGFFObjects(ForceField):
         walls = wall_contact(world, mask, scene.walls, threshold)
         gaps = (walls.gaps / threshold).clamp_max(1)
         embedding = self.wall_state(torch.cat([gaps, v, omega / _SPIN], -1))
-        wall = limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q), _ACCELERATION_LIMIT)
+        wall = limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q), ACCELERATION_LIMIT)
         wall = wall * walls.points.any(-1)[..., None]
 
         pairs = pair_contact(world, mask, threshold)
@@ -113,7 +113,7 @@ class NGFFObjects(ForceField):
         embedding = self.pair_state(torch.cat([*relative, gap], -1))
         own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
         pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
-        pair = limit(pair.to(q), _ACCELERATION_LIMIT) * (1 - gap)
+        pair = limit(pair.to(q), ACCELERATION_LIMIT) * (1 - gap)
         push = (pair[..., :3] - pair[..., :3].transpose(1, 2)) / 2  # action and reaction
 
         force = push.sum(2) + wall[..., :3]

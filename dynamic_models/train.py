@@ -3,8 +3,9 @@
 Reads <data_root>/mpm/<group>/<scene>, takes keypoints (kept in <data_root>/keypoints), and learns to roll a scene out
 from its state in one frame. A sample is a window of --chunk frames that starts at a random frame of the first --steps,
 seen from a random side; the loss is the mean squared error of its keypoints [m^2] or its root. Writes to --output:
-best.json and last.json with their weights, metrics.jsonl, and state.pt, from which --resume auto goes on after any
-interruption. SIGTERM saves and ends with status 0. Lengths are in metres, times in seconds.
+best.json and last.json with their weights, metrics.jsonl, curves.png, rollout.mp4, TensorBoard's files, and state.pt,
+from which --resume auto goes on after any interruption. SIGTERM saves and ends with status 0. Lengths are in metres,
+times in seconds.
 
 Examples:
   python -m dynamic_models.train --groups 2 --num_keypoints 256 --hidden_dim 64 --steps 50 --chunk 50
@@ -34,6 +35,7 @@ from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import MODELS, build_model
 from dynamic_models.schedule import learning_rate, window_length
 from dynamic_models.state import MATERIAL_FIELDS
+from dynamic_models.training_pictures import plot_curves, write_rollout
 from dynamic_models.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
@@ -43,6 +45,7 @@ _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
 _WORTH_COMPILING = 600  # seconds
 _JUDGED_SCENES = 64
+_NO_TRACKER = "none"
 
 
 def main() -> None:
@@ -51,7 +54,7 @@ def main() -> None:
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         cpu=resolve_device(args.device).type == "cpu",
-        log_with=args.training_tracker,
+        log_with=None if args.training_tracker == _NO_TRACKER else args.training_tracker,
         project_dir=args.output,
     )
     device, lead = accelerator.device, accelerator.is_main_process
@@ -86,12 +89,11 @@ def main() -> None:
             if lead:
                 print(f"already trained: {args.output} ({progress.iteration} iterations); --resume none starts anew")
             return
-    if args.training_tracker:
-        accelerator.init_trackers(args.project_name, config=settings, init_kwargs=tracker_name(args))
+    accelerator.init_trackers(args.project_name, config=settings, init_kwargs=tracker_name(args))
     with writable(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
-    save_every = max(1, round(args.save_interval * len(scenes) / batch))
+    save_every, film_every = (max(1, round(n * len(scenes) / batch)) for n in (args.save_interval, args.video_interval))
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
     with progress_bar(args, total, progress, lead) as bar:
@@ -131,6 +133,12 @@ def main() -> None:
                 accelerator.wait_for_everyone()
             if log:
                 log.write(metrics)
+                if progress.iteration % save_every == 0 or progress.finished:
+                    plot_curves(log.path, args.output / "curves.png")
+                if args.video_interval and (progress.iteration % film_every == 0 or progress.finished):
+                    filmed = (*held_out, *scenes)[0]
+                    film = args.output / "rollout.mp4"
+                    write_rollout(film, model, args.dynamic_model, filmed, args.steps, progress.iteration)
             accelerator.log(metrics, step=progress.iteration)
             rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
             shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
@@ -341,7 +349,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "without or with a longer --time_limit than 10 minutes)",
     )
     add("--save_interval", type=int, default=100, help="epochs between checkpoints and validations")
-    add("--training_tracker", choices=("tensorboard", "wandb", "swanlab"), help="also log there")
+    add(
+        "--video_interval",
+        type=int,
+        default=500,
+        help="epochs between videos of a rollout; 0: none, else one at the end too",
+    )
+    trackers = ("tensorboard", "wandb", "swanlab", _NO_TRACKER)
+    add("--training_tracker", choices=trackers, default=trackers[0], help="where to log, besides metrics.jsonl")
     add("--project_name", default="ngff", help="the tracker's project")
     add("--experiment_name", help="name of the run for the tracker and the checkpoint directory")
     parser.add_device()
@@ -361,13 +376,15 @@ def check_args(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise InputError(f"--{name}: expected a positive number, found {value}")
+    if args.video_interval < 0:
+        raise InputError(f"--video_interval: expected 0 or more, found {args.video_interval}")
     if not 2 <= args.chunk <= args.steps:
         raise InputError(f"--chunk: expected 2 to {args.steps} (--steps), found {args.chunk}")
     if args.chunk_start is not None and not 2 <= args.chunk_start <= args.chunk:
         raise InputError(f"--chunk_start: expected 2 to {args.chunk} (--chunk), found {args.chunk_start}")
     if args.min_lr > args.lr:
         raise InputError(f"--min_lr: expected at most {args.lr:g} (--lr), found {args.min_lr:g}")
-    if args.training_tracker and importlib.util.find_spec(args.training_tracker) is None:
+    if args.training_tracker != _NO_TRACKER and importlib.util.find_spec(args.training_tracker) is None:
         raise InputError(f"--training_tracker: {args.training_tracker} is not installed; pip install it")
 
 

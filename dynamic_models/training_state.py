@@ -74,7 +74,7 @@ def _short(value: Any) -> str:
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON object a line, one line an iteration."""
+    """metrics.jsonl, at ``path``: one JSON object a line, one line an iteration."""
 
     def __init__(self, path: Path, iteration: int) -> None:
         """Continue after ``iteration``: later lines of an interrupted run are dropped."""
@@ -86,11 +86,11 @@ class MetricsLog:
                 kept.append(line)
         with atomic_path(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
-        self._path = path
+        self.path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, metrics: dict[str, float]) -> None:
-        with writable(self._path):
+        with writable(self.path):
             self._file.write(json.dumps(metrics) + "\n")
 
     def close(self) -> None:

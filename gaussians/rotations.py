@@ -100,6 +100,14 @@ def euler_xyz_to_matrix(degrees: torch.Tensor) -> torch.Tensor:
     return z @ y @ x
 
 
+def matrix_to_euler_xyz(matrices: torch.Tensor) -> torch.Tensor:
+    """Angles (..., 3) in degrees whose ``euler_xyz_to_matrix`` is (..., 3, 3); the second within 90 degrees."""
+    x = torch.atan2(matrices[..., 2, 1], matrices[..., 2, 2])
+    y = torch.asin(-matrices[..., 2, 0].clamp(-1, 1))
+    z = torch.atan2(matrices[..., 1, 0], matrices[..., 0, 0])
+    return torch.stack([x, y, z], -1).rad2deg()
+
+
 def axis_rotation(axis: int, degrees: float) -> torch.Tensor:
     """The rotation (3, 3) by ``degrees`` about world axis 0, 1 or 2."""
     vector = torch.zeros(3, dtype=torch.float64)

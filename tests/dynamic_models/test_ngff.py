@@ -33,8 +33,14 @@ def make_model(kind: str = "ngff", awake: bool = True, **settings: Any) -> Any:
     return model.double()
 
 
-@pytest.fixture(params=["ngff", "ngff_objects"])
+@pytest.fixture(params=["ngff", "ngff_objects", "ngff_published"])
 def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["ngff", "ngff_objects"])
+def mended(request: pytest.FixtureRequest) -> str:
+    """Models that the published one's defects are mended in."""
     return str(request.param)
 
 
@@ -101,18 +107,34 @@ def test_order_of_objects_does_not_matter(kind: str) -> None:
     torch.testing.assert_close(model(shuffled, 6, DT), model(state, 6, DT)[:, :, order], rtol=0, atol=1e-10)
 
 
-def test_place_on_the_floor_does_not_matter_away_from_walls(kind: str) -> None:
-    model, state = make_model(kind), make_state()
+def test_place_on_the_floor_does_not_matter_away_from_walls(mended: str) -> None:
+    model, state = make_model(mended), make_state(floor=-0.15)
     shift = torch.tensor([0.3, -0.7, 0.0]).double()
     moved = replace(state, points=state.points + shift, rest=state.rest - shift)
     torch.testing.assert_close(model(moved, 6, DT), model(state, 6, DT) + shift, rtol=0, atol=1e-10)
 
 
 def test_height_matters_only_relative_to_the_floor(kind: str) -> None:
-    model, state = make_model(kind), make_state()
+    model, state = make_model(kind), make_state(floor=-0.15)
     shift = torch.tensor([0.0, 0.0, 2.0]).double()
     moved = replace(state, points=state.points + shift, walls=state.walls + torch.tensor([0, 0, 0, 0, 2.0]))
     torch.testing.assert_close(model(moved, 6, DT), model(state, 6, DT) + shift, rtol=0, atol=1e-10)
+
+
+def test_published_equations_depend_on_place_and_push_unequally() -> None:
+    """What ``ngff_objects`` mends is there: a wall net that sees positions, angles that add up, forces without a
+    counterpart."""
+    model, state = make_model("ngff_published"), make_state(floor=-0.15)
+    shift = torch.tensor([0.3, -0.7, 0.0]).double()
+    moved = replace(state, points=state.points + shift, rest=state.rest - shift)
+    assert (model(moved, 6, DT) - model(state, 6, DT) - shift).abs().max() > 1e-2
+    alone = make_state(1, floor=-9.0)
+    *_, angles, omega, _, _ = model.begin(alone)
+    still = make_model("ngff_published", awake=False)
+    *_, later, _, _, _ = still.step(alone, still.begin(alone), torch.zeros(1, 1, 6).double(), DT)
+    torch.testing.assert_close(later, angles + DT * omega, rtol=0, atol=1e-12)
+    pushed, free = (make_model("ngff_published", awake=x)(make_state(2, floor=-9.0), 8, DT) for x in (True, False))
+    assert (pushed - free).mean(-2).sum(-2).norm(dim=-1).max() > 1e-2  # the sum of two equal masses' displacements
 
 
 @pytest.mark.parametrize("method", ["euler", "leapfrog", "midpoint", "rk4"])
@@ -133,10 +155,10 @@ def test_untouched_objects_fall_freely(method: OdeMethod) -> None:
     torch.testing.assert_close(predicted[0, -1, 0] - center, q @ turned.mT, rtol=0, atol=1e-10)
 
 
-def test_deformation_moves_no_centre(kind: str) -> None:
-    model, state = make_model(kind), make_state(1, floor=-9.0)
+def test_deformation_moves_no_centre(mended: str) -> None:
+    model, state = make_model(mended), make_state(1, floor=-9.0)
     center = model(state, 8, DT).mean(-2)
-    torch.testing.assert_close(center, make_model(kind, awake=False)(state, 8, DT).mean(-2), rtol=0, atol=1e-12)
+    torch.testing.assert_close(center, make_model(mended, awake=False)(state, 8, DT).mean(-2), rtol=0, atol=1e-12)
 
 
 def test_objects_that_touch_push_each_other_equally() -> None:
@@ -165,13 +187,13 @@ def test_pair_forces_rise_from_zero_at_the_threshold() -> None:
     assert moved[2] > 1e-6
 
 
-def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_orientation_stays_a_rotation(monkeypatch: pytest.MonkeyPatch, mended: str) -> None:
     found = []
     compose = body_frame.compose
     monkeypatch.setattr(force_field, "compose", lambda phi, R: found.append(compose(phi, R)) or found[-1])
     state = make_state()
     state = SceneState(**{name: getattr(state, name) for name in state.__dataclass_fields__})
-    model = make_model(kind).float()
+    model = make_model(mended).float()
     single = SceneState(**{n: v.float() if v.is_floating_point() else v for n, v in vars(state).items()})
     with torch.no_grad():
         model(single, 200, DT)

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import imageio
 import pytest
 import torch
+from tensorboard.backend.event_processing import event_accumulator
 
 from dataset.layout import Layout
 from dynamic_models import train
@@ -20,7 +22,7 @@ from dynamic_models.training_state import MetricsLog
 from gaussians.errors import InputError
 
 SMALL = "--num_keypoints 12 --hidden_dim 12 --num_layers 1 --steps 20 --chunk 6 --batch_size 3 --step_size 2e-2"
-SMALL += " --epochs 8 --save_interval 2 --lr 3e-3 --min_lr 1e-3 --device cpu"
+SMALL += " --epochs 8 --save_interval 2 --lr 3e-3 --min_lr 1e-3 --training_tracker none --video_interval 0 --device cpu"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -56,9 +58,23 @@ def test_training_writes_a_checkpoint_that_knows_its_data(
     assert error == pytest.approx(best, rel=1e-4)
 
 
+def test_trainings_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_training(
+        monkeypatch, toy_root, out, "--groups toy --val_groups held --training_tracker tensorboard --video_interval 9"
+    )
+    assert imageio.v3.imread(out / "curves.png").std() > 10
+    video = imageio.v3.imread(out / "rollout.mp4")
+    assert video.shape == (20, 320, 640, 3)  # --steps frames of the simulation and of the model
+    assert abs(video[0, 60:300, :320].astype(float) - video[0, 60:300, 320:]).mean() < 1  # both begin alike
+    (events,) = (out / "ngff").glob("events.*")
+    reader = event_accumulator.EventAccumulator(str(events)).Reload()
+    assert [entry.value for entry in reader.Scalars("loss")] == pytest.approx([x["loss"] for x in read_metrics(out)])
+
+
 def test_one_small_scene_is_learned_by_heart(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
     """A bounce off the floor, seen whole: the loss falls far below free flight's."""
-    flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 90 --save_interval 90 --lr 1e-2 --no-augment"
+    flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 150 --save_interval 150 --lr 1e-2 --no-augment"
     metrics = run_training(monkeypatch, toy_root, tmp_path / "out", flags + " --ode_method leapfrog --hidden_dim 24")
     assert metrics[0]["loss"] > 1e-3  # an untrained model falls through the floor
     assert metrics[-1]["loss"] < 0.05 * metrics[0]["loss"]
