@@ -21,6 +21,11 @@ from gaussians.files import atomic_path, file_hash, read_json, writable, write_j
 from gaussians.validation import validated
 
 FORMAT_VERSION = 1
+TRAINED, SHIPPED = Path("checkpoints"), Path(__file__).parent / "pretrained"
+"""Where training writes a model's checkpoint, and where those that come with the repository are."""
+
+
+_NAMES = ("best.json", "last.json")
 
 
 class CheckpointInfo(BaseModel):
@@ -66,6 +71,13 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
         for former in path.parent.glob(f"{path.stem}-*.safetensors"):
             if former != weights:
                 former.unlink()
+
+
+def default_checkpoint(dynamic_model: str) -> Path:
+    """checkpoints/<dynamic_model> if there is a checkpoint, else the one that comes with the repository."""
+    own, shipped = TRAINED / dynamic_model, SHIPPED / dynamic_model
+    has_own = any((own / name).is_file() for name in _NAMES)
+    return shipped if not has_own and shipped.is_dir() else own
 
 
 def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[FrameModel, CheckpointInfo]:
@@ -118,7 +130,7 @@ def check_weights(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]
 
 def _find(path: Path) -> Path:
     if path.is_dir():
-        for name in ("best.json", "last.json"):
+        for name in _NAMES:
             if (path / name).is_file():
                 return path / name
         raise InputError(f"{path}: no checkpoint: expected best.json or last.json")

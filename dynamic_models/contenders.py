@@ -11,7 +11,7 @@ import torch
 
 from dataset.layout import Layout
 from dynamic_models.ballistic import Ballistic
-from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
+from dynamic_models.checkpoint import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.data import Scene
 from dynamic_models.models import MODELS
 from dynamic_models.state import DynamicsModel
@@ -178,8 +178,8 @@ def load_contenders(
 
     Args:
         names: models; what is no known model must have a checkpoint of that name.
-        checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any are
-            taken from checkpoints/<name>.
+        checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any get their
+            ``default_checkpoint``.
 
     Raises:
         InputError: a name or checkpoint is unknown, there twice, missing, damaged, or of another model.
@@ -204,7 +204,7 @@ def load_contenders(
         elif name == GUESSED:
             contenders.append(GuessedSimulation(layout))
         else:
-            contenders.append(given.get(name) or _load(f"{name}={Path('checkpoints') / name}", device))
+            contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device))
     return contenders
 
 

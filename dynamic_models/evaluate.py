@@ -15,7 +15,7 @@ ballistic, free flight that ends on the floor; mpm_vlm, simulations with guessed
 Examples:
   python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic
   python -m dynamic_models.evaluate --models ngff,pointformer,gcn,mpm_vlm,ballistic --steps 100 \\
-      --sets spatial=3_9 temporal=3_9@200 compositional=4,5,6 novel=novel_3
+      --sets spatial=3_9 temporal=3_9@200 compositional=4,5,6 novel=3_novel
   python -m dynamic_models.evaluate --groups 3_9 --models ngff,rigid \\
       --checkpoints checkpoints/ngff rigid=checkpoints/ngff_without_deformation
 """
@@ -185,7 +185,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="[NAME=]PATH",
-        help="of learned models, several of one kind under names of their own (default: checkpoints/<model>)",
+        help="of learned models, several of one kind under names of their own (default: checkpoints/<model>, or else "
+        "the one that comes with the repository)",
     )
     add(
         "--steps", type=int, help="frames to predict (default: as in the first model's training, if scenes are so long)"

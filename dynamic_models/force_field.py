@@ -31,14 +31,17 @@ class ForceFieldSettings(BaseModel):
 
 
 class ForceField(FrameModel):
-    """Carries q, qdot, x, v, omega, R, see ``body_frame.BodyState``, and then what never changes.
+    """Carries q, qdot, x, v, omega, R, see ``body_frame.BodyState``, then what it remembers of contacts, and then what
+    never changes.
 
     Attributes:
         settings: see there.
         blocks: layers that every point goes through, for an estimate of what backpropagation keeps.
+        memories: how many tensors it remembers contacts in.
     """
 
     blocks: int
+    memories = 0
 
     def __init__(self, settings: ForceFieldSettings) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class ForceField(FrameModel):
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        """Of q, qdot, x, v, phi, omega, with the orientation exp(phi) R0.
+        """Of q, qdot, x, v, phi, omega, with the orientation exp(phi) R0, and after these of a 0 and a memory in turn.
 
         Args:
             constant: the part of what is carried that never changes.
@@ -63,12 +66,15 @@ class ForceField(FrameModel):
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         """Orientation is exp(phi) R with phi = 0 at the frame's start (Munthe-Kaas 1999), so that any method for
         vectors integrates it and it stays a rotation."""
-        q, qdot, x, v, omega, R, *constant = carry
+        q, qdot, x, v, omega, R, *others = carry
+        memory, constant = others[: self.memories], others[self.memories :]
         settings = self.settings
         derivative = partial(self.derivative, scene, R, constant, push)
-        q, qdot, x, v, phi, omega = advance(
+        # To the integrator memories are velocities, each of a position that stays.
+        kept = [entry for each in memory for entry in (each.new_zeros(()), each)]
+        q, qdot, x, v, phi, omega, *kept = advance(
             lambda t, y: derivative(y),
-            (q, qdot, x, v, torch.zeros_like(x), omega),
+            (q, qdot, x, v, torch.zeros_like(x), omega, *kept),
             0.0,
             frame_dt,
             settings.ode_method,
@@ -76,7 +82,7 @@ class ForceField(FrameModel):
             settings.rtol,
             settings.atol,
         )
-        return q, qdot, x, v, omega, compose(phi, R), *constant
+        return q, qdot, x, v, omega, compose(phi, R), *kept[1::2], *constant
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Some 2.5 tensors for each block and point."""

@@ -8,12 +8,16 @@ The state and its equations are those of arXiv 2602.00148. There a network gives
 codes of their shapes; here, as for surfaces in contact, a network gives an acceleration at each keypoint near a wall or
 inside the reach of another object,
 
-    a_p = alpha n + beta u_n n + gamma u_t,    (alpha, beta, gamma) = f(nearness, u_n, |u_t|, share, materials)
+    a_p = (alpha + beta u_n + kappa d_n) n + gamma u_t + tau d_t
+    (alpha, beta, gamma, kappa, tau) = f(nearness, u_n, |u_t|, d_n, |d_t|, share, materials)
+    d d_p/dt = u [in reach] - (1 - nearness) d_p / T
 
-with the surface's normal n and the relative velocity u, and F_i and T_i are what these add up to. So forces turn with
-the scene, act at a place, and are equal and opposite with the objects' own masses and inertia tensors: momentum and
-angular momentum are conserved in every collision, whatever the network says. ``ngff_published`` is the published form,
-``ngff_objects`` the same mended.
+with the surface's normal n, the relative velocity u, and the displacement d since the two met, as the springs of the
+discrete element method have it (Cundall & Strack 1979): how far apart objects are tells a grid's contact only whether
+they act on each other, and what has been compressed since then how they bounce. F_i and T_i are what these add up to.
+So forces turn with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia
+tensors: momentum and angular momentum are conserved in every collision, whatever the network says. ``ngff_published``
+is the published form, ``ngff_objects`` the same mended.
 """
 
 from typing import Literal
@@ -41,6 +45,8 @@ _FEW = 4.0  # points: so many in touch act with half of the full force
 _TYPICAL_DENSITY = 500.0  # kg/m^3, of objects that nothing is known of
 _SAMPLED = 64  # points that a body's spacing is measured at
 _CONTEXT = 6
+_DISPLACEMENT = 0.02  # metres, of contacts
+_MEMORY = 0.04  # seconds, T of the module's docstring
 
 
 class NGFFSettings(ForceFieldSettings):
@@ -54,17 +60,20 @@ class NGFFSettings(ForceFieldSettings):
 class NGFF(ForceField):
     """The force field of the module's docstring."""
 
+    memories = 2  # displacements at walls and at other objects
+
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__(settings)
         self.blocks = 2 * settings.num_layers + 6
         h, layers = settings.hidden_dim, settings.num_layers
-        self.wall = nn.Sequential(mlp(4 + _CONTEXT, h, layers), silent_linear(h, 3))
-        self.pair = nn.Sequential(mlp(4 + 2 * _CONTEXT, h, layers), silent_linear(h, 3))
+        self.wall = nn.Sequential(mlp(6 + _CONTEXT, h, layers), silent_linear(h, 5))
+        self.pair = nn.Sequential(mlp(6 + 2 * _CONTEXT, h, layers), silent_linear(h, 5))
         self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
 
     def begin(self, scene: SceneState) -> Carry:
-        """q, qdot, x, v, omega, R; and what never changes: q0, the inertia tensor over mass and its inverse (these in
-        the body's axes), mass [kg], the volume that a keypoint stands for [m^3], and numbers for material and size."""
+        """q, qdot, x, v, omega, R; displacements since contact began; and what never changes: q0, the inertia tensor
+        over mass and its inverse (these in the body's axes), mass [kg], the volume that a keypoint stands for [m^3],
+        and numbers for material and size."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         spacing = _spacing(body.q0, scene.mask)
@@ -77,20 +86,21 @@ class NGFF(ForceField):
         context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
         described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
         still = body.qdot if self.stress is not None else torch.zeros_like(body.qdot)
-        moving = (body.q, still, body.x, body.v, body.omega, body.R)
+        unmoved = torch.zeros_like(body.q)
+        moving = (body.q, still, body.x, body.v, body.omega, body.R, unmoved, unmoved)
         return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described
 
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        q, qdot, x, v, phi, omega = y
+        q, qdot, x, v, phi, omega, none, at_walls, _, at_bodies = y
         q0, inertia, inverse_inertia, mass, volume, context = constant
         R = compose(phi, R0)
         arms = turn(R, q)
         moving = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
         touched = (scene, arms + x[..., None, :], moving, arms, context)
-        by_walls, wall_force, wall_torque = self._from_walls(*touched)
-        by_bodies, body_force, body_torque = self._from_bodies(*touched, x, mass, volume)
+        by_walls, wall_force, wall_torque, wall_rate = self._from_walls(*touched, at_walls)
+        by_bodies, body_force, body_torque, body_rate = self._from_bodies(*touched, at_bodies, x, mass, volume)
 
         spin = transform(R, transform(inertia, transform(R.mT, omega)))
         # An explicit step of the gyroscopic torque runs away where a frame sees most of a revolution.
@@ -105,6 +115,10 @@ class NGFF(ForceField):
             acceleration,
             phi_rate(phi, omega),
             angular,
+            none,
+            wall_rate,
+            none,
+            body_rate,
         )
 
     def _from_walls(
@@ -114,16 +128,19 @@ class NGFF(ForceField):
         velocities: torch.Tensor,
         arms: torch.Tensor,
         context: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Accelerations (B, O, P, 3) at points, m/s^2, and force and torque over mass (B, O, 3) of objects."""
+        displacements: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Accelerations (B, O, P, 3) at points, m/s^2, force and torque over mass (B, O, 3) of objects, and rates of
+        the displacements, m/s."""
         gaps, normals = nearest_wall(world, scene.walls)
         nearness = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
         share = _share(nearness, scene.mask)
         own = context[:, :, None].expand(*nearness.shape, -1)
-        local = _contact_acceleration(self.wall, nearness, normals, velocities, share, [own])
+        local = _contact_acceleration(self.wall, nearness, normals, velocities, displacements, share, [own])
         weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
         weighted = weights[..., None] * local
-        return local * nearness[..., None], weighted.sum(-2), torch.linalg.cross(arms, weighted).sum(-2)
+        turning = torch.linalg.cross(arms, weighted).sum(-2)
+        return local * nearness[..., None], weighted.sum(-2), turning, _rate(nearness, velocities, displacements)
 
     def _from_bodies(
         self,
@@ -132,10 +149,11 @@ class NGFF(ForceField):
         velocities: torch.Tensor,
         arms: torch.Tensor,
         context: torch.Tensor,
+        displacements: torch.Tensor,
         x: torch.Tensor,
         mass: torch.Tensor,
         volume: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same by other objects; what one feels, the other feels too."""
         contact = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
         nearness = contact.nearness * scene.mask
@@ -143,7 +161,7 @@ class NGFF(ForceField):
         others = (contact.partner[..., None] * context[:, None, None]).sum(-2)
         pairs = [context[:, :, None].expand(*nearness.shape, -1), others]
         relative = velocities - contact.velocities
-        local = _contact_acceleration(self.pair, nearness, contact.normals, relative, share, pairs)
+        local = _contact_acceleration(self.pair, nearness, contact.normals, relative, displacements, share, pairs)
         weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
         other_mass = (contact.partner * mass[:, None, None]).sum(-1)
         own_mass = mass[..., None].expand_as(other_mass)
@@ -158,7 +176,7 @@ class NGFF(ForceField):
         moments = (partner * torch.linalg.cross(world, forces)[..., None, :]).sum((1, 2))
         force = (given - taken) / mass[..., None]
         turning = (torque - moments + torch.linalg.cross(x, taken)) / mass[..., None]
-        return local * nearness[..., None], force, turning
+        return local * nearness[..., None], force, turning, _rate(nearness, relative, displacements)
 
     def _stress(
         self,
@@ -186,11 +204,12 @@ def _contact_acceleration(
     nearness: torch.Tensor,
     normals: torch.Tensor,
     relative: torch.Tensor,
+    displacements: torch.Tensor,
     share: torch.Tensor,
     context: list[torch.Tensor],
 ) -> torch.Tensor:
     """Accelerations (B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
-    inputs = [nearness[..., None], normals, relative, share.expand_as(nearness)[..., None], *context]
+    inputs = [nearness[..., None], normals, relative, displacements, share.expand_as(nearness)[..., None], *context]
     if nearness.is_cuda:  # all points, because a graph's shapes cannot depend on which ones touch
         return _accelerations(network, *inputs)
     rows = nearness > 0
@@ -202,17 +221,33 @@ def _accelerations(
     nearness: torch.Tensor,
     normals: torch.Tensor,
     relative: torch.Tensor,
+    displacements: torch.Tensor,
     share: torch.Tensor,
     *context: torch.Tensor,
 ) -> torch.Tensor:
-    along = (relative * normals).sum(-1, keepdim=True)
-    across = relative - along * normals
-    sliding = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-    features = [nearness, along / _SPEED, sliding / _SPEED, share, *context]
-    push, damping, friction = network(torch.cat(features, -1)).to(relative).unbind(-1)
-    push = limit(push + damping * along.squeeze(-1), _LIMIT)[..., None] * normals
-    # Bounded however fast it slides.
-    return _ACCELERATION * (push + limit(friction, _LIMIT)[..., None] * across / (1 + sliding))
+    along, across, sliding = _split(relative, normals)
+    pressed, sheared, shear = _split(displacements, normals)
+    pressed = pressed / _DISPLACEMENT
+    features = [nearness, along / _SPEED, sliding / _SPEED, pressed, shear / _DISPLACEMENT, share, *context]
+    push, damping, friction, spring, hold = network(torch.cat(features, -1)).to(relative).unbind(-1)
+    push = limit(push + damping * along.squeeze(-1) + spring * pressed.squeeze(-1), _LIMIT)[..., None] * normals
+    # Bounded however fast and far it slides.
+    friction = limit(friction, _LIMIT)[..., None] * across / (1 + sliding)
+    hold = limit(hold, _LIMIT)[..., None] * sheared / (_DISPLACEMENT + shear)
+    return _ACCELERATION * (push + friction + hold)
+
+
+def _split(vectors: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The length along the normal (..., 1), the part across it (..., 3), and that part's length (..., 1)."""
+    along = (vectors * normals).sum(-1, keepdim=True)
+    across = vectors - along * normals
+    return along, across, (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+
+
+def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.Tensor) -> torch.Tensor:
+    """Of displacements since contact began, (B, O, P, 3), m/s; those out of reach are forgotten."""
+    near = nearness.clamp_max(1)[..., None]
+    return torch.where(near > 0, relative, 0.0) - (1 - near) / _MEMORY * displacements
 
 
 def _share(nearness: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -266,7 +266,7 @@ def model_settings(args: argparse.Namespace, scenes: Sequence[Scene]) -> dict[st
     """The model's settings among the flags; touching is decided no finer than the simulation's grid does."""
     settings = {name: getattr(args, name) for name in MODELS[args.dynamic_model][0].model_fields}
     if settings.get("threshold", 0) is None:
-        settings["threshold"] = max(_MINIMUM_THRESHOLD, 2 * max(scene.dx for scene in scenes))
+        settings["threshold"] = max(_MINIMUM_THRESHOLD, 3 * max(scene.dx for scene in scenes))
     return settings
 
 
@@ -319,7 +319,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--hidden_dim", type=int, default=512, help="width of the networks")
     add("--num_layers", type=int, default=2, help="depth of the networks")
     add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
-    add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 2 dx of the data)")
+    add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 3 dx of the data, as far as its particles feel each other)")
     add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
     add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
     add("--deformation", action=argparse.BooleanOptionalAction, default=True, help="whether ngff's objects deform")

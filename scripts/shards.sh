@@ -49,7 +49,7 @@ slurm_shard() {
     local function=$1 index=${SLURM_ARRAY_TASK_ID:-0} count=${SHARDS:-${SLURM_ARRAY_TASK_COUNT:-1}}
     shift
     if [[ -z ${SHARDS:-} && ${SLURM_ARRAY_TASK_MAX:-0} -ne $((count - 1)) ]]; then
-        fail "tasks $SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX are not the whole of an array 0-$((count - 1));" \
+        fail "tasks ${SLURM_ARRAY_TASK_MIN:-0} to ${SLURM_ARRAY_TASK_MAX:-0} are not the whole of an array 0-$((count - 1));" \
             "SHARDS says how many shards there are"
     fi
     ((index < count)) || fail "task $index: expected less than SHARDS ($count)"

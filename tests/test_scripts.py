@@ -107,7 +107,9 @@ def test_an_unknown_argument_is_named():
     assert "unknown argument '--devel'" in done.stderr
 
 
-@pytest.mark.parametrize("script", ["setup_env.sh", "scripts/quickstart.sh", "scripts/pipeline.sh"])
+@pytest.mark.parametrize(
+    "script", ["setup_env.sh", "scripts/quickstart.sh", "scripts/pipeline.sh", "scripts/results.sh"]
+)
 def test_help_is_quick_and_free_of_side_effects(tmp_path, script):
     command = ["bash", str(ROOT / script), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

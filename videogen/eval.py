@@ -36,7 +36,7 @@ from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, wr
 from dataset.scene import load_scene
 from dataset.scene_objects import add_material_arguments, scene_name, scene_objects
 from dataset.views import View
-from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint
+from dynamic_models.checkpoint import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models import MODELS
 from gaussians.command_line import ArgumentParser, resolve_device, run
 from gaussians.errors import InputError
@@ -48,7 +48,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--model_path", type=Path, required=True, help="scene directory or PLY file")
     parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="which model predicts")
-    parser.add_argument("--checkpoint", type=Path, help="its .json file or directory (default: checkpoints/<model>)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="its .json file or directory (default: checkpoints/<model>, where training writes, or else the one that "
+        "comes with the repository)",
+    )
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
     add_material_arguments(parser)
     add_force_arguments(parser)
@@ -74,7 +79,8 @@ def main() -> None:
     device = resolve_device(args.device)
     objects = scene_objects(args.model_path, Layout(args.data_root))
     scene = load_scene(args.model_path, objects, config)
-    model, info = load_checkpoint(args.checkpoint or Path("checkpoints") / args.dynamic_model, args.dynamic_model)
+    checkpoint = args.checkpoint or default_checkpoint(args.dynamic_model)
+    model, info = load_checkpoint(checkpoint, args.dynamic_model)
     name = scene_name(args.model_path)
     check_names(config, [entry.name for entry in objects], Layout(args.data_root), args.config)
     forces = forces_on_scene(forces_asked_for(args), name, len(objects), args.external_forces_config)
@@ -99,7 +105,9 @@ def main() -> None:
     write_clip(renderer, frames, args.steps, outputs, config.fps, Outputs(images=args.render_img))
     write_json(record, made_from)
     where = outputs[0][1] if len(outputs) == 1 else args.output_path
-    print(f"predicted {args.steps} frames in {seconds:.1f} s and wrote {len(outputs)} videos: {where}")
+    print(
+        f"predicted {args.steps} frames in {seconds:.1f} s with {checkpoint} and wrote {len(outputs)} videos: {where}"
+    )
 
 
 def _description(

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamic_models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from dynamic_models import checkpoint as checkpoint_module
+from dynamic_models.checkpoint import CheckpointInfo, default_checkpoint, load_checkpoint, save_checkpoint
 from dynamic_models.models import build_model
 from gaussians.errors import InputError
 
@@ -46,6 +47,19 @@ def test_saving_again_leaves_one_pair_of_files(checkpoint: Path) -> None:
     save_checkpoint(checkpoint, build_model(SETTINGS), info())
     assert sorted(path.suffix for path in checkpoint.parent.iterdir()) == [".json", ".safetensors"]
     load_checkpoint(checkpoint)
+
+
+def test_own_checkpoints_go_before_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, shipped = Path("checkpoints/ngff"), tmp_path / "shipped" / "ngff"
+    monkeypatch.setattr(checkpoint_module, "SHIPPED", shipped.parent)
+    assert default_checkpoint("ngff") == own  # whose absence load_checkpoint then reports
+    save_checkpoint(shipped / "best.json", build_model(SETTINGS), info())
+    own.mkdir(parents=True)  # of a training that has not saved yet
+    assert default_checkpoint("ngff") == shipped
+    save_checkpoint(own / "last.json", build_model(SETTINGS), info())
+    assert default_checkpoint("ngff") == own
+    assert default_checkpoint("gcn") == Path("checkpoints/gcn")
 
 
 def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
