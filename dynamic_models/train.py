@@ -319,7 +319,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--hidden_dim", type=int, default=512, help="width of the networks")
     add("--num_layers", type=int, default=2, help="depth of the networks")
     add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
-    add("--threshold", type=float, help="distance of contact [m] (default: the larger of 0.05 and 3 dx of the data, as far as its particles feel each other)")
+    add(
+        "--threshold",
+        type=float,
+        help="distance of contact [m] (default: the larger of 0.05 and 3 dx, how far the simulation's particles feel each other)",
+    )
     add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
     add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
     add("--deformation", action=argparse.BooleanOptionalAction, default=True, help="whether ngff's objects deform")

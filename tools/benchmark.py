@@ -1,4 +1,4 @@
-"""Measure the rasterizer, rendering, the simulator and the rollout on this machine.
+"""Measure the rasterizer, rendering, the simulator, models and their training on this machine.
 
 Prints a Markdown table for each part; --record also puts them into docs/benchmarks.md, in place of the last ones
 recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
@@ -11,6 +11,7 @@ recorded on the same kind of device, with the machine and the versions, and the 
   kernels     what each kernel takes of a substep
   clip        a scene from its files to those of its motion
   rollout     predicting a clip with an NGFF
+  training    an iteration of training, of every model
   keypoints   extracting keypoints from a trajectory
   dense_motion  carrying all Gaussians along with the predicted keypoints
 
@@ -45,6 +46,7 @@ from tools import (
     benchmark_rollout,
     benchmark_simulator,
     benchmark_sweep,
+    benchmark_training,
 )
 
 Row = dict[str, object]
@@ -57,6 +59,7 @@ PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
     "kernels": benchmark_bounds.measure_kernels,
     "clip": benchmark_clip.measure,
     "rollout": benchmark_rollout.measure,
+    "training": benchmark_training.measure,
     "keypoints": benchmark_keypoints.measure,
     "dense_motion": benchmark_dense_motion.measure,
 }

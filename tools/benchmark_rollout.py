@@ -33,7 +33,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 def _seconds(name: str, device: torch.device, objects: int, keypoints: int, hidden: int) -> float:
     settings = {"hidden_dim": hidden, "num_layers": 4, "threshold": 0.05, "step_size": _FRAME_DT}
     model = build_model(settings | {"dynamic_model": name}).to(device).eval()
-    state = _touching_objects(objects, keypoints).to(device)
+    state = touching_objects(objects, keypoints).to(device)
     best = float("inf")
     for repeat in range(_REPEATS + 1):
         if device.type == "cuda":
@@ -45,7 +45,7 @@ def _seconds(name: str, device: torch.device, objects: int, keypoints: int, hidd
     return best
 
 
-def _touching_objects(objects: int, keypoints: int) -> SceneState:
+def touching_objects(objects: int, keypoints: int) -> SceneState:
     """Balls of keypoints so near each other that every step has to search for contacts."""
     generator = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(1, objects, keypoints, 3, generator=generator)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools import benchmark_dense_motion, benchmark_keypoints
+from tools import benchmark_dense_motion, benchmark_keypoints, benchmark_training
 
 CPU = torch.device("cpu")
 
@@ -21,3 +21,10 @@ def test_a_clip_of_gaussians_is_timed_a_frame(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(row["seconds"], float)
     assert row["ms a frame"] == pytest.approx(1e3 * row["seconds"] / 3)
     assert "peak MiB" not in row  # of GPUs
+
+
+def test_an_iteration_of_every_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_training, "_WORKLOADS", {"cpu": (2, 8, 3, 8)})
+    rows = benchmark_training.measure(CPU)
+    assert [row["model"] for row in rows] == ["ngff", "ngff_objects", "pointformer", "gcn"]
+    assert all(isinstance(row["seconds"], float) and row["seconds"] > 0 for row in rows)

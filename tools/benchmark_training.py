@@ -1,0 +1,62 @@
+"""Seconds and memory that an iteration of training takes, whatever the weights."""
+
+import time
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from dynamic_models.backward import Backward
+from dynamic_models.models import build_model
+from dynamic_models.state import SceneState, collate
+from tools.benchmark_rollout import touching_objects
+
+_LAYERS = {"ngff": 4, "ngff_objects": 4, "pointformer": 3, "gcn": 4}
+_WORKLOADS = {"cuda": (8, 2048, 80, 128), "cpu": (4, 128, 20, 64)}  # scenes, keypoints, frames, hidden
+_OBJECTS, _FRAME_DT = 3, 0.02
+_VARIANTS = {"cuda": (("no", False), ("no", True), ("bf16", True)), "cpu": (("no", False),)}  # precision, compiled
+_REPEATS = 5
+
+
+def measure(device: torch.device) -> list[dict[str, object]]:
+    """The median of five iterations after two to warm up: a rollout of every window, its gradients, and the update."""
+    scenes, keypoints, frames, hidden = _WORKLOADS[device.type]
+    state = collate([touching_objects(_OBJECTS, keypoints)] * scenes).to(device)
+    rows = []
+    for name, layers in _LAYERS.items():
+        for precision, compiled in _VARIANTS[device.type]:
+            settings: dict[str, object] = {"dynamic_model": name, "hidden_dim": hidden, "num_layers": layers}
+            if name.startswith("ngff"):
+                settings |= {"threshold": 0.05, "step_size": _FRAME_DT}
+            seconds, memory = _iteration(settings, precision, compiled, state, frames)
+            row: dict[str, object] = {"model": name, "precision": precision, "compiled": compiled, "scenes": scenes}
+            row |= {"objects": _OBJECTS, "keypoints": keypoints, "frames": frames, "hidden": hidden, "layers": layers}
+            rows.append(row | {"seconds": seconds} | ({"peak GiB": memory} if device.type == "cuda" else {}))
+    return rows
+
+
+def _iteration(
+    settings: dict[str, object], precision: str, compiled: bool, state: SceneState, frames: int
+) -> tuple[float, float]:
+    """Seconds of an iteration, and the GiB of a GPU's memory that it takes at most."""
+    device = state.points.device
+    torch.manual_seed(0)
+    AcceleratorState._reset_state(reset_partial_state=True)  # which otherwise keeps the first precision asked for
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    model = build_model(settings).to(device)
+    backward = Backward(model, accelerator, "mse", 1, _FRAME_DT, compiled)
+    optimizer = torch.optim.Adam(model.parameters(), fused=device.type == "cuda")
+    target = state.points[:, None].expand(-1, frames, -1, -1, -1).contiguous()
+    pushes = state.points.new_zeros(len(target), frames - 1, _OBJECTS, 6)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    times = []
+    for _ in range(2 + _REPEATS):
+        start = time.perf_counter()
+        float(backward(state, target, pushes).mean())  # waits for the device
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        times.append(time.perf_counter() - start)
+    memory = torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0
+    return sorted(times[2:])[_REPEATS // 2], memory
