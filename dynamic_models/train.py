@@ -322,7 +322,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--threshold",
         type=float,
-        help="distance of contact [m] (default: the larger of 0.05 and 3 dx, how far the simulation's particles feel each other)",
+        help="distance of contact [m] (default: the larger of 0.05 and 3 dx, as far as simulated particles reach)",
     )
     add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
     add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
