@@ -16,17 +16,17 @@ Make the dataset that the shipped models are trained on, train them and their ri
 Without PART all of them. Everything but the dataset goes to RESULTS. Can be interrupted and run again: what is
 complete is kept, and trainings go on where they were.
 
-Environment, with what a machine of two cores needs four hours for; larger numbers are for GPUs:
+Environment, with what a machine of two cores needs three hours for; larger numbers are for GPUs:
   DATA_ROOT          data/results
   RESULTS            output/results
   CONFIG             config/quickstart_config.json: the simulation
   GAUSSIANS          2500, of every object
   TRAIN_SCENES       200, of three objects
   TEST_SCENES        24, of every test set
-  TRAIN_FLAGS        sizes of networks and windows, see below in this file
-  TRAIN_SECONDS      1500, for every model
-  ABLATION_SECONDS   480, for every variant
-  PROCESSES          simulations and trainings at a time: one for each GPU, or two
+  TRAIN_FLAGS        sizes of networks, windows and batches (default: in this file)
+  TRAIN_SECONDS      1200, for every model
+  ABLATION_SECONDS   360, for every variant
+  PROCESSES          simulations and trainings at a time (default: one for each GPU, or two)
 EOF
 }
 
@@ -43,8 +43,8 @@ TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
     --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --save_interval 5}
-TRAIN_SECONDS=${TRAIN_SECONDS:-1500}
-ABLATION_SECONDS=${ABLATION_SECONDS:-480}
+TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
+ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 LOGS=${LOGS:-$RESULTS/logs}
 export LOGS TQDM_MININTERVAL=${TQDM_MININTERVAL:-30}
 gpus=0
@@ -70,56 +70,90 @@ data() {
     group 3_9 "$TEST_SCENES" train 200
     for count in 4 5 6; do group "$count" $((TEST_SCENES / 3)) train 100; done
     group 3_novel "$TEST_SCENES" novel 100
+    guessed
+}
+
+# The first test set once more, with materials that a vision-language model guessed.
+guessed() {
+    "$python" - "$CONFIG" "$RESULTS/vlm_config.json" <<'EOF'
+import json, sys
+settings, guess = json.load(open(sys.argv[1])), json.load(open("config/vlm_config.json"))
+json.dump(settings | {key: guess[key] for key in ("E", "density", "nu")}, open(sys.argv[2], "w"))
+EOF
+    "$python" -m dataset.gs_simulation_scene --data_root "$DATA_ROOT" --model_path "$DATA_ROOT/scenes/3_9" \
+        --config "$RESULTS/vlm_config.json" --output_path "$DATA_ROOT/mpm_vlm/3_9" --save_fields pos --substep_dt auto
 }
 
 # train NAME SECONDS FLAG...: into RESULTS/NAME, in the background as soon as there is room.
 train() {
-    local name=$1 seconds=$2 flags device=$((started++ % (gpus ? gpus : 1)))
+    local name=$1 seconds=$2 log=$LOGS/train-${1//\//-}.log flags
     shift 2
     read -ra flags <<<"$TRAIN_FLAGS"
-    while (($(jobs -rp | wc -l) >= PROCESSES)); do wait -n; done
-    printf 'training %s: %s\n' "$name" "$LOGS/train-$name.log"
-    if ((gpus)); then export CUDA_VISIBLE_DEVICES=$device; fi
+    while (($(jobs -rp | wc -l) >= PROCESSES)); do one_ends; done
+    printf 'training %s: %s\n' "$name" "$log"
+    if ((gpus)); then export CUDA_VISIBLE_DEVICES=$((started++ % gpus)); fi
     "$python" -m dynamic_models.train --data_root "$DATA_ROOT" --groups 3_0 --val_groups 3_8 --sample_num "$TRAIN_SCENES" \
-        --output "$RESULTS/$name" "${flags[@]}" --time_limit "$seconds" "$@" >"$LOGS/train-$name.log" 2>&1 &
+        --output "$RESULTS/$name" "${flags[@]}" --time_limit "$seconds" "$@" >"$log" 2>&1 &
 }
 started=0
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT # trainings save themselves
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
-trained() {
-    while (($(jobs -p | wc -l))); do wait -n; done
+one_ends() {
+    wait -n || {
+        printf 'results: error: a training failed; its log in %s says why\n' "$LOGS" >&2
+        exit 2
+    }
 }
 
-force_field=(--loss rmse --ode_method leapfrog)
+trained() {
+    while (($(jobs -p | wc -l))); do one_ends; done
+}
 
 models() {
-    train ngff "$TRAIN_SECONDS" "${force_field[@]}"
-    train pointformer "$TRAIN_SECONDS" --dynamic_model pointformer --loss rmse
-    train gcn "$TRAIN_SECONDS" --dynamic_model gcn --loss rmse
-    train ngff_rigid "$TRAIN_SECONDS" "${force_field[@]}" --no-deformation
+    train ngff "$TRAIN_SECONDS" --loss rmse --ode_method leapfrog --step_size 1e-2
+    train pointformer "$TRAIN_SECONDS" --loss rmse --dynamic_model pointformer
+    train gcn "$TRAIN_SECONDS" --loss rmse --dynamic_model gcn
     trained
 }
 
+# variant NAME FLAG...: of ngff in steps of 0.02 s, which take half the time.
+variant() {
+    local name=$1
+    shift
+    train "ablation/$name" "$ABLATION_SECONDS" --loss rmse --ode_method leapfrog "$@"
+}
+
 ablation() {
-    local seconds=$ABLATION_SECONDS
-    train ablation/default "$seconds" "${force_field[@]}"
-    train ablation/published "$seconds" --dynamic_model ngff_published --ode_method euler
-    train ablation/objects "$seconds" --dynamic_model ngff_objects "${force_field[@]}"
-    train ablation/rigid "$seconds" "${force_field[@]}" --no-deformation
+    variant default
+    variant published --dynamic_model ngff_published --ode_method euler
+    variant published_mended --dynamic_model ngff_objects
+    variant short_reach --threshold 0.125
+    variant squared_loss --loss mse
+    variant no_augmentation --no-augment
+    variant rigid --no-deformation
+    variant rigid_half_steps --no-deformation --step_size 1e-2
+    variant rigid_half_steps_half_windows --no-deformation --step_size 1e-2 --chunk 24
     trained
 }
 
 report() {
-    "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models ngff,ngff_rigid,pointformer,gcn,ballistic \
-        --checkpoints "$RESULTS/ngff" ngff_rigid="$RESULTS/ngff_rigid" "$RESULTS/pointformer" "$RESULTS/gcn" \
-        --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 novel=3_novel@100 --output "$RESULTS/report"
-    local path variants=() names=
+    local path names="" checkpoints=()
     for path in "$RESULTS"/ablation/*/; do
         names+=,$(basename "$path")
-        variants+=("$(basename "$path")=$path")
+        checkpoints+=("$(basename "$path")=$path")
     done
-    "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models "default${names/,default/},ballistic" \
-        --checkpoints "${variants[@]}" --sets spatial=3_9@100 compositional=4,5,6@100 --no-videos \
-        --output "$RESULTS/ablation_report"
+    measure ngff,pointformer,gcn,ballistic report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
+        novel=3_novel@100 --checkpoints "$RESULTS"/{ngff,pointformer,gcn}
+    measure ngff,mpm_vlm,ballistic guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
+    measure "default${names/,default/},ballistic" ablation_report --sets spatial=3_9@100 --checkpoints "${checkpoints[@]}" \
+        --no-videos
+}
+
+# measure MODELS DIRECTORY FLAG...
+measure() {
+    "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models "$1" --output "$RESULTS/$2" "${@:3}"
 }
 
 for part in "${@:-data models ablation report}"; do

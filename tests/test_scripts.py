@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dynamic_models import evaluate, train
+
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = ROOT / "setup_env.sh"
 
@@ -115,6 +117,38 @@ def test_help_is_quick_and_free_of_side_effects(tmp_path, script):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert script.split("/")[-1] in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exist(tmp_path):
+    """A Python that writes down what it is called with stands for the real one."""
+    program, calls = tmp_path / "bin" / "python", tmp_path / "calls"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/bash\nif [[ $1 == -m ]]; then printf "%s\\n" "$*" >>{calls}; fi\n')
+    program.chmod(0o755)
+    results = tmp_path / "results"
+    for name in ("default", "rigid"):
+        (results / "ablation" / name).mkdir(parents=True)
+    environment = os.environ | {
+        "VIRTUAL_ENV": str(tmp_path),
+        "RESULTS": str(results),
+        "DATA_ROOT": str(tmp_path / "data"),
+    }
+    command = ["bash", str(ROOT / "scripts/results.sh")]
+    subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    made: dict[str, list[list[str]]] = {}
+    for line in calls.read_text().splitlines():
+        _, module, *flags = line.split()
+        made.setdefault(module, []).append(flags)
+    simulated = [flags[flags.index("--model_path") + 1].split("/")[-1] for flags in made["dataset.gs_simulation_scene"]]
+    assert dict.fromkeys(simulated) == dict.fromkeys(["3_0", "3_8", "3_9", "4", "5", "6", "3_novel"])
+    trained = [train.parse_args(flags) for flags in made["dynamic_models.train"]]
+    assert [args.output.name for args in trained[:4]] == ["ngff", "pointformer", "gcn", "default"]
+    assert {args.time_limit for args in trained[:3]} == {1200}
+    assert {args.time_limit for args in trained[3:]} == {360}
+    measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
+    assert measured[-1].models == ["default", "rigid", "ballistic"]
+    done = subprocess.run([*command, "moels"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "results: error: unknown part 'moels' (--help shows what there is)\n")
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
