@@ -1,6 +1,7 @@
 """What force fields have in common: objects as rigid bodies that deform, integrated frame by frame."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -68,21 +69,17 @@ class ForceField(FrameModel):
         vectors integrates it and it stays a rotation."""
         q, qdot, x, v, omega, R, *others = carry
         memory, constant = others[: self.memories], others[self.memories :]
-        settings = self.settings
-        derivative = partial(self.derivative, scene, R, constant, push)
         # To the integrator memories are velocities, each of a position that stays.
         kept = [entry for each in memory for entry in (each.new_zeros(()), each)]
-        q, qdot, x, v, phi, omega, *kept = advance(
-            lambda t, y: derivative(y),
-            (q, qdot, x, v, torch.zeros_like(x), omega, *kept),
-            0.0,
-            frame_dt,
-            settings.ode_method,
-            settings.step_size,
-            settings.rtol,
-            settings.atol,
-        )
+        state = (q, qdot, x, v, torch.zeros_like(x), omega, *kept)
+        derivative = partial(self.derivative, scene, R, constant, push)
+        q, qdot, x, v, phi, omega, *kept = self.integrate(derivative, state, frame_dt)
         return q, qdot, x, v, omega, compose(phi, R), *kept[1::2], *constant
+
+    def integrate(self, derivative: Callable[[State], State], state: State, frame_dt: float) -> State:
+        """``state`` one frame later, by the method of the settings."""
+        s = self.settings
+        return advance(lambda t, y: derivative(y), state, 0.0, frame_dt, s.ode_method, s.step_size, s.rtol, s.atol)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Some 2.5 tensors for each block and point."""

@@ -11,6 +11,7 @@ are 1 nearer than the threshold and 0 beyond; nothing makes forces opposite, or 
 accelerations are limited softly, and the last layers start at zero.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ import torch
 from dynamic_models.body_frame import inertia_over_mass, split_motion, transform, turn
 from dynamic_models.contact import pair_contact, wall_contact
 from dynamic_models.force_field import limit
-from dynamic_models.integration import State, advance
+from dynamic_models.integration import State
 from dynamic_models.networks import mlp
 from dynamic_models.ngff_objects import ACCELERATION_LIMIT, NGFFObjects, NGFFObjectsSettings
 from dynamic_models.rollout import Carry
@@ -55,18 +56,8 @@ class NGFFPublished(NGFFObjects):
 
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         *moving, q0, inverse_inertia = carry
-        settings = self.settings
-        moved = advance(
-            lambda t, y: self.rates(scene, q0, inverse_inertia, push, y),
-            tuple(moving),
-            0.0,
-            frame_dt,
-            settings.ode_method,
-            settings.step_size,
-            settings.rtol,
-            settings.atol,
-        )
-        return *moved, q0, inverse_inertia
+        rates = partial(self.rates, scene, q0, inverse_inertia, push)
+        return *self.integrate(rates, tuple(moving), frame_dt), q0, inverse_inertia
 
     def rates(
         self, scene: SceneState, q0: torch.Tensor, inverse_inertia: torch.Tensor, push: torch.Tensor, y: State
