@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from dynamic_models.checkpoint import load_checkpoint
 from dynamic_models.data import load_scenes
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.training_state import MetricsLog
+from gaussians.claims import claim
 from gaussians.errors import InputError
 
 SMALL = "--num_keypoints 12 --hidden_dim 12 --num_layers 1 --steps 20 --chunk 6 --batch_size 3 --step_size 2e-2"
@@ -126,6 +128,15 @@ def test_finished_or_foreign_training_is_not_touched(
     assert load_checkpoint(tmp_path / "last.json")[1].settings["hidden_dim"] == 16
 
 
+def test_a_directory_has_one_training_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+) -> None:
+    with claim(tmp_path / "out"), pytest.raises(InputError, match=r"out: process \d+ on .* trains there: give another"):
+        run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy")
+    run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy")
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
 def test_accumulated_batches_are_one_large_batch(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
 ) -> None:
@@ -178,7 +189,7 @@ def test_unusable_flags_write_nothing(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, flags: str, message: str
 ) -> None:
     if "swanlab" in flags:
-        monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=message):
         run_training(monkeypatch, toy_root, tmp_path / "out", flags)
     assert not (tmp_path / "out").exists()
