@@ -90,3 +90,9 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_scene_writer() -> Callable[..., None]:
     return write_toy_scene
+
+
+@pytest.fixture
+def ball_points() -> torch.Tensor:
+    """(2000, 3) inside a ball of radius 0.2 m about the origin."""
+    return ball(2000, torch.Generator().manual_seed(0))

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from dynamic_models import checkpoint as checkpoint_module
-from dynamic_models.checkpoint import CheckpointInfo, default_checkpoint, load_checkpoint, save_checkpoint
+from dynamic_models.checkpoint import SHIPPED, CheckpointInfo, default_checkpoint, load_checkpoint, save_checkpoint
 from dynamic_models.models import build_model
+from dynamic_models.predict import predict_keypoints
 from gaussians.errors import InputError
+from gaussians.representation import Gaussians
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.07}
 
@@ -142,3 +144,36 @@ def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "best.json", model, info())
     with pytest.raises(InputError, match="non-finite"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/best.json")), ids=lambda path: path.parent.name)
+def test_shipped_checkpoints_are_whole(path: Path) -> None:
+    model, found = load_checkpoint(path, path.parent.name)
+    assert found.training["scenes"] >= 200
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, found.weights}
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
+
+
+def test_the_shipped_force_field_drops_a_ball(ball_points: torch.Tensor) -> None:
+    """Free fall out of reach of the floor, then rest on it: it has not seen a ball fall alone, or one of these points."""
+    model, found = load_checkpoint(SHIPPED / "ngff", "ngff")
+    height, radius, floor = -0.4, 0.2, found.world.walls[4]
+    gaussians = Gaussians(
+        means=ball_points + torch.tensor([0.0, 0.0, height]),
+        opacities=torch.ones(len(ball_points)),
+        sh=torch.zeros(len(ball_points), 1, 3),
+        scales=torch.full((len(ball_points), 3), 0.01),
+        quaternions=torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(len(ball_points), 1),
+        labels=torch.zeros(len(ball_points), dtype=torch.int32),
+    )
+    materials = torch.tensor([[8e5, 0.3, 600.0, 20.0]])
+    predicted = predict_keypoints(model, gaussians, found.num_keypoints, 100, 0.02, found.world, materials)
+    points = predicted.positions[0]
+    fallen = points[10].mean(0) - points[0].mean(0)
+    torch.testing.assert_close(fallen, torch.tensor([0.0, 0.0, -2.5 * 0.2**2]), rtol=0, atol=1e-4)
+    # The grid of the training data has cells of 6 cm.
+    assert float(points[..., 2].min()) > floor - 0.03
+    assert float(points[-1, :, 2].mean()) == pytest.approx(floor + radius, abs=0.04)
+    assert float((points[-1] - points[-2]).norm(dim=-1).max()) < 0.02 * 0.5  # slower than 0.5 m/s
+    extent = (points[-1] - points[-1].mean(0)).norm(dim=-1).max()
+    assert float(extent) == pytest.approx(radius, abs=0.03)
