@@ -155,7 +155,7 @@ def test_shipped_checkpoints_are_whole(path: Path) -> None:
 
 
 def test_the_shipped_force_field_drops_a_ball(ball_points: torch.Tensor) -> None:
-    """Free fall out of reach of the floor, then rest on it: it has not seen a ball fall alone, or one of these points."""
+    """Free fall out of reach of the floor, then rest on it; in training no ball fell alone."""
     model, found = load_checkpoint(SHIPPED / "ngff", "ngff")
     height, radius, floor = -0.4, 0.2, found.world.walls[4]
     gaussians = Gaussians(
