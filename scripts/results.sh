@@ -139,16 +139,16 @@ ablation() {
 }
 
 report() {
-    local path names="" checkpoints=()
-    for path in "$RESULTS"/ablation/*/; do
-        names+=,$(basename "$path")
-        checkpoints+=("$(basename "$path")=$path")
-    done
     measure ngff,pointformer,gcn,ballistic report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
         novel=3_novel@100 --checkpoints "$RESULTS"/{ngff,pointformer,gcn}
     measure ngff,mpm_vlm,ballistic guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
-    measure "default${names/,default/},ballistic" ablation_report --sets spatial=3_9@100 --checkpoints "${checkpoints[@]}" \
-        --no-videos
+    "$python" - "$RESULTS"/ablation/*/best.json <<'EOF' | tee "$RESULTS/ablation.md"
+import json, pathlib, sys
+print("| variant | iterations | RMSE of validation scenes [m] |\n| --- | --- | --- |")
+for path in map(pathlib.Path, sys.argv[1:]):
+    training = json.loads(path.read_text())["training"]
+    print(f"| {path.parent.name} | {training['iterations']} | {training['val_rmse']:.3f} |")
+EOF
 }
 
 # measure MODELS DIRECTORY FLAG...

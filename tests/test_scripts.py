@@ -126,8 +126,6 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
     program.write_text(f'#!/bin/bash\nif [[ $1 == -m ]]; then printf "%s\\n" "$*" >>{calls}; fi\n')
     program.chmod(0o755)
     results = tmp_path / "results"
-    for name in ("default", "rigid"):
-        (results / "ablation" / name).mkdir(parents=True)
     environment = os.environ | {
         "VIRTUAL_ENV": str(tmp_path),
         "RESULTS": str(results),
@@ -146,7 +144,7 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
     assert {args.time_limit for args in trained[:3]} == {1200}
     assert {args.time_limit for args in trained[3:]} == {360}
     measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
-    assert measured[-1].models == ["default", "rigid", "ballistic"]
+    assert [args.models[0] for args in measured] == ["ngff", "ngff"]
     done = subprocess.run([*command, "moels"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "results: error: unknown part 'moels' (--help shows what there is)\n")
 
