@@ -143,6 +143,16 @@ def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
     return Window(turned, target @ rotation.T, torch.cat([pushes[..., :3] @ rotation.T, torque], -1))
 
 
+def add_noise(window: Window, speed: float, generator: torch.Generator) -> Window:
+    """The same with a random velocity added to each object's at the start, of standard deviation ``speed``, m/s.
+
+    The target stays: a model learns to come back to it (Sanchez-Gonzalez et al. 2020 do so in every step).
+    """
+    state = window.state
+    noise = speed * torch.randn(*state.mask.shape[:2], 1, 3, generator=generator) * state.mask[..., None]
+    return window._replace(state=replace(state, velocities=state.velocities + noise))
+
+
 def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:
     """``groups``, or without any those of 3_0 to 3_8 that have trajectories, or else all that have.
 

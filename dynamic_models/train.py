@@ -29,7 +29,15 @@ from tqdm import tqdm
 from dataset.layout import Layout, add_data_root
 from dynamic_models.backward import Backward, average_gradients
 from dynamic_models.checkpoint import TRAINED, CheckpointInfo, save_checkpoint
-from dynamic_models.data import Scene, Window, choose_groups, collate_windows, load_scenes, turn_about_vertical
+from dynamic_models.data import (
+    Scene,
+    Window,
+    add_noise,
+    choose_groups,
+    collate_windows,
+    load_scenes,
+    turn_about_vertical,
+)
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import MODELS, build_model
 from dynamic_models.schedule import learning_rate, window_length
@@ -198,6 +206,8 @@ def draw(scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Na
         chance = torch.Generator().manual_seed(hash((args.seed, 1, number)) % 2**63)
         start = int(torch.randint(args.steps - frames + 1, (), generator=chance))
         window = scene.window(start, frames)
+        if args.noise:
+            window = add_noise(window, args.noise, chance)
         windows.append(turn_about_vertical(window, chance) if args.augment else window)
         names.append(scene.name)
     return names, collate_windows(windows)
@@ -308,7 +318,7 @@ def training_identity(
     args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
 ) -> dict[str, Any]:
     """What must be the same for --resume to go on with a training."""
-    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment"
+    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment noise"
     flags = {name: getattr(args, name) for name in names.split()}
     return settings | flags | {"batch": batch, "scenes": [scene.name for scene in scenes]}
 

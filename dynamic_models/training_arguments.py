@@ -54,6 +54,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
     add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
     add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
+    add("--noise", type=float, default=0.0, help="added to objects' velocities at a window's start [m/s]")
     add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
     add(
         "--compile",
@@ -82,8 +83,9 @@ def check_args(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise InputError(f"--{name}: expected a positive number, found {value}")
-    if args.video_interval < 0:
-        raise InputError(f"--video_interval: expected 0 or more, found {args.video_interval}")
+    for name in ("video_interval", "noise"):
+        if not getattr(args, name) >= 0:
+            raise InputError(f"--{name}: expected 0 or more, found {getattr(args, name)}")
     if not 2 <= args.chunk <= args.steps:
         raise InputError(f"--chunk: expected 2 to {args.steps} (--steps), found {args.chunk}")
     if args.chunk_start is not None and not 2 <= args.chunk_start <= args.chunk:

@@ -132,6 +132,7 @@ ablation() {
     variant short_reach --threshold 0.125
     variant squared_loss --loss mse
     variant no_augmentation --no-augment
+    variant noise --noise 0.05
     variant rigid --no-deformation
     variant rigid_half_steps --no-deformation --step_size 1e-2
     variant rigid_half_steps_half_windows --no-deformation --step_size 1e-2 --chunk 24

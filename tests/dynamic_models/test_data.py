@@ -10,6 +10,7 @@ from dataset.layout import Layout
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.data import (
     Window,
+    add_noise,
     choose_groups,
     collate_windows,
     load_scene,
@@ -179,3 +180,14 @@ def test_published_data_tells_objects_apart_by_segmentation_or_names(
     assert scene.clip.labels.tolist() == [0, 1]
     assert scene.materials[:, 0].tolist() == [3e5, 8e5]  # duck, ball
     assert scene.materials[:, 3].isnan().all()
+
+
+def test_noise_moves_whole_objects_at_the_start(toy_root: Path) -> None:
+    window = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)[0].window(0, 5)
+    noisy = add_noise(window, 0.1, torch.Generator().manual_seed(0))
+    added = noisy.state.velocities - window.state.velocities
+    assert added.shape == (1, 2, 12, 3)
+    torch.testing.assert_close(added, added[:, :, :1].expand_as(added), rtol=0, atol=1e-6)  # rounded like velocities
+    assert 0.03 < float(added[:, :, 0].std()) < 0.3
+    assert torch.equal(noisy.target, window.target)
+    assert torch.equal(noisy.state.points, window.state.points)

@@ -179,6 +179,7 @@ def test_time_limit_ends_a_training(monkeypatch: pytest.MonkeyPatch, toy_root: P
         ("--chunk_start 9", "--chunk_start: expected 2 to 6"),
         ("--lr 0", "--lr: expected a positive number"),
         ("--min_lr 1", "--min_lr: expected at most"),
+        ("--noise -0.1", r"--noise: expected 0 or more, found -0\.1"),
         ("--groups nowhere", "no such group; there are held, toy"),
         ("--dt 0.01", r"frame_dt: expected 0\.01 s, found 0\.02 s"),
         ("--groups toy --steps 60", "expected at least 60 frames"),
