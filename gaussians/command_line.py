@@ -59,9 +59,13 @@ def run(main: Callable[[], None]) -> None:
 
     SIGTERM drops what is half written, and becomes one line and the shell's status for it, 143.
     """
-    former = signal.signal(signal.SIGTERM, _terminate)
+    former = signal.getsignal(signal.SIGTERM)
     try:
-        main()
+        try:
+            signal.signal(signal.SIGTERM, _terminate)
+            main()
+        finally:  # in here, because the signal may come until it is done
+            signal.signal(signal.SIGTERM, former)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -75,8 +79,6 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output went away (`| head`); Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
