@@ -131,6 +131,7 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         "RESULTS": str(results),
         "DATA_ROOT": str(tmp_path / "data"),
     }
+    environment["PROCESSES"] = "1"  # one after another: the order of the calls is known
     command = ["bash", str(ROOT / "scripts/results.sh")]
     subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     made: dict[str, list[list[str]]] = {}
