@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -59,13 +60,9 @@ def run(main: Callable[[], None]) -> None:
 
     SIGTERM drops what is half written, and becomes one line and the shell's status for it, 143.
     """
-    former = signal.getsignal(signal.SIGTERM)
     try:
-        try:
-            signal.signal(signal.SIGTERM, _terminate)
+        with _ends_by_signals():
             main()
-        finally:  # in here, because the signal may come until it is done
-            signal.signal(signal.SIGTERM, former)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -81,9 +78,33 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
-    raise Terminated
+@contextmanager
+def _ends_by_signals() -> Iterator[None]:
+    """SIGTERM raises ``Terminated``, and Ctrl-C ``KeyboardInterrupt``, wherever the main thread is."""
+    former, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
+        raise Terminated
+
+    handlers = {Terminated: terminate, KeyboardInterrupt: signal.default_int_handler}
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised in a __del__ or in a callback from C: raise it once more, when that is over.
+        if handler := handlers.get(unraisable.exc_type):
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            hook(unraisable)
+
+    try:
+        sys.unraisablehook = raise_again
+        signal.signal(signal.SIGTERM, terminate)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGTERM, former)
+        sys.unraisablehook = hook
 
 
 def resolve_device(name: str) -> torch.device:

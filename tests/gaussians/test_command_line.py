@@ -53,6 +53,25 @@ def test_a_termination_tidies_up_and_ends_with_the_shells_status(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("number", "status", "line"), [(15, 143, "terminated\n"), (2, 130, "interrupted\n")])
+def test_a_signal_that_comes_while_python_ignores_exceptions_is_not_lost(number, status, line):
+    program = (
+        "import os, time\n"
+        "from gaussians.command_line import run\n"
+        "class Buffer:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), {number})\n"
+        "        time.sleep(0.1)\n"
+        "def main():\n"
+        "    Buffer()\n"
+        "    time.sleep(60)\n"
+        "run(main)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", line)
+
+
 def test_a_defect_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: fail_with(ZeroDivisionError()))
