@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dynamic_models.contact_search import nearest_squared, sums_over_others
+from dynamic_models.contact_search import nearest_squared, touching_bodies
 
 _FAR = 1e6  # metres: where points that do not exist are kept
 
@@ -85,60 +85,8 @@ def body_contact(
         volume: (B, O), m^3 that a point of the object stands for.
         reach: metres.
     """
-    low = torch.where(mask[..., None], world, _FAR).amin(-2) - reach
-    high = torch.where(mask[..., None], world, -_FAR).amax(-2)
-    near = ((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None])).all(-1)
-    values = torch.cat([world, velocities], -1)
-    sums = _sums_over_others(values, mask, near, reach)  # (B, O, O, P, 7)
-    kernel, places, speeds = sums[..., 0], sums[..., 1:4], sums[..., 4:]
-    # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
-    density = kernel * volume[:, None, :, None] / (4 * torch.pi / 15 * reach**3)
-    nearest = density.argmax(2)  # (B, O, P)
-    partner = torch.arange(world.shape[1], device=world.device) == nearest[..., None]
-
-    def chosen(entries: torch.Tensor) -> torch.Tensor:
-        index = nearest[:, :, None]
-        if entries.ndim == 5:
-            index = index[..., None].expand(-1, -1, -1, -1, entries.shape[-1])
-        return entries.gather(2, index).squeeze(2)
-
-    total = chosen(kernel)[..., None]
-    mean = chosen(places) / total.clamp_min(1e-12)
-    away = world - mean
-    # Deep inside there is no way out to see; then away from the other's centre.
-    outwards = world - (partner[..., None] * centres[:, None, None]).sum(-2)
-    away = away + 0.1 * reach * torch.nn.functional.normalize(outwards, dim=-1)
-    touched = (total > 0) & mask[..., None]
-    normals = torch.where(touched, torch.nn.functional.normalize(away, dim=-1), 0.0)
-    return BodyContact(
-        nearness=(chosen(density) * mask).clamp_max(4),
-        normals=normals,
-        velocities=torch.where(touched, chosen(speeds) / total.clamp_min(1e-12), 0.0),
-        partner=partner.to(world),
-    )
-
-
-def _sums_over_others(values: torch.Tensor, mask: torch.Tensor, near: torch.Tensor, reach: float) -> torch.Tensor:
-    """(B, O, O, P, 7): for each point of i, sums over the points of j of the kernel times 1 and their ``values``.
-
-    Args:
-        values: (B, O, P, 6), places and velocities.
-        near: (B, O, O), which pairs to look at.
-    """
-    if values.is_cuda:
-        return sums_over_others(values.float(), mask, near, reach).to(values.dtype)
-    batch, objects, count, width = values.shape
-    sums = values.new_zeros(batch, objects, objects, count, width + 1)
-    ones = torch.cat([torch.ones_like(values[..., :1]), values], -1) * mask[..., None]
-    world = values[..., :3]
-    for i in range(objects):
-        for j in range(i):
-            if near[:, i, j].any():
-                squared = _squared_distances(world[:, i], mask[:, i], world[:, j], mask[:, j])
-                kernel = squared.mul_(-1 / reach**2).add_(1).clamp_min_(0)
-                sums[:, i, j] = kernel @ ones[:, j]
-                sums[:, j, i] = kernel.mT @ ones[:, i]
-    return sums
+    found = touching_bodies(world, velocities, centres, mask, volume, reach)
+    return BodyContact(*(tensor.to(world) for tensor in found))
 
 
 def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
@@ -163,7 +111,7 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     """
     objects = world.shape[1]
     with torch.no_grad():
-        squared = _nearest_squared(world, mask, threshold)
+        squared = nearest_squared(world, mask, threshold, _FAR)
         points = (squared < threshold**2) & mask[:, :, None]
         nearest = squared.argmin(-1)
     batch = torch.arange(len(world), device=world.device)[:, None, None]
@@ -174,33 +122,3 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     # Beyond the threshold the search may stop early, and no caller looks at the exact distance.
     gaps = torch.where(touching, gaps, _FAR)
     return PairContact(gaps, points, touching)
-
-
-def _nearest_squared(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
-    """(B, O, O, P): squared distance of each point of i to the nearest point of j; _FAR for i = j and where the
-    boxes around two objects are further apart than the threshold."""
-    low = torch.where(mask[..., None], world, _FAR).amin(-2) - threshold
-    high = torch.where(mask[..., None], world, -_FAR).amax(-2)
-    near = ((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None])).all(-1)
-    if world.is_cuda:
-        return nearest_squared(world.float(), mask, near, _FAR).to(world.dtype)
-    batch, objects, count, _ = world.shape
-    squared = world.new_full((batch, objects, objects, count), _FAR)
-    for i in range(objects):
-        for j in range(i):
-            if near[:, i, j].any():
-                distances = _squared_distances(world[:, i], mask[:, i], world[:, j], mask[:, j])
-                squared[:, i, j] = distances.amin(-1)
-                squared[:, j, i] = distances.amin(-2)
-    return squared
-
-
-def _squared_distances(a: torch.Tensor, a_mask: torch.Tensor, b: torch.Tensor, b_mask: torch.Tensor) -> torch.Tensor:
-    """(B, P, P) for a, b (B, P, 3); beyond any threshold where one of two points does not exist."""
-    # About a place between the two the numbers are small, and so is what cancellation loses.
-    middle = (a[:, :1] + b[:, :1]) / 2
-    a, b = a - middle, b - middle
-    a2 = torch.where(a_mask, (a * a).sum(-1), _FAR)
-    b2 = torch.where(b_mask, (b * b).sum(-1), _FAR)
-    with torch.autocast(a.device.type, enabled=False):
-        return torch.baddbmm(b2[:, None, :], a, b.mT, alpha=-2).add_(a2[..., None])

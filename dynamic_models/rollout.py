@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -16,8 +17,8 @@ from dynamic_models.state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
 
-_SHARE_OF_MEMORY = 0.5  # of what is free on a GPU, for activations
-_MEMORY_OF_CPU = 2**30  # bytes
+_SHARE_OF_MEMORY = 0.5  # of what is free, for activations
+_MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
 
 
 class FrameModel(nn.Module, ABC):
@@ -109,7 +110,7 @@ class FrameModel(nn.Module, ABC):
 
 def _memory_for_activations(device: torch.device) -> float:
     if device.type != "cuda":
-        return _MEMORY_OF_CPU
+        return min(_MEMORY_OF_CPU, _SHARE_OF_MEMORY * psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return _SHARE_OF_MEMORY * (free + unused)

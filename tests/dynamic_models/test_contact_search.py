@@ -1,41 +1,66 @@
-"""The kernels of the contact search, which run on GPUs, on Warp's CPU device against PyTorch."""
+"""The kernels of the contact search against PyTorch that looks at all pairs."""
 
+import pytest
 import torch
 
-from dynamic_models.contact import _sums_over_others
-from dynamic_models.contact_search import nearest_squared, sums_over_others
+from dynamic_models.contact_search import nearest_squared, touching_bodies
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def scene(objects: int = 4, points: int = 150) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Blobs that overlap, with their velocities; some points and the last object do not exist."""
+    """Places and velocities of blobs that overlap; some points and the last object do not exist."""
     generator = torch.Generator().manual_seed(0)
-    values = torch.randn(2, objects, points, 6, generator=generator)
-    values[..., :3] *= 0.1
-    values[..., 0] += 0.15 * torch.arange(objects)[:, None]
+    world, velocities = torch.randn(2, 2, objects, points, 3, generator=generator)
+    world = 0.1 * world
+    world[..., 0] += 0.15 * torch.arange(objects)[:, None]
     mask = torch.rand(2, objects, points, generator=generator) < 0.9
     mask[:, -1] = False
-    near = torch.ones(2, objects, objects, dtype=torch.bool)
-    near[1, 0, 1] = near[1, 1, 0] = False
-    return values, mask, near
+    return world, velocities, mask
 
 
-def test_sums_are_those_of_all_pairs() -> None:
-    values, mask, near = scene()
-    found = sums_over_others(values, mask, near, 0.08)
-    expected = _sums_over_others(values.double(), mask, near, 0.08) * near[..., None, None] * mask[:, :, None, :, None]
-    assert (found[..., 0] > 0).float().mean() > 0.1
-    # A few tens of float32 terms.
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
-    assert (found[:, -1] == 0).all()
-    assert (found[1, 0, 1] == 0).all()
+def squared_distances(world: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, O, O, P, P), infinite within an object and where one of two points does not exist."""
+    squared = (world[:, :, None, :, None] - world[:, None, :, None]).square().sum(-1)
+    itself = torch.eye(mask.shape[1], dtype=torch.bool)[None, :, :, None, None]
+    return squared.masked_fill(itself | ~mask[:, :, None, :, None] | ~mask[:, None, :, None], torch.inf)
 
 
-def test_nearest_points_are_those_of_all_distances() -> None:
-    values, mask, near = scene()
-    world = values[..., :3].contiguous()
-    found = nearest_squared(world, mask, near, 1e6)
-    squared = (world[:, :, None, :, None] - world[:, None, :, None]).square().sum(-1)  # (B, O, O, P, P)
-    squared = squared.masked_fill(~mask[:, None, :, None], 1e6).amin(-1)
-    itself = torch.eye(4, dtype=torch.bool)[None, :, :, None]
-    expected = squared.masked_fill(itself | ~near[..., None] | ~mask[:, :, None], 1e6)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_touches_is_what_all_pairs_say(device: str) -> None:
+    world, velocities, mask = scene()
+    reach, volumes, centres = 0.08, torch.rand(2, 4) * 1e-5, world.mean(-2)
+    arguments = (tensor.to(device) for tensor in (world, velocities, centres, mask, volumes))
+    nearness, normals, speeds, partner = (tensor.cpu().double() for tensor in touching_bodies(*arguments, reach))
+
+    world, velocities = world.double(), velocities.double()
+    kernel = (1 - squared_distances(world, mask) / reach**2).clamp_min(0)
+    density = kernel.sum(-1) * volumes[:, None, :, None] / (4 * torch.pi / 15 * reach**3)
+    nearest = density.argmax(2)
+    touched = density.amax(2) > 0
+    assert 0.1 < touched.double().mean() < 0.9
+    torch.testing.assert_close(nearness, density.amax(2).clamp_max(4), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(partner, torch.nn.functional.one_hot(nearest, 4).double())
+    for b, i, p in touched.nonzero().tolist():
+        j = nearest[b, i, p]
+        weights = kernel[b, i, j, p] / kernel[b, i, j, p].sum()
+        away = world[b, i, p] - weights @ world[b, j]
+        outwards = torch.nn.functional.normalize(world[b, i, p] - centres[b, j].double(), dim=-1)
+        normal = torch.nn.functional.normalize(away + 0.1 * reach * outwards, dim=-1)
+        torch.testing.assert_close(normals[b, i, p], normal, rtol=0, atol=1e-4)
+        torch.testing.assert_close(speeds[b, i, p], weights @ velocities[b, j], rtol=1e-4, atol=1e-4)
+    assert (normals[~touched] == 0).all()
+    assert (speeds[~touched] == 0).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_nearest_points_are_those_of_all_distances(device: str) -> None:
+    world, _, mask = scene()
+    reach, far = 0.05, 1e6
+    found = nearest_squared(world.to(device), mask.to(device), reach, far).cpu()
+    expected = squared_distances(world, mask).amin(-1)
+    within = expected < reach**2
+    assert 0.1 < within.float().mean() < 0.9
+    torch.testing.assert_close(found[within], expected[within], rtol=1e-5, atol=1e-9)
+    assert (found[~within] >= reach**2).all()
+    assert (found[expected.isinf()] == far).all()

@@ -7,31 +7,14 @@ import torch
 from accelerate import Accelerator
 
 from dynamic_models.backward import Backward
-from dynamic_models.contact_search import nearest_squared
 from dynamic_models.state import SceneState
-from tests.dynamic_models.test_ngff import DT, make_model, make_state, padded
+from tests.dynamic_models.test_ngff import DT, make_model, make_state
 
 pytestmark = pytest.mark.gpu
 
 
 def on_gpu(state: SceneState) -> SceneState:
     return state.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor).to("cuda")
-
-
-def test_nearest_points_are_those_of_all_distances() -> None:
-    state = on_gpu(padded(make_state(4, 300), 5, 333))
-    near = torch.ones(1, 5, 5, dtype=torch.bool, device="cuda")
-    near[:, 1, 2] = near[:, 2, 1] = False
-    found = nearest_squared(state.points, state.mask, near, 1e6)
-    for i in range(5):
-        for j in range(5):
-            mine, others = state.points[0, i, state.mask[0, i]], state.points[0, j, state.mask[0, j]]
-            if i == j or not len(others) or not near[0, i, j]:
-                assert (found[0, i, j] == 1e6).all()
-                continue
-            expected = (mine[:, None] - others[None]).square().sum(-1).amin(-1)
-            torch.testing.assert_close(found[0, i, j, state.mask[0, i]], expected, rtol=1e-5, atol=1e-9)
-            assert (found[0, i, j, ~state.mask[0, i]] == 1e6).all()
 
 
 def test_replayed_frames_are_the_frames() -> None:
