@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
 from dynamic_models.backward import Backward, average_gradients
-from dynamic_models.checkpoint import TRAINED, CheckpointInfo, save_checkpoint
+from dynamic_models.checkpoint import TRAINED, CheckpointInfo, check_weights, load_checkpoint, save_checkpoint
 from dynamic_models.data import (
     Scene,
     Window,
@@ -99,7 +99,14 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
 
     # Model.
     settings = model_settings(args, scenes)
+    pretrained = load_checkpoint(args.pretrained, args.dynamic_model) if args.pretrained else None
+    if pretrained:
+        settings |= {name: pretrained[1].settings[name] for name in ("hidden_dim", "num_layers")}
     model = build_model(settings).to(device)
+    if pretrained:
+        weights = pretrained[0].state_dict()
+        check_weights(args.pretrained, model, weights)
+        model.load_state_dict(weights)
     optimizer = accelerator.prepare(torch.optim.Adam(model.parameters(), lr=args.lr, fused=device.type == "cuda"))
     backward = Backward(model, accelerator, args.loss, args.gradient_accumulation_steps, frame_dt, args.compile)
     info = checkpoint_info(settings, scenes, args, groups)
@@ -108,7 +115,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
     share = args.batch_size * args.gradient_accumulation_steps  # samples of one process in one iteration
     batch = share * accelerator.num_processes
     total = math.ceil(args.epochs * len(scenes) / batch)
-    identity = training_identity(args, settings, scenes, batch)
+    identity = training_identity(args, settings, scenes, batch) | {"pretrained": pretrained and pretrained[1].sha256}
     progress = Progress()
     if args.resume == "auto" and (stored := load_state(args.output, identity)):
         model.load_state_dict(stored["model"])

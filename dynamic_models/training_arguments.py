@@ -21,6 +21,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
     add("--output", type=Path, help="checkpoint directory (default: checkpoints/<experiment_name or dynamic_model>)")
     add("--resume", choices=("auto", "none"), default="auto", help="go on with the training in --output, or start anew")
+    add(
+        "--pretrained",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin with the weights and network sizes of this one, for example dynamic_models/pretrained/ngff",
+    )
     add("--seed", type=int, default=0, help="of weights, windows and order")
 
     add("--dynamic_model", choices=tuple(MODELS), default="ngff", help="which model")

@@ -129,6 +129,25 @@ def test_finished_or_foreign_training_is_not_touched(
     assert load_checkpoint(tmp_path / "last.json")[1].settings["hidden_dim"] == 16
 
 
+def test_training_goes_on_from_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(monkeypatch, toy_root, tmp_path / "first", "--groups toy --hidden_dim 16")
+    flags = f"--groups held --pretrained {tmp_path / 'first'} --lr 1e-9 --min_lr 1e-9 --epochs 2"
+    run_training(monkeypatch, toy_root, tmp_path / "second", flags)  # whose own --hidden_dim is another
+    (first, _), (second, info) = load_checkpoint(tmp_path / "first"), load_checkpoint(tmp_path / "second")
+    assert info.settings["hidden_dim"] == 16
+    for name, weights in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], weights, rtol=0, atol=1e-8)
+    capsys.readouterr()
+    run_training(monkeypatch, toy_root, tmp_path / "second", flags)
+    assert "already trained" in capsys.readouterr().out
+    with pytest.raises(InputError, match="was trained with pretrained"):
+        run_training(monkeypatch, toy_root, tmp_path / "second", flags.replace("first", "second"))
+    with pytest.raises(InputError, match=r"weight 'stress.* is unknown"):
+        run_training(monkeypatch, toy_root, tmp_path / "third", f"{flags} --no-deformation")
+
+
 def test_a_directory_has_one_training_at_a_time(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
 ) -> None:
