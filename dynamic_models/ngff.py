@@ -98,8 +98,8 @@ class NGFF(ForceField):
         R = compose(phi, R0)
         arms = turn(R, q)
         moving = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
-        touched = (scene, arms + x[..., None, :], moving, arms, context)
-        by_walls, wall_force, wall_torque, wall_rate = self._from_walls(*touched, at_walls)
+        touched = (scene, arms + x[..., None, :], moving, context)
+        by_walls, wall_force, wall_torque, wall_rate = self._from_walls(*touched, at_walls, arms)
         by_bodies, body_force, body_torque, body_rate = self._from_bodies(*touched, at_bodies, x, mass, volume)
 
         spin = transform(R, transform(inertia, transform(R.mT, omega)))
@@ -126,9 +126,9 @@ class NGFF(ForceField):
         scene: SceneState,
         world: torch.Tensor,
         velocities: torch.Tensor,
-        arms: torch.Tensor,
         context: torch.Tensor,
         displacements: torch.Tensor,
+        arms: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Accelerations (B, O, P, 3) at points, m/s^2, force and torque over mass (B, O, 3) of objects, and rates of
         the displacements, m/s."""
@@ -147,7 +147,6 @@ class NGFF(ForceField):
         scene: SceneState,
         world: torch.Tensor,
         velocities: torch.Tensor,
-        arms: torch.Tensor,
         context: torch.Tensor,
         displacements: torch.Tensor,
         x: torch.Tensor,
@@ -156,26 +155,21 @@ class NGFF(ForceField):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same by other objects; what one feels, the other feels too."""
         contact = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
-        nearness = contact.nearness * scene.mask
+        nearness = contact.nearness
         share = _share(nearness, scene.mask)
-        others = (contact.partner[..., None] * context[:, None, None]).sum(-2)
-        pairs = [context[:, :, None].expand(*nearness.shape, -1), others]
+        others = _of_partners(contact.partner, torch.cat([context, mass[..., None]], -1))
+        pairs = [context[:, :, None].expand(*nearness.shape, -1), others[..., :-1]]
         relative = velocities - contact.velocities
         local = _contact_acceleration(self.pair, nearness, contact.normals, relative, displacements, share, pairs)
         weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
-        other_mass = (contact.partner * mass[:, None, None]).sum(-1)
-        own_mass = mass[..., None].expand_as(other_mass)
+        own_mass, other_mass = mass[..., None], others[..., -1]
         # Of two bodies the reduced mass is what a collision accelerates.
         reduced = own_mass * other_mass / (own_mass + other_mass)
         forces = (reduced * weights)[..., None] * local  # N
-
-        given = forces.sum(-2)
-        torque = torch.linalg.cross(arms, forces).sum(-2)
-        partner = contact.partner[..., None]  # (B, O, P, O, 1)
-        taken = (partner * forces[..., None, :]).sum((1, 2))
-        moments = (partner * torch.linalg.cross(world, forces)[..., None, :]).sum((1, 2))
-        force = (given - taken) / mass[..., None]
-        turning = (torque - moments + torch.linalg.cross(x, taken)) / mass[..., None]
+        wrenches = torch.cat([forces, torch.linalg.cross(world, forces)], -1)  # moments about the world's origin
+        force, moment = (wrenches.sum(-2) - _sums_by_partner(contact.partner, wrenches)).chunk(2, -1)
+        turning = (moment - torch.linalg.cross(x, force)) / own_mass
+        force = force / own_mass
         return local * nearness[..., None], force, turning, _rate(nearness, relative, displacements)
 
     def _stress(
@@ -197,6 +191,18 @@ class NGFF(ForceField):
         features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
         stress = limit(self.stress(features, scene.mask).to(qdot), _LIMIT) * mask
         return _STRESS * (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
+
+
+def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
+    with torch.autocast(partner.device.type, enabled=False):
+        return partner @ values[:, None].to(partner)
+
+
+def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(B, O, k): for each object the sum of ``values`` (B, O, P, k) of the points whose partner it is."""
+    with torch.autocast(partner.device.type, enabled=False):
+        return partner.flatten(1, 2).mT @ values.flatten(1, 2).to(partner)
 
 
 def _contact_acceleration(
