@@ -55,11 +55,10 @@ def nearest_wall(world: torch.Tensor, walls: torch.Tensor) -> tuple[torch.Tensor
         world: (B, O, P, 3), metres.
         walls: (B, 5), see ``SceneState``.
     """
-    gaps = _wall_distances(world, walls)
-    nearest = gaps.argmin(-1, keepdim=True)
-    chosen = torch.arange(gaps.shape[-1], device=world.device) == nearest
+    gaps, nearest = _wall_distances(world, walls).min(-1)
+    chosen = torch.arange(5, device=world.device) == nearest[..., None]
     x_min, x_max, y_min, y_max, floor = chosen.to(world).unbind(-1)
-    return gaps.gather(-1, nearest).squeeze(-1), torch.stack([x_min - x_max, y_min - y_max, floor], -1)
+    return gaps, torch.stack([x_min - x_max, y_min - y_max, floor], -1)
 
 
 @torch.no_grad()

@@ -60,24 +60,23 @@ class NGFFSettings(ForceFieldSettings):
 class NGFF(ForceField):
     """The force field of the module's docstring."""
 
-    memories = 2  # displacements at walls and at other objects
+    memories = 1
 
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__(settings)
         self.blocks = 2 * settings.num_layers + 6
         h, layers = settings.hidden_dim, settings.num_layers
-        self.wall = nn.Sequential(mlp(6 + _CONTEXT, h, layers), silent_linear(h, 5))
-        self.pair = nn.Sequential(mlp(6 + 2 * _CONTEXT, h, layers), silent_linear(h, 5))
+        self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), silent_linear(h, 5))
         self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
 
     def begin(self, scene: SceneState) -> Carry:
-        """q, qdot, x, v, omega, R; displacements since contact began; and what never changes: q0, the inertia tensor
-        over mass and its inverse (these in the body's axes), mass [kg], the volume that a keypoint stands for [m^3],
-        and numbers for material and size."""
+        """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
+        began, metres; and what never changes: q0, the inertia tensor over mass and its inverse (these in the body's
+        axes), mass [kg], the volume that a keypoint stands for [m^3], and numbers for material and size."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         spacing = _spacing(body.q0, scene.mask)
-        count = scene.mask.sum(-1).clamp_min(1)
+        count = _counts(scene.mask).squeeze(-1)
         E, _, density, mass = scene.materials.unbind(-1)
         known = torch.where(density.isnan(), _TYPICAL_DENSITY, density)
         mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
@@ -86,111 +85,99 @@ class NGFF(ForceField):
         context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
         described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
         still = body.qdot if self.stress is not None else torch.zeros_like(body.qdot)
-        unmoved = torch.zeros_like(body.q)
-        moving = (body.q, still, body.x, body.v, body.omega, body.R, unmoved, unmoved)
+        unmoved = torch.zeros_like(body.q).repeat(2, 1, 1, 1, 1)
+        moving = (body.q, still, body.x, body.v, body.omega, body.R, unmoved)
         return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described
 
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        q, qdot, x, v, phi, omega, none, at_walls, _, at_bodies = y
-        q0, inertia, inverse_inertia, mass, volume, context = constant
+        q, qdot, x, v, phi, omega, none, displacements = y
+        q0, inertia, inverse_inertia, *_, context = constant
         R = compose(phi, R0)
         arms = turn(R, q)
-        moving = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
-        touched = (scene, arms + x[..., None, :], moving, context)
-        by_walls, wall_force, wall_torque, wall_rate = self._from_walls(*touched, at_walls, arms)
-        by_bodies, body_force, body_torque, body_rate = self._from_bodies(*touched, at_bodies, x, mass, volume)
+        world = arms + x[..., None, :]
+        velocities = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
+        contacts, force, torque, rates = self._contacts(scene, constant, x, world, velocities, displacements)
 
         spin = transform(R, transform(inertia, transform(R.mT, omega)))
         # An explicit step of the gyroscopic torque runs away where a frame sees most of a revolution.
         gyroscopic = torch.linalg.cross(omega, spin) / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
-        turning = wall_torque + body_torque + push[..., 3:] - gyroscopic
-        angular = transform(R, transform(inverse_inertia, transform(R.mT, turning)))
-        acceleration = wall_force + body_force + push[..., :3] + scene.gravity[:, None]
+        angular = transform(R, transform(inverse_inertia, transform(R.mT, torque + push[..., 3:] - gyroscopic)))
         return (
             qdot,
-            self._stress(scene, q - q0, qdot, R, by_walls, by_bodies, context),
+            self._stress(scene, q - q0, qdot, turn(R.mT, contacts / _ACCELERATION), context),
             v,
-            acceleration,
+            force + push[..., :3] + scene.gravity[:, None],
             phi_rate(phi, omega),
             angular,
             none,
-            wall_rate,
-            none,
-            body_rate,
+            rates,
         )
 
-    def _from_walls(
+    def _contacts(
         self,
         scene: SceneState,
-        world: torch.Tensor,
-        velocities: torch.Tensor,
-        context: torch.Tensor,
-        displacements: torch.Tensor,
-        arms: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Accelerations (B, O, P, 3) at points, m/s^2, force and torque over mass (B, O, 3) of objects, and rates of
-        the displacements, m/s."""
-        gaps, normals = nearest_wall(world, scene.walls)
-        nearness = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
-        share = _share(nearness, scene.mask)
-        own = context[:, :, None].expand(*nearness.shape, -1)
-        local = _contact_acceleration(self.wall, nearness, normals, velocities, displacements, share, [own])
-        weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
-        weighted = weights[..., None] * local
-        turning = torch.linalg.cross(arms, weighted).sum(-2)
-        return local * nearness[..., None], weighted.sum(-2), turning, _rate(nearness, velocities, displacements)
-
-    def _from_bodies(
-        self,
-        scene: SceneState,
-        world: torch.Tensor,
-        velocities: torch.Tensor,
-        context: torch.Tensor,
-        displacements: torch.Tensor,
+        constant: list[torch.Tensor],
         x: torch.Tensor,
-        mass: torch.Tensor,
-        volume: torch.Tensor,
+        world: torch.Tensor,
+        velocities: torch.Tensor,
+        displacements: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same by other objects; what one feels, the other feels too."""
-        contact = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
-        nearness = contact.nearness
-        share = _share(nearness, scene.mask)
-        others = _of_partners(contact.partner, torch.cat([context, mass[..., None]], -1))
-        pairs = [context[:, :, None].expand(*nearness.shape, -1), others[..., :-1]]
-        relative = velocities - contact.velocities
-        local = _contact_acceleration(self.pair, nearness, contact.normals, relative, displacements, share, pairs)
-        weights = nearness / (nearness.sum(-1, keepdim=True) + _FEW)
-        own_mass, other_mass = mass[..., None], others[..., -1]
-        # Of two bodies the reduced mass is what a collision accelerates.
-        reduced = own_mass * other_mass / (own_mass + other_mass)
+        """With walls and with other objects: accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass
+        (B, O, 3) of objects; and rates of the displacements, m/s. What one object feels, the other feels too."""
+        *_, mass, volume, context = constant
+        gaps, wall_normals = nearest_wall(world, scene.walls)
+        at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
+        other = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
+        nearness = torch.stack([at_walls, other.nearness])
+        normals = torch.stack([wall_normals, other.normals])
+        relative = torch.stack([velocities, velocities - other.velocities])
+
+        own_mass = mass[..., None]
+        described = torch.cat([context, torch.ones_like(own_mass), own_mass], -1)
+        partners = _of_partners(other.partner, described)
+        other_mass = partners[..., -1]
+        # What a collision accelerates: of two bodies the reduced mass, and a wall's own is infinite.
+        reduced = torch.stack([own_mass.expand_as(other_mass), own_mass * other_mass / (own_mass + other_mass)])
+        partners = torch.stack([torch.zeros_like(partners), partners])[..., :-1]
+        own = context[:, :, None].expand(*nearness.shape, -1)
+        touching = nearness.sum(-1, keepdim=True)
+        share = 10 * touching / _counts(scene.mask)  # of the object's points; a tenth counts as one
+        inputs = [nearness[..., None], share.expand_as(nearness)[..., None], own, partners]
+        local = _contact_acceleration(self.contact, nearness, normals, relative, displacements, inputs)
+
+        weights = nearness / (touching + _FEW)
         forces = (reduced * weights)[..., None] * local  # N
-        wrenches = torch.cat([forces, torch.linalg.cross(world, forces)], -1)  # moments about the world's origin
-        force, moment = (wrenches.sum(-2) - _sums_by_partner(contact.partner, wrenches)).chunk(2, -1)
-        turning = (moment - torch.linalg.cross(x, force)) / own_mass
-        force = force / own_mass
-        return local * nearness[..., None], force, turning, _rate(nearness, relative, displacements)
+        # With moments about the world's origin.
+        wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
+        total = wrenches.sum((0, -2)) - _sums_by_partner(other.partner, wrenches[1])
+        force, moment = (total / own_mass).chunk(2, -1)
+        rates = _rate(nearness, relative, displacements)
+        return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
 
     def _stress(
         self,
         scene: SceneState,
         displacement: torch.Tensor,
         qdot: torch.Tensor,
-        R: torch.Tensor,
-        by_walls: torch.Tensor,
-        by_bodies: torch.Tensor,
+        contacts: torch.Tensor,
         context: torch.Tensor,
     ) -> torch.Tensor:
         """Accelerations of the deformation, (B, O, P, 3), that do not move the centre."""
         if self.stress is None:
             return torch.zeros_like(qdot)
         mask = scene.mask[..., None]
-        contacts = [turn(R.mT, part / _ACCELERATION) for part in (by_walls, by_bodies)]
         own = context[:, :, None].expand(*scene.mask.shape, -1)
         features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
         stress = limit(self.stress(features, scene.mask).to(qdot), _LIMIT) * mask
-        return _STRESS * (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
+        mean = stress.sum(-2, keepdim=True) / _counts(scene.mask)[..., None]
+        return _STRESS * (stress - mean) * mask
+
+
+def _counts(mask: torch.Tensor) -> torch.Tensor:
+    """(B, O, 1): points of every object, 1 for those without any."""
+    return mask.sum(-1, keepdim=True).clamp_min(1)
 
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -211,54 +198,39 @@ def _contact_acceleration(
     normals: torch.Tensor,
     relative: torch.Tensor,
     displacements: torch.Tensor,
-    share: torch.Tensor,
-    context: list[torch.Tensor],
+    inputs: list[torch.Tensor],
 ) -> torch.Tensor:
-    """Accelerations (B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
-    inputs = [nearness[..., None], normals, relative, displacements, share.expand_as(nearness)[..., None], *context]
+    """Accelerations (2, B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
+    entries = [normals, relative, displacements, *inputs]
     if nearness.is_cuda:  # all points, because a graph's shapes cannot depend on which ones touch
-        return _accelerations(network, *inputs)
+        return _accelerations(network, *entries)
     rows = nearness > 0
-    return torch.zeros_like(relative).index_put((rows,), _accelerations(network, *(entry[rows] for entry in inputs)))
+    return torch.zeros_like(relative).index_put((rows,), _accelerations(network, *(entry[rows] for entry in entries)))
 
 
 def _accelerations(
     network: nn.Module,
-    nearness: torch.Tensor,
     normals: torch.Tensor,
     relative: torch.Tensor,
     displacements: torch.Tensor,
-    share: torch.Tensor,
-    *context: torch.Tensor,
+    *inputs: torch.Tensor,
 ) -> torch.Tensor:
-    along, across, sliding = _split(relative, normals)
-    pressed, sheared, shear = _split(displacements, normals)
-    pressed = pressed / _DISPLACEMENT
-    features = [nearness, along / _SPEED, sliding / _SPEED, pressed, shear / _DISPLACEMENT, share, *context]
-    push, damping, friction, spring, hold = network(torch.cat(features, -1)).to(relative).unbind(-1)
-    push = limit(push + damping * along.squeeze(-1) + spring * pressed.squeeze(-1), _LIMIT)[..., None] * normals
-    # Bounded however fast and far it slides.
-    friction = limit(friction, _LIMIT)[..., None] * across / (1 + sliding)
-    hold = limit(hold, _LIMIT)[..., None] * sheared / (_DISPLACEMENT + shear)
-    return _ACCELERATION * (push + friction + hold)
-
-
-def _split(vectors: torch.Tensor, normals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The length along the normal (..., 1), the part across it (..., 3), and that part's length (..., 1)."""
+    vectors = torch.stack([relative / _SPEED, displacements / _DISPLACEMENT])
     along = (vectors * normals).sum(-1, keepdim=True)
     across = vectors - along * normals
-    return along, across, (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    size = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    outputs = network(torch.cat([*along, *size, *inputs], -1)).to(relative)
+    push = outputs[..., :1] + outputs[..., 1:2] * along[0] + outputs[..., 2:3] * along[1]
+    push, friction, hold = limit(torch.cat([push, outputs[..., 3:]], -1), _LIMIT).split(1, -1)
+    # Friction and what holds are bounded, however fast and far it slides.
+    sliding, sheared = across / (1 + size)
+    return _ACCELERATION * (push * normals + friction * sliding + hold * sheared)
 
 
 def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.Tensor) -> torch.Tensor:
     """Of displacements since contact began, (B, O, P, 3), m/s; those out of reach are forgotten."""
     near = nearness.clamp_max(1)[..., None]
     return torch.where(near > 0, relative, 0.0) - (1 - near) / _MEMORY * displacements
-
-
-def _share(nearness: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(B, O, 1): how much of an object is in touch; a tenth counts as one."""
-    return 10 * nearness.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp_min(1)
 
 
 def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

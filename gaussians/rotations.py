@@ -72,25 +72,21 @@ def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
     """Rodrigues' formula: rotation vectors (..., 3), radians, to matrices (..., 3, 3).
 
-    Near zero the sinc functions are replaced by their Taylor series, so value and gradient stay finite.
+    Values and gradients are finite, and lose no digits, at zero too.
     """
-    squared = (vectors * vectors).sum(-1)[..., None, None]
-    small = squared < 1e-6
-    safe = torch.where(small, torch.ones_like(squared), squared)
-    angle = safe.sqrt()
-    sinc = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
+    angle = ((vectors * vectors).sum(-1)[..., None, None] + 1e-30).sqrt()  # a root has no gradient at zero
+    sinc = torch.sinc(angle / math.pi)
     # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
-    cosc = torch.where(small, 0.5 - squared / 24, 2 * (torch.sin(angle / 2) / angle) ** 2)
+    cosc = 0.5 * torch.sinc(angle / (2 * math.pi)).square()
     skew = cross_matrix(vectors)
     identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return identity + sinc * skew + cosc * (skew @ skew)
+    return torch.addcmul(torch.addcmul(identity, sinc, skew), cosc, skew @ skew)
 
 
 def cross_matrix(vectors: torch.Tensor) -> torch.Tensor:
     """The skew matrices (..., 3, 3) with ``cross_matrix(a) @ b == cross(a, b)``."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    axes = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return torch.linalg.cross(*torch.broadcast_tensors(axes, vectors[..., None, :]))
 
 
 def euler_xyz_to_matrix(degrees: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ def make_model(kind: str = "ngff", awake: bool = True, **settings: Any) -> Any:
     small = {"dynamic_model": kind, "hidden_dim": 16, "num_layers": 1, "step_size": DT, "threshold": 0.1}
     model: Any = build_model(small | settings)
     if awake:
-        contacts = (model.pair, model.wall) if kind == "ngff" else (model.pair_head, model.wall_head)
+        contacts = (model.contact,) if kind == "ngff" else (model.pair_head, model.wall_head)
         stress = () if model.stress is None else (model.stress.joint,)
         strength = 0.05 if kind == "ngff" else 0.3  # its springs are stiff
         for head in (*contacts, *stress):
@@ -293,7 +293,7 @@ def test_gpu_agrees_with_cpu(kind: str) -> None:
     state = make_state()
     with torch.no_grad():
         gpu = make_model(kind).cuda()(state.to("cuda"), 6, DT).cpu()
-        torch.testing.assert_close(gpu, make_model(kind)(state, 6, DT), rtol=0, atol=1e-9)
+        torch.testing.assert_close(gpu, make_model(kind)(state, 6, DT), rtol=0, atol=SEARCH)
 
 
 def test_collisions_conserve_momentum_and_angular_momentum() -> None:
@@ -304,7 +304,7 @@ def test_collisions_conserve_momentum_and_angular_momentum() -> None:
     model = make_model(ode_method="rk4", step_size=DT / 8)
 
     def momenta(carry: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        _, _, x, v, omega, R, _, _, _, inertia, _, mass, *_ = carry
+        _, _, x, v, omega, R, _, _, inertia, _, mass, *_ = carry
         spin = (R @ inertia @ R.mT @ omega[..., None]).squeeze(-1)
         angular = mass[..., None] * (torch.linalg.cross(x, v) + spin)
         return (mass[..., None] * v).sum(1), angular.sum(1)
@@ -326,7 +326,7 @@ def test_contact_fades_in_with_distance() -> None:
     rigid = partial(make_model, "ngff", ode_method="midpoint", deformation=False)
     reach = float(cluster[:, 0].max() - cluster[:, 0].min()) + 0.1
     moved = []
-    for gap in (reach + 1e-9, reach - 1e-4, reach - 0.05):
+    for gap in (reach + 1e-9, reach - 1e-4, reach - 0.06):
         points = torch.stack([cluster, cluster + torch.tensor([gap, 0, 0])])[None]
         state = replace(make_state(2, 30, floor=-9.0), points=points, rest=points, velocities=0 * points)
         pushed, free = (rigid(awake=awake)(state, 2, DT).detach() for awake in (True, False))
@@ -367,7 +367,7 @@ def test_nearest_wall_is_the_nearest() -> None:
 
 def test_rigid_objects_keep_their_shape() -> None:
     model, state = make_model(awake=False, deformation=False), make_state()
-    torch.nn.init.normal_(model.wall[-1].weight, std=0.3)
+    torch.nn.init.normal_(model.contact[-1].weight, std=0.3)
     assert not any("stress" in name for name, _ in model.named_parameters())
     predicted = model(state, 10, DT)[0]
     shapes = torch.cdist(predicted, predicted)
@@ -383,7 +383,7 @@ def test_forces_push_and_turn_by_mass_and_inertia() -> None:
     carry = model.begin(still)
     for push in pushes.unbind(1):
         carry = model.step(still, carry, push, DT)
-    _, _, _, v, omega, R, _, _, _, inertia, *_ = (entry.detach() for entry in carry)
+    _, _, _, v, omega, R, _, _, inertia, *_ = (entry.detach() for entry in carry)
     assert float(v[0, 0, 0]) == pytest.approx(3.0 * 3 * DT, rel=1e-9)
     momentum = (R @ inertia @ R.mT @ omega[..., None]).squeeze(-1)[0, 0]
     # What is gained over mass; a midpoint step of a turning tensor is exact to second order.
