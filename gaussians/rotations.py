@@ -75,9 +75,9 @@ def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
     Values and gradients are finite, and lose no digits, at zero too.
     """
     angle = ((vectors * vectors).sum(-1)[..., None, None] + 1e-30).sqrt()  # a root has no gradient at zero
-    sinc = torch.sinc(angle / math.pi)
+    sinc = torch.sin(angle) / angle
     # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
-    cosc = 0.5 * torch.sinc(angle / (2 * math.pi)).square()
+    cosc = 2 * (torch.sin(angle / 2) / angle).square()
     skew = cross_matrix(vectors)
     identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
     return torch.addcmul(torch.addcmul(identity, sinc, skew), cosc, skew @ skew)

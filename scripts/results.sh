@@ -42,7 +42,7 @@ GAUSSIANS=${GAUSSIANS:-2500}
 TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
-    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --save_interval 5}
+    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 LOGS=${LOGS:-$RESULTS/logs}
@@ -115,7 +115,6 @@ models() {
     train ngff "$TRAIN_SECONDS" --loss rmse --ode_method leapfrog --step_size 1e-2
     train pointformer "$TRAIN_SECONDS" --loss rmse --dynamic_model pointformer
     train gcn "$TRAIN_SECONDS" --loss rmse --dynamic_model gcn
-    trained
 }
 
 # variant NAME FLAG...: of ngff in steps of 0.02 s, which take half the time.
@@ -132,14 +131,15 @@ ablation() {
     variant short_reach --threshold 0.125
     variant squared_loss --loss mse
     variant no_augmentation --no-augment
-    variant noise --noise 0.05
+    variant no_noise --noise 0
+    variant half_steps --step_size 1e-2
+    variant half_windows --chunk 24
     variant rigid --no-deformation
     variant rigid_half_steps --no-deformation --step_size 1e-2
-    variant rigid_half_steps_half_windows --no-deformation --step_size 1e-2 --chunk 24
-    trained
 }
 
 report() {
+    trained
     measure ngff,pointformer,gcn,ballistic report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
         novel=3_novel@100 --checkpoints "$RESULTS"/{ngff,pointformer,gcn}
     measure ngff,mpm_vlm,ballistic guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
@@ -168,3 +168,4 @@ for part in "${@:-data models ablation report}"; do
         esac
     done
 done
+trained
