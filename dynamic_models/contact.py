@@ -37,7 +37,7 @@ class PairContact:
 class BodyContact:
     """Attributes:
     nearness: (B, O, P), 0 for points beyond the reach of other objects, about 1 at their surface, more inside.
-    normals: (B, O, P, 3), unit vectors out of the object that is nearest; 0 where there is none.
+    normals: (B, O, P, 3), unit vectors out of the object of which most is in reach; 0 where none is.
     velocities: (B, O, P, 3), of that object near the point, m/s.
     partner: (B, O, P, O), 1 for that object, else 0.
     """
@@ -49,7 +49,8 @@ class BodyContact:
 
 
 def nearest_wall(world: torch.Tensor, walls: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distance (B, O, P), metres, negative beyond it, and normal (B, O, P, 3) of each point's nearest wall.
+    """Distance (B, O, P), metres, negative beyond it, and normal (B, O, P, 3) of each point's nearest wall, floor
+    included: in a corner a point feels one of them alone.
 
     Args:
         world: (B, O, P, 3), metres.
@@ -110,7 +111,7 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     """
     objects = world.shape[1]
     with torch.no_grad():
-        squared = nearest_squared(world, mask, threshold, _FAR)
+        squared = nearest_squared(world, mask, threshold)
         points = (squared < threshold**2) & mask[:, :, None]
         nearest = squared.argmin(-1)
     batch = torch.arange(len(world), device=world.device)[:, None, None]
@@ -119,5 +120,5 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     gaps = (here - here.transpose(1, 2)).square().sum(-1).clamp_min(1e-12).sqrt()
     touching = points.any(-1)
     # Beyond the threshold the search may stop early, and no caller looks at the exact distance.
-    gaps = torch.where(touching, gaps, _FAR)
+    gaps = torch.where(touching, gaps, torch.inf)
     return PairContact(gaps, points, touching)

@@ -5,63 +5,24 @@ than its memory can deliver the features of single neighbours; and nothing has a
 exact in bfloat16, so that a number in float32, cut into three in bfloat16, is summed without loss.
 """
 
-# mypy: ignore-errors
+from typing import Any
 
 import torch
 import warp as wp
 
-from gaussians.warp_runtime import start_warp
-
-wp.set_module_options({"enable_backward": False})
-
-_ROWS = wp.constant(8)  # of the matrix for one thread
-_ONE = wp.constant(wp.int16(0x3F80))  # the bits of 1 in bfloat16
-
-
-@wp.kernel
-def connect(
-    points: wp.array2d(dtype=wp.vec3),
-    mask: wp.array2d(dtype=wp.bool),
-    reach: float,
-    adjacency: wp.array3d(dtype=wp.int16),
-    degrees: wp.array2d(dtype=float),
-):
-    b, block, j = wp.tid()
-    here = points[b, j]
-    exists = mask[b, j]
-    count = wp.float32(0.0)  # a literal would be a constant
-    for i in range(block * _ROWS, wp.min((block + 1) * _ROWS, points.shape[1])):
-        offset = points[b, i] - here
-        if exists and mask[b, i] and wp.dot(offset, offset) < reach * reach:
-            adjacency[b, i, j] = _ONE
-            count += 1.0
-        else:
-            adjacency[b, i, j] = wp.int16(0)
-    if count > 0.0:
-        wp.atomic_add(degrees, b, j, count)
+from dynamic_models.radius_graph_kernels import ROWS, connect
+from gaussians.warp_runtime import as_array, launch
 
 
 @torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
 def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
     """What ``radius_graph`` gives for float32 points, with a matrix in bfloat16."""
-    start_warp()
     batch, total = mask.shape
     adjacency = torch.empty(batch, total, total, dtype=torch.int16, device=points.device)
     degrees = points.new_zeros(batch, total)
-    inputs = [
-        wp.from_torch(points.detach().contiguous(), dtype=wp.vec3, requires_grad=False),
-        wp.from_torch(mask.contiguous(), dtype=wp.bool),
-        reach,
-    ]
-    stream = wp.stream_from_torch(torch.cuda.current_stream(points.device)) if points.is_cuda else None
-    wp.launch(
-        connect,
-        (batch, -(-total // _ROWS), total),
-        inputs,
-        [wp.from_torch(adjacency), wp.from_torch(degrees, requires_grad=False)],
-        device=None if stream else "cpu",
-        stream=stream,
-    )
+    arguments = [as_array(points, wp.vec3), as_array(mask, wp.bool), reach]
+    arguments += [as_array(adjacency, wp.int16), as_array(degrees, wp.float32)]
+    launch(connect, (batch, -(-total // ROWS), total), arguments, points.device)
     return adjacency.view(torch.bfloat16), degrees
 
 
@@ -112,13 +73,13 @@ def _(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     return features.new_empty(features.shape, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
-def _keep(ctx, inputs, output) -> None:
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
     adjacency, features = inputs
     ctx.save_for_backward(adjacency)
     ctx.dtype = features.dtype
 
 
-def _sum_gradients(ctx, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+def _sum_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
     (adjacency,) = ctx.saved_tensors
     return None, sum_neighbours(adjacency, gradient.contiguous()).to(ctx.dtype)
 

@@ -1,9 +1,12 @@
-"""Starting Warp quietly."""
+"""Starting Warp quietly, and running its kernels between PyTorch's."""
 
 import ctypes
 import os
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
+import torch
 import warp as wp
 
 
@@ -36,3 +39,23 @@ def start_warp() -> None:
         os.dup2(standard_error, 2)
         os.close(standard_error)
         os.close(null)
+
+
+def as_array(tensor: torch.Tensor, dtype: Any) -> Any:
+    """A ``wp.array`` in the tensor's memory where it is contiguous and of that type, else in a copy; without gradients.
+
+    Args:
+        dtype: Warp's, of 4-byte floats but for ``wp.bool`` and integers, which the tensor has to be already.
+    """
+    start_warp()
+    tensor = tensor.detach()
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    return wp.from_torch(tensor.contiguous(), dtype=dtype, requires_grad=False)
+
+
+def launch(kernel: wp.Kernel, threads: int | tuple[int, ...], arguments: Sequence[Any], device: torch.device) -> None:
+    """Run a kernel, on a GPU in PyTorch's current stream."""
+    start_warp()
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    wp.launch(kernel, threads, arguments, device=wp.device_from_torch(device), stream=stream)

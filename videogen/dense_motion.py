@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from dynamic_models.state import pad
 from gaussians.representation import Gaussians
 from gaussians.rotations import polar_rotation
 from gaussians.shapes import check_shape
-from gaussians.warp_runtime import start_warp
+from gaussians.warp_runtime import as_array, launch
 from videogen.dense_motion_kernels import follow
 
 _NEIGHBOURS = 16
@@ -60,7 +61,6 @@ class DenseMotion:
     def __init__(self, gaussians: Gaussians, object_labels: list[int], keypoint_rows: list[torch.Tensor]) -> None:
         if gaussians.labels is None:
             raise ValueError("gaussians: expected labels")
-        start_warp()
         self.gaussians = gaussians.with_covariances().as_float32()
         scene = self.gaussians
         objects = [
@@ -70,7 +70,7 @@ class DenseMotion:
         self._rest = [entry.rest for entry in objects]
         self._count = sum(len(entry.rows) for entry in objects)
         self._arrays = [
-            wp.from_torch(tensor.contiguous(), dtype=dtype, requires_grad=False)
+            as_array(tensor, dtype)
             for tensor, dtype in (*_joined(objects), (scene.covariance(), wp.float32), (scene.sh, wp.vec3))
         ]
 
@@ -101,12 +101,12 @@ class DenseMotion:
         """
         scene = self.gaussians
         # Rows that stay are already right.
-        means, covariances, sh = scene.means.clone(), scene.covariance().clone(), scene.sh.clone()
+        copy = partial(torch.clone, memory_format=torch.contiguous_format)  # which the kernel writes into
+        means, covariances, sh = copy(scene.means), copy(scene.covariance()), copy(scene.sh)
         inputs = [(displacements, wp.vec3), (rotations, wp.mat33), (centroids, wp.vec3)]
         outputs = [(means, wp.vec3), (covariances, wp.float32), (sh, wp.vec3)]
-        frame = [wp.from_torch(tensor, dtype=dtype, requires_grad=False) for tensor, dtype in inputs + outputs]
-        stream = wp.stream_from_torch(torch.cuda.current_stream(means.device)) if means.is_cuda else None
-        wp.launch(follow, self._count, [*self._arrays, *frame], device=str(means.device), stream=stream)
+        frame = [as_array(tensor, dtype) for tensor, dtype in inputs + outputs]
+        launch(follow, self._count, [*self._arrays, *frame], means.device)
         return replace(scene, means=means, covariances=covariances, sh=sh)
 
 

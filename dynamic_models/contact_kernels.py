@@ -1,0 +1,121 @@
+"""Kernels of the contact search, of which every thread looks at one point, or at one point and a share of an object."""
+
+# mypy: ignore-errors
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+_LARGEST_NEARNESS = 4.0
+
+
+@wp.struct
+class Points:
+    """Of all objects.
+
+    Attributes:
+        world: (B, O, P), metres.
+        mask: (B, O, P), which exist.
+        low: (B, O), corner of the box around an object and its reach, metres.
+        high: (B, O), the opposite one.
+    """
+
+    world: wp.array3d(dtype=wp.vec3)
+    mask: wp.array3d(dtype=wp.bool)
+    low: wp.array2d(dtype=wp.vec3)
+    high: wp.array2d(dtype=wp.vec3)
+
+
+@wp.func
+def may_touch(points: Points, b: int, i: int, p: int, j: int):
+    """Whether point p of object i exists and lies in the box around j."""
+    if i == j or not points.mask[b, i, p]:
+        return False
+    here, low, high = points.world[b, i, p], points.low[b, j], points.high[b, j]
+    inside = here[0] >= low[0] and here[1] >= low[1] and here[2] >= low[2]
+    return inside and here[0] <= high[0] and here[1] <= high[1] and here[2] <= high[2]
+
+
+@wp.kernel
+def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
+    """Each point of i looks at all points of j, which ``shares`` threads share among them."""
+    pair, share, p = wp.tid()
+    objects = points.mask.shape[1]
+    b = pair // (objects * objects)
+    i = pair // objects % objects
+    j = pair % objects
+    if not may_touch(points, b, i, p, j):
+        return
+    here = points.world[b, i, p]
+    nearest = squared[b, i, j, p]
+    for q in range(share, points.world.shape[2], shares):
+        if points.mask[b, j, q]:
+            nearest = wp.min(nearest, wp.length_sq(points.world[b, j, q] - here))
+    wp.atomic_min(squared, b, i, j, p, nearest)
+
+
+@wp.kernel
+def add_up(
+    points: Points, velocities: wp.array3d(dtype=wp.vec3), reach: float, shares: int, sums: wp.array3d(dtype=float)
+):
+    """Each point of i looks at all points of j, which ``shares`` threads share among them: the sums of the kernel
+    1 - (distance / reach)^2, and of that times offset and velocity."""
+    pair, share, p = wp.tid()
+    objects = points.mask.shape[1]
+    b = pair // (objects * objects)
+    i = pair // objects % objects
+    j = pair % objects
+    if not may_touch(points, b, i, p, j):
+        return
+    here = points.world[b, i, p]
+    total = wp.float32(0.0)  # a literal would be a constant to Warp
+    offsets = wp.vec3()
+    speeds = wp.vec3()
+    for q in range(share, points.world.shape[2], shares):
+        offset = points.world[b, j, q] - here
+        kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
+        if kernel > 0.0 and points.mask[b, j, q]:
+            total += kernel
+            offsets += kernel * offset
+            speeds += kernel * velocities[b, j, q]
+    if total > 0.0:
+        wp.atomic_add(sums, pair, p, 0, total)
+        for k in range(3):
+            wp.atomic_add(sums, pair, p, 1 + k, offsets[k])
+            wp.atomic_add(sums, pair, p, 4 + k, speeds[k])
+
+
+@wp.kernel
+def choose(
+    points: Points,
+    centres: wp.array2d(dtype=wp.vec3),
+    volumes: wp.array2d(dtype=float),
+    reach: float,
+    sums: wp.array3d(dtype=float),
+    nearness: wp.array3d(dtype=float),
+    normals: wp.array3d(dtype=wp.vec3),
+    velocities: wp.array3d(dtype=wp.vec3),
+    partner: wp.array4d(dtype=float),
+):
+    """The object of which most is in reach of a point, and how it lies to it; nothing where none is."""
+    b, i, p = wp.tid()
+    objects = points.mask.shape[1]
+    largest = wp.float32(0.0)
+    densest = wp.int32(0)
+    for j in range(objects):
+        density = sums[(b * objects + i) * objects + j, p, 0] * volumes[b, j]
+        if density > largest:
+            largest = density
+            densest = j
+    if largest == 0.0:
+        return
+    partner[b, i, p, densest] = 1.0
+    pair = (b * objects + i) * objects + densest
+    total = sums[pair, p, 0]
+    away = -wp.vec3(sums[pair, p, 1], sums[pair, p, 2], sums[pair, p, 3]) / total
+    # Deep inside there is no way out to see; then away from the other's centre.
+    away += 0.1 * reach * wp.normalize(points.world[b, i, p] - centres[b, densest])
+    # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
+    nearness[b, i, p] = wp.min(largest / (4.0 * wp.PI / 15.0 * reach * reach * reach), _LARGEST_NEARNESS)
+    normals[b, i, p] = wp.normalize(away)
+    velocities[b, i, p] = wp.vec3(sums[pair, p, 4], sums[pair, p, 5], sums[pair, p, 6]) / total
