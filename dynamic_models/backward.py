@@ -39,8 +39,7 @@ class Backward:
         self._model, self._accelerator = model, accelerator
         self._root, self._share, self._frame_dt = loss == "rmse", share, frame_dt
         self._cuda = accelerator.device.type == "cuda"
-        if compiled and self._cuda:
-            model.step = torch.compile(model.step, dynamic=False)  # type: ignore[method-assign]
+        self._step = torch.compile(model.step, dynamic=False) if compiled and self._cuda else model.step
         self._captures = self._cuda and model.capturable and accelerator.mixed_precision != "fp16"
         self._graph: _Graph | None = None
 
@@ -63,7 +62,7 @@ class Backward:
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """The same, kernel by kernel, from what the model's ``begin`` gave."""
         with self._accelerator.autocast():
-            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes)
+            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes, self._step)
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
         self._accelerator.backward(objective.mean() / self._share)

@@ -104,9 +104,9 @@ def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
     return (p[k + 1] - p[k - 1]) / (2 * frame_dt)
 
 
-def collate_windows(windows: Sequence[Window]) -> Window:
-    """Windows of equal length as one batch, padded."""
-    state = collate([window.state for window in windows])
+def collate_windows(windows: Sequence[Window], objects: int = 0, points: int = 0) -> Window:
+    """Windows of equal length as one batch, padded as ``collate`` does."""
+    state = collate([window.state for window in windows], objects, points)
     _, objects, points = state.mask.shape
     targets = [pad(window.target, 2, (objects, points)) for window in windows]
     return Window(state, torch.cat(targets), torch.cat([pad(window.pushes, 2, (objects,)) for window in windows]))

@@ -6,6 +6,8 @@ replays a CUDA graph of one frame, because launching its many small kernels take
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psutil
@@ -16,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from dynamic_models.state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
+Step = Callable[[SceneState, Carry, torch.Tensor, float], Carry]
 
 _SHARE_OF_MEMORY = 0.5  # of what is free, for activations
 _MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
@@ -66,18 +69,31 @@ class FrameModel(nn.Module, ABC):
         return self.roll(scene, self.begin(scene), num_frames, frame_dt, pushes)
 
     def roll(
-        self, scene: SceneState, carry: Carry, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+        self,
+        scene: SceneState,
+        carry: Carry,
+        num_frames: int,
+        frame_dt: float,
+        pushes: torch.Tensor | None = None,
+        step: Step | None = None,
     ) -> torch.Tensor:
-        """``forward`` from what ``begin`` gave."""
+        """``forward`` from what ``begin`` gave.
+
+        Args:
+            step: the model's, compiled, in place of it where gradients are asked for.
+        """
         batch, objects, _ = scene.mask.shape
         if pushes is None:
             pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
         frames = [scene.points]
-        if self._is_graphed(scene):
+        if num_frames > 1 and self._is_graphed(scene):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
             frames += [graph(push) for push in pushes.unbind(1)]
         else:
-            step = self._recomputed_step if self._recomputes(scene, num_frames, frame_dt) else self.step
+            step = step or self.step
+            if self._recomputes(scene, num_frames, frame_dt):
+                # Nothing in a step is random; asking the generators for their state would wait for the device.
+                step = partial(checkpoint, step, use_reentrant=False, preserve_rng_state=False)
             for push in pushes.unbind(1):
                 carry = step(scene, carry, push, frame_dt)
                 frames.append(self.points(carry))
@@ -89,17 +105,15 @@ class FrameModel(nn.Module, ABC):
         needed = self.activation_bytes(scene, frame_dt) * (num_frames - 1)
         return needed > min(self.activation_limit, _memory_for_activations(scene.points.device))
 
-    def _recomputed_step(self, *arguments: Any) -> Carry:
-        # Nothing in a step is random; asking the generators for their state would wait for the device.
-        return checkpoint(self.step, *arguments, use_reentrant=False, preserve_rng_state=False)
-
     def _is_graphed(self, scene: SceneState) -> bool:
-        on_gpu = scene.points.is_cuda and not torch.cuda.is_current_stream_capturing()
-        return on_gpu and self.capturable and not torch.is_grad_enabled()
+        if not (scene.points.is_cuda and self.capturable) or torch.is_grad_enabled():
+            return False
+        # A graph would go on to use the weights that autocast converts, and forgets at its end.
+        return not (torch.is_autocast_enabled("cuda") or torch.cuda.is_current_stream_capturing())
 
     def _graph_of(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> "_StepGraph":
         """The last graph, if it was made of the same weights for the same shapes, with this scene in it."""
-        key = (scene.mask.shape, frame_dt, torch.is_autocast_enabled("cuda"), next(self.parameters()).data_ptr())
+        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr())
         if self._graph is None or self._graph[0] != key:
             self._graph = None  # frees its memory first
             self._graph = (key, _StepGraph(self, scene, carry, push, frame_dt))

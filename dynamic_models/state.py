@@ -99,10 +99,11 @@ class DynamicsModel(Protocol):
         """
 
 
-def collate(states: Sequence[SceneState]) -> SceneState:
-    """Single scenes as one batch, padded to the largest number of objects and of keypoints among them."""
-    objects = max(state.mask.shape[1] for state in states)
-    points = max(state.mask.shape[2] for state in states)
+def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> SceneState:
+    """Single scenes as one batch, padded to the largest number of objects and of keypoints among them, or to
+    ``objects`` and ``points`` if these are larger."""
+    objects = max(objects, *(state.mask.shape[1] for state in states))
+    points = max(points, *(state.mask.shape[2] for state in states))
     batched: dict[str, torch.Tensor] = {}
     for field in fields(SceneState):
         tensors = [getattr(state, field.name) for state in states]

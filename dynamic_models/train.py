@@ -18,11 +18,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 from tqdm import tqdm
 
@@ -63,6 +65,8 @@ def main() -> None:
         cpu=resolve_device(args.device).type == "cpu",
         log_with=None if args.training_tracker == NO_TRACKER else args.training_tracker,
         project_dir=args.output,
+        # Others wait while the first one extracts keypoints.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
     )
     with sole_writer(args.output, accelerator.is_main_process):
         train(args, accelerator)
@@ -120,6 +124,8 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
     if args.resume == "auto" and (stored := load_state(args.output, identity)):
         model.load_state_dict(stored["model"])
         optimizer.load_state_dict(stored["optimizer"])
+        if optimizer.scaler is not None:
+            optimizer.scaler.load_state_dict(stored["scaler"])
         progress = stored["progress"]
         if progress.finished:
             if lead:
@@ -127,6 +133,9 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
             return
     accelerator.init_trackers(args.project_name, config=settings, init_kwargs=tracker_name(args))
     log = MetricsLog(args.output / "metrics.jsonl", progress.iteration) if lead else None
+    # On a GPU every batch has one shape, for another one would be compiled and captured anew.
+    largest = [max(counts) for counts in zip(*(scene.clip.mask.shape for scene in scenes), strict=True)]
+    sizes = (largest[0], largest[1]) if device.type == "cuda" else (0, 0)
     save_every, film_every = (max(1, round(n * len(scenes) / batch)) for n in (args.save_interval, args.video_interval))
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
@@ -143,7 +152,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
             loss = 0.0
             first = progress.iteration * batch + accelerator.process_index * share
             for i in range(0, share, args.batch_size):
-                names, window = draw(scenes, range(first + i, first + i + args.batch_size), frames, args)
+                names, window = draw(scenes, range(first + i, first + i + args.batch_size), frames, args, sizes)
                 losses = backward(window.state.to(device), window.target.to(device), window.pushes.to(device))
                 check_finite(losses, names, progress.iteration)
                 loss += losses.mean().item() / args.gradient_accumulation_steps
@@ -161,13 +170,18 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
             )
             ending = progress.finished or asked > 0
             metrics = {"iteration": progress.iteration, "loss": loss, "lr": lr, "frames": frames, "seconds": elapsed}
-            if progress.iteration % save_every == 0 or ending:
+            interrupted = ending and not progress.finished  # then time is short
+            due = (progress.iteration % save_every == 0 or progress.finished) and not interrupted
+            if log:
+                if due:
+                    metrics |= judge(args, model, progress, info, scenes, held_out)
+                log.write(metrics)  # before it is saved: a resumed training drops the lines that it will write again
+            if due or ending:
                 if lead:
-                    metrics |= save(args, model, optimizer, progress, info, identity, scenes, held_out)
+                    save(args, model, optimizer, progress, info, identity, metrics)
                 accelerator.wait_for_everyone()
             if log:
-                log.write(metrics)
-                if progress.iteration % save_every == 0 or progress.finished:
+                if due:
                     plot_curves(log.path, args.output / "curves.png")
                 if args.video_interval and (progress.iteration % film_every == 0 or progress.finished):
                     filmed = (*held_out, *scenes)[0]
@@ -199,8 +213,11 @@ def bar_position(args: argparse.Namespace, progress: Progress) -> int:
     return int(min(progress.elapsed, args.time_limit)) if args.time_limit else progress.iteration
 
 
-def draw(scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace) -> tuple[list[str], Window]:
-    """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch, and the names of their scenes.
+def draw(
+    scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace, sizes: tuple[int, int] = (0, 0)
+) -> tuple[list[str], Window]:
+    """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch of at least ``sizes`` objects and
+    points, and the names of their scenes.
 
     A sample depends on --seed and its number alone, so that neither an interruption nor the number of processes changes
     what is learned.
@@ -217,7 +234,7 @@ def draw(scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Na
             window = add_noise(window, args.noise, chance)
         windows.append(turn_about_vertical(window, chance) if args.augment else window)
         names.append(scene.name)
-    return names, collate_windows(windows)
+    return names, collate_windows(windows, *sizes)
 
 
 def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> None:
@@ -231,19 +248,18 @@ def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> 
 
 
 def update(
-    optimizer: torch.optim.Optimizer, norm: torch.Tensor | None, progress: Progress, names: Sequence[str]
+    optimizer: AcceleratedOptimizer, norm: torch.Tensor | None, progress: Progress, names: Sequence[str]
 ) -> None:
     """Step, unless the gradients overflowed, as long rollouts' may; too often in a row is an error."""
-    if norm is None or norm.isfinite():
+    finite = norm is None or bool(norm.isfinite())
+    if finite or optimizer.scaler is not None:  # fp16's scaler leaves such steps out by itself, and learns from them
         optimizer.step()
-        progress.skipped = 0
-    else:
-        progress.skipped += 1
-        if progress.skipped == _SKIPPED_LIMIT:
-            raise InputError(
-                f"training stopped in iteration {progress.iteration}: infinite gradients {_SKIPPED_LIMIT} times in a "
-                f"row, last in scene {', '.join(sorted(set(names)))}; lower --lr, --chunk or --step_size"
-            )
+    progress.skipped = 0 if finite else progress.skipped + 1
+    if progress.skipped == _SKIPPED_LIMIT:
+        raise InputError(
+            f"training stopped in iteration {progress.iteration}: infinite gradients {_SKIPPED_LIMIT} times in a "
+            f"row, last in scene {', '.join(sorted(set(names)))}; lower --lr, --chunk or --step_size"
+        )
     optimizer.zero_grad(set_to_none=False)  # CUDA graphs add to the same gradients again
 
 
@@ -256,31 +272,45 @@ def agree(accelerator: Accelerator, loss: float, elapsed: float, asked: float) -
     return loss, elapsed, asked
 
 
-def save(
+def judge(
     args: argparse.Namespace,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
     progress: Progress,
     info: CheckpointInfo,
-    identity: dict[str, Any],
     scenes: Sequence[Scene],
     held_out: Sequence[Scene],
 ) -> dict[str, float]:
-    """Write last.json, best.json if it is that, and state.pt; returns the error that decided it.
-
-    Best is by the error of whole rollouts of held-out scenes, or without any of the first training scenes.
-    """
+    """The error of whole rollouts of held-out scenes, or without any of the first training scenes; writes best.json if
+    it is the smallest yet."""
     name, judged = ("val_rmse", held_out) if held_out else ("train_rmse", scenes[:_JUDGED_SCENES])
     error = rollout_error(model, judged, args)
-    metrics = {name: error}
-    training = info.training | {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1)} | metrics
-    info = info.model_copy(update={"training": training})
-    save_checkpoint(args.output / "last.json", model, info)
     if error < progress.best:
         progress.best = error
-        save_checkpoint(args.output / "best.json", model, info)
-    save_state(args.output, progress, identity, model=model.state_dict(), optimizer=optimizer.state_dict())
-    return metrics
+        save_checkpoint(args.output / "best.json", model, trained_so_far(info, progress, {name: error}))
+    return {name: error}
+
+
+def save(
+    args: argparse.Namespace,
+    model: nn.Module,
+    optimizer: AcceleratedOptimizer,
+    progress: Progress,
+    info: CheckpointInfo,
+    identity: dict[str, Any],
+    metrics: dict[str, float],
+) -> None:
+    """Write last.json and state.pt."""
+    errors = {name: value for name, value in metrics.items() if name.endswith("_rmse")}
+    save_checkpoint(args.output / "last.json", model, trained_so_far(info, progress, errors))
+    states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    if optimizer.scaler is not None:
+        states["scaler"] = optimizer.scaler.state_dict()
+    save_state(args.output, progress, identity, **states)
+
+
+def trained_so_far(info: CheckpointInfo, progress: Progress, errors: dict[str, float]) -> CheckpointInfo:
+    spent = {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1)}
+    return info.model_copy(update={"training": info.training | spent | errors})
 
 
 @torch.no_grad()
@@ -325,7 +355,8 @@ def training_identity(
     args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
 ) -> dict[str, Any]:
     """What must be the same for --resume to go on with a training."""
-    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment noise"
+    names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment noise "
+    names += "mixed_precision val_groups"
     flags = {name: getattr(args, name) for name in names.split()}
     return settings | flags | {"batch": batch, "scenes": [scene.name for scene in scenes]}
 

@@ -51,7 +51,13 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
     add("--chunk_start", type=int, help="frames of a window at first; grows to --chunk by half of the training")
     add("--dt", type=float, help="seconds from frame to frame; the data must agree (default: what the data says)")
-    add("--loss", choices=("mse", "rmse"), default="mse", help="rmse: its root by window, so that all count alike")
+    add(
+        "--loss",
+        choices=("mse", "rmse"),
+        default="rmse",
+        help="what is minimised; rmse: the root of each window's mean square, which is what is logged, so that all "
+        "windows count alike",
+    )
     add("--epochs", type=int, default=2001, help="times that every scene is seen")
     add("--time_limit", type=float, help="end after so many seconds; the schedules shorten accordingly")
     add("--batch_size", type=int, default=8, help="windows in a batch of one process")
@@ -60,7 +66,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
     add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
     add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
-    add("--noise", type=float, default=0.0, help="added to objects' velocities at a window's start [m/s]")
+    add("--noise", type=float, default=0.05, help="added to objects' velocities at a window's start [m/s]")
     add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
     add(
         "--compile",

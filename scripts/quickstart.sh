@@ -90,7 +90,7 @@ if $train; then
     # The networks are so small that a second thread only gets in the way.
     OMP_NUM_THREADS=1 stage "Training" dynamic_models.train --data_root "$data" --groups 2 --output "$checkpoint" \
         --num_keypoints 64 --hidden_dim 64 --num_layers 2 --chunk 50 --chunk_start 8 --ode_method leapfrog \
-        --step_size 2e-2 --batch_size 8 --loss rmse --lr 1e-3 --min_lr 3e-5 --time_limit 100
+        --step_size 2e-2 --batch_size 8 --lr 1e-3 --min_lr 3e-5 --time_limit 100
 fi
 stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
     --dynamic_model ngff --checkpoint "$checkpoint" --output_path "$out/predicted" --compile_video \

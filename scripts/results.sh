@@ -42,7 +42,7 @@ GAUSSIANS=${GAUSSIANS:-2500}
 TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
-    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
+    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --save_interval 5}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 LOGS=${LOGS:-$RESULTS/logs}
@@ -112,16 +112,16 @@ trained() {
 }
 
 models() {
-    train ngff "$TRAIN_SECONDS" --loss rmse --ode_method leapfrog --step_size 1e-2
-    train pointformer "$TRAIN_SECONDS" --loss rmse --dynamic_model pointformer
-    train gcn "$TRAIN_SECONDS" --loss rmse --dynamic_model gcn
+    train ngff "$TRAIN_SECONDS" --ode_method leapfrog --step_size 1e-2
+    train pointformer "$TRAIN_SECONDS" --dynamic_model pointformer
+    train gcn "$TRAIN_SECONDS" --dynamic_model gcn
 }
 
 # variant NAME FLAG...: of ngff in steps of 0.02 s, which take half the time.
 variant() {
     local name=$1
     shift
-    train "ablation/$name" "$ABLATION_SECONDS" --loss rmse --ode_method leapfrog "$@"
+    train "ablation/$name" "$ABLATION_SECONDS" --ode_method leapfrog "$@"
 }
 
 ablation() {

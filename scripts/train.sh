@@ -28,7 +28,8 @@ read -ra groups <<<"$TRAIN_GROUPS"
 mapfile -t devices < <(gpus)
 machines=${SLURM_JOB_NUM_NODES:-1}
 processes=$((machines * (${#devices[@]} ? ${#devices[@]} : 1)))
-train=(-m dynamic_models.train --data_root "$DATA_ROOT" --groups "${groups[@]}" --output "$CHECKPOINT" "$@")
+train=(-m dynamic_models.train --data_root "$DATA_ROOT" --groups "${groups[@]}" --output "$CHECKPOINT")
+train+=(--ode_method leapfrog "$@") # one evaluation a step, as Euler's, and free fall is exact
 accelerate=$(dirname "$python")/accelerate
 launch=(--multi_gpu --num_machines "$machines" --num_processes "$processes" --mixed_precision no --dynamo_backend no)
 

@@ -22,6 +22,7 @@ from dynamic_models.metrics import trajectory_errors
 from dynamic_models.training_state import MetricsLog
 from gaussians.claims import claim
 from gaussians.errors import InputError
+from tests.faults import start
 
 SMALL = "--num_keypoints 12 --hidden_dim 12 --num_layers 1 --steps 20 --chunk 6 --batch_size 3 --step_size 2e-2"
 SMALL += " --epochs 8 --save_interval 2 --lr 3e-3 --min_lr 1e-3 --training_tracker none --video_interval 0 --device cpu"
@@ -43,7 +44,7 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 def test_training_writes_a_checkpoint_that_knows_its_data(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy --val_groups held --loss rmse")
+    metrics = run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy --val_groups held")
     assert [line["iteration"] for line in metrics] == list(range(1, 9))
     assert capsys.readouterr().out.splitlines()[-1].startswith("trained ngff in ")
     model, info = load_checkpoint(tmp_path / "out")
@@ -77,7 +78,7 @@ def test_trainings_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, toy_root: P
 def test_one_small_scene_is_learned_by_heart(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
     """A bounce off the floor, seen whole: the loss falls far below free flight's."""
     flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 150 --save_interval 150 --no-augment"
-    flags += " --threshold 0.15"
+    flags += " --threshold 0.15 --loss mse --noise 0"
     metrics = run_training(monkeypatch, toy_root, tmp_path / "out", flags + " --ode_method leapfrog --hidden_dim 24")
     assert metrics[0]["loss"] > 1e-3  # an untrained model falls through the floor
     assert metrics[-1]["loss"] < 0.05 * metrics[0]["loss"]
@@ -108,8 +109,22 @@ def test_resumed_training_is_the_undisturbed_one(
     joined = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy --chunk_start 3")
     losses, expected = ([line["loss"] for line in metrics] for metrics in (joined, whole))
     assert losses == expected
-    first, second = (load_checkpoint(tmp_path / name / "last.json")[0].state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("renaming", [5, -8, 14, 20])
+def test_a_killed_training_goes_on_from_what_was_saved(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, renaming: int
+) -> None:
+    """Killed before or after one of a checkpoint's files gets its name."""
+    whole = run_training(monkeypatch, toy_root, tmp_path / "whole", "--groups toy")
+    flags = ("--data_root", toy_root, "--output", tmp_path / "parts", "--groups", "toy", *SMALL.split())
+    killed = start(tmp_path / "log", "dynamic_models.train", *flags, die_at=renaming)
+    assert killed.wait() == -signal.SIGKILL
+    assert read_metrics(tmp_path / "parts")
+    joined = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy")
+    assert [line["loss"] for line in joined] == [line["loss"] for line in whole]
+    found, expected = (load_checkpoint(tmp_path / name)[1].training["train_rmse"] for name in ("parts", "whole"))
+    assert found == expected
 
 
 def test_finished_or_foreign_training_is_not_touched(
