@@ -8,13 +8,15 @@ The state and its equations are those of arXiv 2602.00148. There a network gives
 codes of their shapes; here, as for surfaces in contact, a network gives an acceleration at each keypoint near a wall or
 inside the reach of another object,
 
-    a_p = (alpha + beta u_n + kappa d_n) n + gamma u_t + tau d_t
-    (alpha, beta, gamma, kappa, tau) = f(nearness, u_n, |u_t|, d_n, |d_t|, share, materials)
+    a_p = (alpha + beta u_n + kappa d_n) n + gamma u_t / (1 + |u_t|) + tau d_t / (1 + |d_t|)
+    (alpha, beta, kappa, gamma, tau) = f(u_n, d_n, |u_t|, |d_t|, nearness, share, materials)
     d d_p/dt = u [in reach] - (1 - nearness) d_p / T
 
 with the surface's normal n, the relative velocity u, and the displacement d since the two met, as the springs of the
 discrete element method have it (Cundall & Strack 1979): how far apart objects are tells a grid's contact only whether
-they act on each other, and what has been compressed since then how they bounce. F_i and T_i are what these add up to.
+they act on each other, and what has been compressed since then how they bounce. All but n is in units of what is
+typical, and every term is bounded. F_i and T_i are what these add up to. How other objects lie to a point has no
+gradient, see ``contact.body_contact``.
 So forces turn with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia
 tensors: momentum and angular momentum are conserved in every collision, whatever the network says. ``ngff_published``
 is the published form, ``ngff_objects`` the same mended.
@@ -92,7 +94,7 @@ class NGFF(ForceField):
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
-        q, qdot, x, v, phi, omega, none, displacements = y
+        q, qdot, x, v, phi, omega, unmoved, displacements = y
         q0, inertia, inverse_inertia, *_, context = constant
         R = compose(phi, R0)
         arms = turn(R, q)
@@ -111,7 +113,7 @@ class NGFF(ForceField):
             force + push[..., :3] + scene.gravity[:, None],
             phi_rate(phi, omega),
             angular,
-            none,
+            unmoved,
             rates,
         )
 
@@ -215,16 +217,16 @@ def _accelerations(
     displacements: torch.Tensor,
     *inputs: torch.Tensor,
 ) -> torch.Tensor:
+    """The equation of a_p, for points (..., 3) and their ``inputs`` (..., n)."""
     vectors = torch.stack([relative / _SPEED, displacements / _DISPLACEMENT])
     along = (vectors * normals).sum(-1, keepdim=True)
     across = vectors - along * normals
     size = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
     outputs = network(torch.cat([*along, *size, *inputs], -1)).to(relative)
-    push = outputs[..., :1] + outputs[..., 1:2] * along[0] + outputs[..., 2:3] * along[1]
-    push, friction, hold = limit(torch.cat([push, outputs[..., 3:]], -1), _LIMIT).split(1, -1)
-    # Friction and what holds are bounded, however fast and far it slides.
+    normal = outputs[..., :1] + outputs[..., 1:2] * along[0] + outputs[..., 2:3] * along[1]
+    normal, friction, shear = limit(torch.cat([normal, outputs[..., 3:]], -1), _LIMIT).split(1, -1)
     sliding, sheared = across / (1 + size)
-    return _ACCELERATION * (push * normals + friction * sliding + hold * sheared)
+    return _ACCELERATION * (normal * normals + friction * sliding + shear * sheared)
 
 
 def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.Tensor) -> torch.Tensor:
@@ -236,7 +238,7 @@ def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.T
 def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(B, O), metres: mean distance of some of an object's points to the nearest other one."""
     some = points[..., :_SAMPLED, :]
-    distances = torch.cdist(some, points)
+    distances = torch.cdist(some, points, compute_mode="donot_use_mm_for_euclid_dist")
     itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
     nearest = distances.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1)
     counted = mask[..., :_SAMPLED] & nearest.isfinite()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import warp as wp
+from torch.utils.flop_counter import register_flop_formula
 
 from dynamic_models.radius_graph_kernels import ROWS, connect
 from gaussians.warp_runtime import as_array, launch
@@ -85,6 +86,12 @@ def _sum_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor
 
 
 sum_neighbours.register_autograd(_sum_gradients, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.dynamic_models.sum_neighbours)
+def _(adjacency: tuple[int, ...], features: tuple[int, ...], **others: Any) -> int:
+    batch, total, width = features
+    return 2 * batch * total**2 * width
 
 
 def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:

@@ -81,7 +81,8 @@ def run(main: Callable[[], None]) -> None:
 @contextmanager
 def _ends_by_signals() -> Iterator[None]:
     """SIGTERM raises ``Terminated``, and Ctrl-C ``KeyboardInterrupt``, wherever the main thread is."""
-    former, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    hook = sys.unraisablehook
 
     def terminate(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
@@ -103,7 +104,8 @@ def _ends_by_signals() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
         sys.unraisablehook = hook
 
 

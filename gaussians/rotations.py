@@ -1,6 +1,7 @@
 """Rotations: quaternions (wxyz), matrices, Euler angles, and the exponential map of SO(3).
 
-All functions accept leading batch dimensions ``(...)`` and, but for ``polar_rotation``, are differentiable everywhere.
+All functions of tensors accept leading batch dimensions ``(...)`` and are differentiable everywhere, but for
+``polar_rotation`` and, where the second angle is 90 degrees, ``matrix_to_euler_xyz``.
 """
 
 import math

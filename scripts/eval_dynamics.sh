@@ -3,7 +3,8 @@
 # `bash scripts/eval_dynamics.sh`. Arguments are passed on to dynamic_models.evaluate.
 # Variables: see scripts/shards.sh, and
 #   EVAL_SETS      sets of groups, each of which gets a report of its own, as --sets takes them: name=group,group@frames
-#                  (default: spatial=3_9 compositional=4,5,6)
+#                  (default: spatial=3_9 compositional=4,5,6; with longer scenes and novel objects also
+#                  temporal=3_9@200 novel=3_novel)
 #   CHECKPOINT     directory of the model (default: checkpoints/ngff)
 #   MODELS         what to compare (default: ngff,ballistic)
 #   REPORTS        directory of the reports (default: output/eval_dynamics)

@@ -46,13 +46,13 @@ TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 LOGS=${LOGS:-$RESULTS/logs}
-export LOGS TQDM_MININTERVAL=${TQDM_MININTERVAL:-30}
-gpus=0
-if command -v nvidia-smi >/dev/null; then gpus=$(nvidia-smi -L | wc -l); fi
-export PROCESSES=${PROCESSES:-$((gpus ? gpus : 2))}
-if ((gpus == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
+export LOGS
 bash setup_env.sh
-python=$(bash setup_env.sh --print_python)
+# shellcheck source=scripts/shards.sh
+source scripts/shards.sh
+mapfile -t devices < <(gpus)
+export PROCESSES=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 2))}
+if ((${#devices[@]} == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
 mkdir -p "$LOGS"
 
 # group NAME SCENES SPLIT FRAMES: draws and simulates.
@@ -86,16 +86,21 @@ EOF
 
 # train NAME SECONDS FLAG...: into RESULTS/NAME, in the background as soon as there is room.
 train() {
-    local name=$1 seconds=$2 log=$LOGS/train-${1//\//-}.log flags
+    local name=$1 seconds=$2 log=$LOGS/train-${1//\//-}.log flags device each
     shift 2
     read -ra flags <<<"$TRAIN_FLAGS"
     while (($(jobs -rp | wc -l) >= PROCESSES)); do one_ends; done
     printf 'training %s: %s\n' "$name" "$log"
-    if ((gpus)); then export CUDA_VISIBLE_DEVICES=$((started++ % gpus)); fi
-    "$python" -m dynamic_models.train --data_root "$DATA_ROOT" --groups 3_0 --val_groups 3_8 --sample_num "$TRAIN_SCENES" \
-        --output "$RESULTS/$name" "${flags[@]}" --time_limit "$seconds" "$@" >"$log" 2>&1 &
+    device=
+    for each in "${devices[@]}"; do
+        if ! kill -0 "${training_on[$each]:-none}" 2>/dev/null; then device=$each && break; fi
+    done
+    env ${device:+CUDA_VISIBLE_DEVICES="$device"} "$python" -m dynamic_models.train --data_root "$DATA_ROOT" \
+        --groups 3_0 --val_groups 3_8 --sample_num "$TRAIN_SCENES" --output "$RESULTS/$name" "${flags[@]}" \
+        --time_limit "$seconds" "$@" >"$log" 2>&1 &
+    if [[ $device ]]; then training_on[$device]=$!; fi
 }
-started=0
+declare -A training_on
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT # trainings save themselves
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -132,6 +137,8 @@ ablation() {
     variant squared_loss --loss mse
     variant no_augmentation --no-augment
     variant no_noise --noise 0
+    variant no_curriculum --chunk_start 50
+    variant euler --ode_method euler
     variant half_steps --step_size 1e-2
     variant half_windows --chunk 24
     variant rigid --no-deformation

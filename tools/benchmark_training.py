@@ -43,6 +43,7 @@ def _iteration(
     of its matrix products with the seconds that they take at the rate of a large product in the same precision."""
     device = state.points.device
     torch.manual_seed(0)
+    torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
     AcceleratorState._reset_state(reset_partial_state=True)  # which otherwise keeps the first precision asked for
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     model = build_model(settings).to(device)

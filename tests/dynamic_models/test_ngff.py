@@ -238,9 +238,18 @@ def test_adaptive_agrees_with_small_steps_where_nothing_jumps() -> None:
 
 
 @pytest.mark.parametrize("method", ["euler", "leapfrog"])
-def test_gradients_are_those_of_the_discrete_rollout(method: OdeMethod) -> None:
-    model, state = make_model("ngff_objects", ode_method=method), make_state(2, 4)
-    names = ["wall_head.1.bias", "pair_head.1.bias", "stress.joint.3.bias", "shape.lift.0.weight"]
+@pytest.mark.parametrize(
+    ("kind", "objects", "names"),
+    [
+        ("ngff_objects", 2, ["wall_head.1.bias", "pair_head.1.bias", "stress.joint.3.bias", "shape.lift.0.weight"]),
+        # One object alone, for contact with others has no gradient with respect to places.
+        ("ngff", 1, ["contact.1.bias", "contact.0.0.0.weight", "stress.joint.3.bias"]),
+    ],
+)
+def test_gradients_are_those_of_the_discrete_rollout(
+    kind: str, objects: int, names: list[str], method: OdeMethod
+) -> None:
+    model, state = make_model(kind, ode_method=method), make_state(objects, 4, floor=-0.15)
     parameters = dict(model.named_parameters())
 
     def rollout(velocities: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
@@ -249,6 +258,7 @@ def test_gradients_are_those_of_the_discrete_rollout(method: OdeMethod) -> None:
         return torch.func.functional_call(model, given, (moved, 4, DT))
 
     inputs = (state.velocities.clone().requires_grad_(), *(parameters[name] for name in names))
+    assert all(gradient.abs().amax() > 0 for gradient in torch.autograd.grad(rollout(*inputs).square().sum(), inputs))
     assert torch.autograd.gradcheck(rollout, inputs, eps=1e-7, atol=1e-5, rtol=1e-3, fast_mode=True)
 
 
