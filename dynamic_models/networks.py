@@ -5,8 +5,8 @@ from torch import nn
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Linear + LayerNorm + ReLU."""
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU())
+    """Linear + LayerNorm + ReLU, which overwrites its input: large tensors take most of their time to be allocated."""
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(inplace=True))
 
 
 def mlp(inputs: int, hidden: int, num_layers: int) -> nn.Sequential:
@@ -59,7 +59,7 @@ class StressNet(nn.Module):
         # A linear layer of both side by side, with the object's part computed once an object.
         self.own = nn.Linear(hidden, hidden)
         self.whole = nn.Linear(hidden, hidden, bias=False)
-        self.joint = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), block(hidden, hidden), silent_linear(hidden, 3))
+        self.joint = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(inplace=True), block(hidden, hidden), silent_linear(hidden, 3))
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         local = self.local(features)
