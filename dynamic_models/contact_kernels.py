@@ -27,6 +27,13 @@ class Points:
 
 
 @wp.func
+def members(points: Points, pair: int):
+    """The scene and the two objects of a pair, which are numbered through all scenes."""
+    objects = points.mask.shape[1]
+    return pair // (objects * objects), pair // objects % objects, pair % objects
+
+
+@wp.func
 def may_touch(points: Points, b: int, i: int, p: int, j: int):
     """Whether point p of object i exists and lies in the box around j."""
     if i == j or not points.mask[b, i, p]:
@@ -40,10 +47,7 @@ def may_touch(points: Points, b: int, i: int, p: int, j: int):
 def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
     """Each point of i looks at all points of j, which ``shares`` threads share among them."""
     pair, share, p = wp.tid()
-    objects = points.mask.shape[1]
-    b = pair // (objects * objects)
-    i = pair // objects % objects
-    j = pair % objects
+    b, i, j = members(points, pair)
     if not may_touch(points, b, i, p, j):
         return
     here = points.world[b, i, p]
@@ -61,10 +65,7 @@ def add_up(
     """Each point of i looks at all points of j, which ``shares`` threads share among them: the sums of the kernel
     1 - (distance / reach)^2, and of that times offset and velocity."""
     pair, share, p = wp.tid()
-    objects = points.mask.shape[1]
-    b = pair // (objects * objects)
-    i = pair // objects % objects
-    j = pair % objects
+    b, i, j = members(points, pair)
     if not may_touch(points, b, i, p, j):
         return
     here = points.world[b, i, p]

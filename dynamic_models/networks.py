@@ -59,7 +59,9 @@ class StressNet(nn.Module):
         # A linear layer of both side by side, with the object's part computed once an object.
         self.own = nn.Linear(hidden, hidden)
         self.whole = nn.Linear(hidden, hidden, bias=False)
-        self.joint = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(inplace=True), block(hidden, hidden), silent_linear(hidden, 3))
+        self.joint = nn.Sequential(
+            nn.LayerNorm(hidden), nn.ReLU(inplace=True), block(hidden, hidden), silent_linear(hidden, 3)
+        )
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         local = self.local(features)
