@@ -66,7 +66,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
     add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
     add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
-    add("--noise", type=float, default=0.05, help="added to objects' velocities at a window's start [m/s]")
+    add("--noise", type=float, default=0.0, help="added to objects' velocities at a window's start [m/s]")
     add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
     add(
         "--compile",

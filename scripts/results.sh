@@ -42,7 +42,7 @@ GAUSSIANS=${GAUSSIANS:-2500}
 TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
-    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --save_interval 5}
+    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 LOGS=${LOGS:-$RESULTS/logs}
