@@ -53,11 +53,15 @@ class Backward:
             carry = self._model.begin(state)
         if not self._captures:
             return self.run(state, carry, target, pushes)
-        if self._graph is None or self._graph.shape != target.shape:
-            self._graph = None  # frees its memory first
-            torch.cuda.empty_cache()
-            self._graph = _Graph(self, list(self._model.parameters()), state, carry, target, pushes)
-        return self._graph(state, carry, target, pushes)
+        while True:
+            if self._graph is None or self._graph.shape != target.shape:
+                self._graph = None  # frees its memory first
+                torch.cuda.empty_cache()
+                self._graph = _Graph(self, list(self._model.parameters()), state, carry, target, pushes)
+            losses = self._graph(state, carry, target, pushes)
+            if not self._model.relieved():
+                return losses
+            self._graph = None
 
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """The same, kernel by kernel, from what the model's ``begin`` gave."""
@@ -65,7 +69,9 @@ class Backward:
             predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes, self._step)
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
-        self._accelerator.backward(objective.mean() / self._share)
+        objective = objective.mean() / self._share
+        # What a crowd gave has no gradient: the batch will come once more.
+        self._accelerator.backward(torch.where(self._model.crowded, torch.zeros_like(objective), objective))
         return losses.detach()
 
 

@@ -6,6 +6,7 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
+CHUNK = wp.constant(32)  # points of an object that are near each other
 _LARGEST_NEARNESS = 4.0
 
 
@@ -38,9 +39,13 @@ def may_touch(points: Points, b: int, i: int, p: int, j: int):
     """Whether point p of object i exists and lies in the box around j."""
     if i == j or not points.mask[b, i, p]:
         return False
-    here, low, high = points.world[b, i, p], points.low[b, j], points.high[b, j]
-    inside = here[0] >= low[0] and here[1] >= low[1] and here[2] >= low[2]
-    return inside and here[0] <= high[0] and here[1] <= high[1] and here[2] <= high[2]
+    return within(points.world[b, i, p], points.low[b, j], points.high[b, j])
+
+
+@wp.func
+def within(point: wp.vec3, low: wp.vec3, high: wp.vec3):
+    above = point[0] >= low[0] and point[1] >= low[1] and point[2] >= low[2]
+    return above and point[0] <= high[0] and point[1] <= high[1] and point[2] <= high[2]
 
 
 @wp.kernel
@@ -59,26 +64,58 @@ def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
 
 
 @wp.kernel
-def add_up(
-    points: Points, velocities: wp.array3d(dtype=wp.vec3), reach: float, shares: int, sums: wp.array3d(dtype=float)
+def bound(
+    points: Points,
+    order: wp.array3d(dtype=int),
+    reach: float,
+    low: wp.array3d(dtype=wp.vec3),
+    high: wp.array3d(dtype=wp.vec3),
 ):
-    """Each point of i looks at all points of j, which ``shares`` threads share among them: the sums of the kernel
-    1 - (distance / reach)^2, and of that times offset and velocity."""
-    pair, share, p = wp.tid()
+    """The box around each chunk of an object's points and its reach; without points nothing lies in it."""
+    b, j, chunk = wp.tid()
+    lowest = wp.vec3(wp.inf)
+    highest = wp.vec3(-wp.inf)
+    for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, order.shape[2])):
+        q = order[b, j, k]
+        if points.mask[b, j, q]:
+            lowest = wp.min(lowest, points.world[b, j, q])
+            highest = wp.max(highest, points.world[b, j, q])
+    low[b, j, chunk] = lowest - wp.vec3(reach)
+    high[b, j, chunk] = highest + wp.vec3(reach)
+
+
+@wp.kernel
+def add_up(
+    points: Points,
+    velocities: wp.array3d(dtype=wp.vec3),
+    order: wp.array3d(dtype=int),
+    low: wp.array3d(dtype=wp.vec3),
+    high: wp.array3d(dtype=wp.vec3),
+    reach: float,
+    shares: int,
+    sums: wp.array3d(dtype=float),
+):
+    """Each point of i looks at the points of j in chunks whose boxes it lies in, which ``shares`` threads share among
+    them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
+    pair, share, place = wp.tid()
     b, i, j = members(points, pair)
+    p = order[b, i, place]
     if not may_touch(points, b, i, p, j):
         return
     here = points.world[b, i, p]
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
     speeds = wp.vec3()
-    for q in range(share, points.world.shape[2], shares):
-        offset = points.world[b, j, q] - here
-        kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
-        if kernel > 0.0 and points.mask[b, j, q]:
-            total += kernel
-            offsets += kernel * offset
-            speeds += kernel * velocities[b, j, q]
+    for chunk in range(share, low.shape[2], shares):
+        if within(here, low[b, j, chunk], high[b, j, chunk]):
+            for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, order.shape[2])):
+                q = order[b, j, k]
+                offset = points.world[b, j, q] - here
+                kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
+                if kernel > 0.0 and points.mask[b, j, q]:
+                    total += kernel
+                    offsets += kernel * offset
+                    speeds += kernel * velocities[b, j, q]
     if total > 0.0:
         wp.atomic_add(sums, pair, p, 0, total)
         for k in range(3):

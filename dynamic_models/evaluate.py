@@ -50,7 +50,7 @@ def main() -> None:
     wanted = [SceneSet(name, groups, frames or 0) for name, groups, frames in args.sets]
     groups = choose_groups(layout, [*(args.groups or []), *(group for each in wanted for group in each.groups)])
     groups = list(dict.fromkeys(groups))
-    contenders = load_contenders(args.models, args.checkpoints, layout, device)
+    contenders = load_contenders(args.models, args.checkpoints, layout, device, args.compile)
     num_keypoints = keypoint_count(contenders, args.num_keypoints)
     scenes = load_groups(layout, groups, num_keypoints, args.cache)
     frames = args.steps or default_frames(contenders, scenes)
@@ -194,6 +194,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--num_keypoints", type=int, help="of every object (default: as many as in training, without training 512)")
     add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
     add("--output", type=Path, default=Path("output/evaluation"), help="directory of the report")
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="fuse learned models' kernels on a GPU, which takes a minute and makes their rollouts some times faster",
+    )
     add("--videos", action=argparse.BooleanOptionalAction, default=True, help="write videos of some scenes")
     add("--resolution", type=int, default=320, help="width of each part of a video, pixels")
     parser.add_device()

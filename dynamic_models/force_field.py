@@ -37,17 +37,20 @@ class ForceField(FrameModel):
 
     Attributes:
         settings: see there.
-        blocks: layers that every point goes through, for an estimate of what backpropagation keeps.
         memories: how many tensors it remembers contacts in.
     """
 
-    blocks: int
     memories = 0
 
     def __init__(self, settings: ForceFieldSettings) -> None:
         super().__init__()
         self.settings = settings
         self.capturable = settings.ode_method != "adaptive"
+
+    @property
+    @abstractmethod
+    def blocks(self) -> float:
+        """Layers that every point goes through, for an estimate of what backpropagation keeps."""
 
     @abstractmethod
     def derivative(

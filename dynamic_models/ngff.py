@@ -29,6 +29,7 @@ from torch import nn
 
 from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, split_motion, transform, turn
 from dynamic_models.contact import body_contact, nearest_wall
+from dynamic_models.contact_search import spatial_order
 from dynamic_models.force_field import ForceField, ForceFieldSettings, limit
 from dynamic_models.integration import State
 from dynamic_models.networks import StressNet, mlp, silent_linear
@@ -49,6 +50,7 @@ _SAMPLED = 64  # points that a body's spacing is measured at
 _CONTEXT = 6
 _DISPLACEMENT = 0.02  # metres, of contacts
 _MEMORY = 0.04  # seconds, T of the module's docstring
+_ROOM = 0.25  # of all possible contacts, more than objects on the floor have
 
 
 class NGFFSettings(ForceFieldSettings):
@@ -60,21 +62,35 @@ class NGFFSettings(ForceFieldSettings):
 
 
 class NGFF(ForceField):
-    """The force field of the module's docstring."""
+    """The force field of the module's docstring.
+
+    Attributes:
+        room: share of all possible contacts, two for every keypoint, that a step on a GPU computes.
+    """
 
     memories = 1
 
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__(settings)
-        self.blocks = 2 * settings.num_layers + 6
+        self.room = _ROOM
         h, layers = settings.hidden_dim, settings.num_layers
         self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), silent_linear(h, 5))
         self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
 
+    @property
+    def blocks(self) -> float:
+        """Of contacts, which not every point has, and of stress."""
+        return 2 * self.settings.num_layers * self.room + 6
+
+    def make_room(self) -> None:
+        """For twice as many contacts."""
+        self.room = min(1.0, 2 * self.room)
+
     def begin(self, scene: SceneState) -> Carry:
         """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
         began, metres; and what never changes: q0, the inertia tensor over mass and its inverse (these in the body's
-        axes), mass [kg], the volume that a keypoint stands for [m^3], and numbers for material and size."""
+        axes), mass [kg], the volume that a keypoint stands for [m^3], numbers for material and size, and the
+        ``contact_search.spatial_order`` of points."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         spacing = _spacing(body.q0, scene.mask)
@@ -89,13 +105,14 @@ class NGFF(ForceField):
         still = body.qdot if self.stress is not None else torch.zeros_like(body.qdot)
         unmoved = torch.zeros_like(body.q).repeat(2, 1, 1, 1, 1)
         moving = (body.q, still, body.x, body.v, body.omega, body.R, unmoved)
-        return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described
+        order = spatial_order(body.q0, scene.mask)
+        return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described, order
 
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
         q, qdot, x, v, phi, omega, unmoved, displacements = y
-        q0, inertia, inverse_inertia, *_, context = constant
+        q0, inertia, inverse_inertia, *_, context, _ = constant
         R = compose(phi, R0)
         arms = turn(R, q)
         world = arms + x[..., None, :]
@@ -128,10 +145,10 @@ class NGFF(ForceField):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """With walls and with other objects: accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass
         (B, O, 3) of objects; and rates of the displacements, m/s. What one object feels, the other feels too."""
-        *_, mass, volume, context = constant
+        *_, mass, volume, context, order = constant
         gaps, wall_normals = nearest_wall(world, scene.walls)
         at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
-        other = body_contact(world, velocities, x, scene.mask, volume, self.settings.threshold)
+        other = body_contact(world, velocities, x, scene.mask, volume, order, self.settings.threshold)
         nearness = torch.stack([at_walls, other.nearness])
         normals = torch.stack([wall_normals, other.normals])
         relative = torch.stack([velocities, velocities - other.velocities])
@@ -147,7 +164,7 @@ class NGFF(ForceField):
         touching = nearness.sum(-1, keepdim=True)
         share = 10 * touching / _counts(scene.mask)  # of the object's points; a tenth counts as one
         inputs = [nearness[..., None], share.expand_as(nearness)[..., None], own, partners]
-        local = _contact_acceleration(self.contact, nearness, normals, relative, displacements, inputs)
+        local = self._local_acceleration(nearness, [normals, relative, displacements, *inputs])
 
         weights = nearness / (touching + _FEW)
         forces = (reduced * weights)[..., None] * local  # N
@@ -157,6 +174,23 @@ class NGFF(ForceField):
         force, moment = (total / own_mass).chunk(2, -1)
         rates = _rate(nearness, relative, displacements)
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
+
+    def _local_acceleration(self, nearness: torch.Tensor, entries: list[torch.Tensor]) -> torch.Tensor:
+        """The equation of a_p, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
+
+        Args:
+            entries: (2, B, O, P, n) each, see ``_accelerations``.
+        """
+        touching = (nearness > 0).flatten()
+        count = len(touching)
+        if _has_fixed_shapes(nearness):
+            rows, crowded = first_rows(touching, round(self.room * count))
+            self.crowded.logical_or_(crowded)
+        else:
+            rows = touching.nonzero().squeeze(1)
+        taken = rows.clamp_max(count - 1)
+        found = _accelerations(self.contact, *(entry.flatten(0, -2).index_select(0, taken) for entry in entries))
+        return found.new_zeros(count + 1, 3).index_copy(0, rows, found)[:-1].view(*nearness.shape, 3)
 
     def _stress(
         self,
@@ -194,20 +228,19 @@ def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tenso
         return partner.flatten(1, 2).mT @ values.flatten(1, 2).to(partner)
 
 
-def _contact_acceleration(
-    network: nn.Module,
-    nearness: torch.Tensor,
-    normals: torch.Tensor,
-    relative: torch.Tensor,
-    displacements: torch.Tensor,
-    inputs: list[torch.Tensor],
-) -> torch.Tensor:
-    """Accelerations (2, B, O, P, 3), m/s^2, at points in touch; elsewhere nothing depends on what they are."""
-    entries = [normals, relative, displacements, *inputs]
-    if nearness.is_cuda:  # all points, because a graph's shapes cannot depend on which ones touch
-        return _accelerations(network, *entries)
-    rows = nearness > 0
-    return torch.zeros_like(relative).index_put((rows,), _accelerations(network, *(entry[rows] for entry in entries)))
+def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
+    """Whether shapes must not depend on data, as in CUDA graphs."""
+    return tensor.is_cuda
+
+
+def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices (room,) of the first true entries of ``chosen`` (N,), then N, and whether there are more than that;
+    neither waits for the device."""
+    count = len(chosen)
+    number = chosen.cumsum(0)
+    places = torch.where(chosen & (number <= room), number - 1, room)
+    rows = number.new_full((room + 1,), count)
+    return rows.scatter(0, places, torch.arange(count, device=chosen.device))[:-1], number[-1] > room
 
 
 def _accelerations(

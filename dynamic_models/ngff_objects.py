@@ -57,7 +57,6 @@ class NGFFObjects(ForceField):
     def __init__(self, settings: NGFFObjectsSettings) -> None:
         super().__init__(settings)
         self.mass = settings.mass
-        self.blocks = settings.num_layers + 7
         h, layers = settings.hidden_dim, settings.num_layers
         self.shape = PointEncoder(h, layers)
         self.pair_state = mlp(10, h, layers)  # x, v, omega of i relative to j, and the gap
@@ -67,6 +66,10 @@ class NGFFObjects(ForceField):
         self.wall_state = mlp(11, h, layers)  # five gaps, v, omega
         self.wall_head = nn.Sequential(mlp(2 * h, 2 * h, layers), silent_linear(2 * h, 9))
         self.stress = StressNet(12, h)
+
+    @property
+    def blocks(self) -> float:
+        return self.settings.num_layers + 7
 
     def begin(self, scene: SceneState) -> Carry:
         """q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3), both in

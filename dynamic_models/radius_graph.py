@@ -19,12 +19,12 @@ from gaussians.warp_runtime import as_array, launch
 def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
     """What ``radius_graph`` gives for float32 points, with a matrix in bfloat16."""
     batch, total = mask.shape
-    adjacency = torch.empty(batch, total, total, dtype=torch.int16, device=points.device)
+    adjacency = torch.empty(batch, total**2, dtype=torch.int16, device=points.device)
     degrees = points.new_zeros(batch, total)
-    arguments = [as_array(points, wp.vec3), as_array(mask, wp.bool), reach]
-    arguments += [as_array(adjacency, wp.int16), as_array(degrees, wp.float32)]
+    existing = torch.where(mask[..., None], points, torch.nan)
+    arguments = [as_array(existing, wp.vec3), reach, as_array(adjacency, wp.int16), as_array(degrees, wp.float32)]
     launch(connect, (batch, -(-total // ROWS), total), arguments, points.device)
-    return adjacency.view(torch.bfloat16), degrees
+    return adjacency.view(torch.bfloat16).view(batch, total, total), degrees
 
 
 @connect_points.register_fake

@@ -20,20 +20,30 @@ from dynamic_models.state import SceneState
 Carry = tuple[torch.Tensor, ...]
 Step = Callable[[SceneState, Carry, torch.Tensor, float], Carry]
 
-_SHARE_OF_MEMORY = 0.5  # of what is free, for activations
+_SHARE_OF_MEMORY = {"cpu": 0.5, "cuda": 0.8}  # of what is free, for activations
 _MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
 
 
 class FrameModel(nn.Module, ABC):
-    """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``."""
+    """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
+
+    Attributes:
+        crowded: (), bool, whether a step had no room for all that it must compute, since shapes on a GPU cannot depend
+            on how much that is; its results are worth nothing.
+    """
 
     capturable = True
     """Whether ``step`` never waits for the device, so that CUDA graphs can hold it."""
     activation_limit: float = math.inf
     """Bytes of activations beyond which backpropagation recomputes them, also where there is room for more."""
 
+    fused = False
+    """Whether PyTorch compiles the step that predictions on a GPU replay, which takes half a minute for each shape."""
+
     def __init__(self) -> None:
         super().__init__()
+        self.crowded: torch.Tensor
+        self.register_buffer("crowded", torch.zeros((), dtype=torch.bool), persistent=False)
         self._graph: tuple[Any, _StepGraph] | None = None
 
     @abstractmethod
@@ -51,6 +61,9 @@ class FrameModel(nn.Module, ABC):
     @abstractmethod
     def points(self, carry: Carry) -> torch.Tensor:
         """World keypoints (B, O, P, 3), metres."""
+
+    def make_room(self) -> None:
+        """Have more of it from now on; models without such steps need none."""
 
     @abstractmethod
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
@@ -85,19 +98,31 @@ class FrameModel(nn.Module, ABC):
         batch, objects, _ = scene.mask.shape
         if pushes is None:
             pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
-        frames = [scene.points]
+        first, frames = carry, [scene.points]
         if num_frames > 1 and self._is_graphed(scene):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
             frames += [graph(push) for push in pushes.unbind(1)]
         else:
-            step = step or self.step
+            # The first frame's state has no gradients: for it alone PyTorch would compile the step once more.
+            steps = [self.step] + [step or self.step] * (num_frames - 2)
             if self._recomputes(scene, num_frames, frame_dt):
                 # Nothing in a step is random; asking the generators for their state would wait for the device.
-                step = partial(checkpoint, step, use_reentrant=False, preserve_rng_state=False)
-            for push in pushes.unbind(1):
-                carry = step(scene, carry, push, frame_dt)
+                steps = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in steps]
+            for each, push in zip(steps, pushes.unbind(1), strict=False):
+                carry = each(scene, carry, push, frame_dt)
                 frames.append(self.points(carry))
+        if not _is_captured(scene.points) and self.relieved():
+            return self.roll(scene, first, num_frames, frame_dt, pushes, step)
         return torch.stack(frames, 1) * scene.mask[:, None, ..., None]
+
+    def relieved(self) -> bool:
+        """Whether there was a crowd, for which there is more room now. Waits for the device."""
+        if not self.crowded:
+            return False
+        self.crowded.zero_()
+        self.make_room()
+        self._graph = None
+        return True
 
     def _recomputes(self, scene: SceneState, num_frames: int, frame_dt: float) -> bool:
         if not torch.is_grad_enabled():
@@ -109,11 +134,11 @@ class FrameModel(nn.Module, ABC):
         if not (scene.points.is_cuda and self.capturable) or torch.is_grad_enabled():
             return False
         # A graph would go on to use the weights that autocast converts, and forgets at its end.
-        return not (torch.is_autocast_enabled("cuda") or torch.cuda.is_current_stream_capturing())
+        return not (torch.is_autocast_enabled("cuda") or _is_captured(scene.points))
 
     def _graph_of(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> "_StepGraph":
         """The last graph, if it was made of the same weights for the same shapes, with this scene in it."""
-        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr())
+        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr(), self.fused)
         if self._graph is None or self._graph[0] != key:
             self._graph = None  # frees its memory first
             self._graph = (key, _StepGraph(self, scene, carry, push, frame_dt))
@@ -122,12 +147,17 @@ class FrameModel(nn.Module, ABC):
         return self._graph[1]
 
 
+def _is_captured(tensor: torch.Tensor) -> bool:
+    """Whether what is done with ``tensor`` goes into a CUDA graph now."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
 def _memory_for_activations(device: torch.device) -> float:
     if device.type != "cuda":
-        return min(_MEMORY_OF_CPU, _SHARE_OF_MEMORY * psutil.virtual_memory().available)
+        return min(_MEMORY_OF_CPU, _SHARE_OF_MEMORY["cpu"] * psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return _SHARE_OF_MEMORY * (free + unused)
+    return _SHARE_OF_MEMORY["cuda"] * (free + unused)
 
 
 class _StepGraph:
@@ -135,14 +165,15 @@ class _StepGraph:
 
     def __init__(self, model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> None:
         self._scene, self._carry, self._push = scene.map(torch.clone), tuple(map(torch.clone, carry)), push.clone()
+        step = torch.compile(model.step, dynamic=False) if model.fused else model.step
         stream = torch.cuda.Stream(scene.points.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate what they need at their first use
-            model.step(self._scene, self._carry, self._push, frame_dt)
+            step(self._scene, self._carry, self._push, frame_dt)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            later = model.step(self._scene, self._carry, self._push, frame_dt)
+            later = step(self._scene, self._carry, self._push, frame_dt)
             self._points = model.points(later)
             for mine, new in zip(self._carry, later, strict=True):
                 mine.copy_(new)

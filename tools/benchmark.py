@@ -26,7 +26,7 @@ Examples:
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +50,7 @@ from tools import (
 )
 
 Row = dict[str, object]
-PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
+PARTS: dict[str, Callable[[torch.device], Iterable[Row]]] = {
     "rasterizer": benchmark_rasterizer.measure,
     "render": benchmark_render.measure,
     "simulator": benchmark_simulator.measure,
@@ -66,11 +66,10 @@ PARTS: dict[str, Callable[[torch.device], list[Row]]] = {
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 
-def markdown_table(rows: list[Row]) -> str:
-    """Rows with the same keys as a Markdown table; numbers get three significant digits."""
+def markdown_table(rows: list[Row]) -> list[str]:
+    """Rows with the same keys as the lines of a Markdown table; numbers get three significant digits."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join(lines)
+    return lines + ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
 
 
 def _cell(value: object) -> str:
@@ -122,11 +121,15 @@ def main() -> None:
     machine = describe_machine(device)
     print(machine)
     for part in parts:
-        rows = PARTS[part](device)
-        table = markdown_table(rows)
-        print(f"\n{part}\n\n{table}\n", flush=True)
+        print(f"\n{part}\n", flush=True)
+        rows: list[Row] = []
+        table: list[str] = []
+        for row in PARTS[part](device):
+            rows.append(row)
+            shown, table = len(table), markdown_table(rows)
+            print("\n".join(table[shown:]), flush=True)
         if args.record:
-            text = f"{machine}\n\n{table}"
+            text = "\n".join([f"{machine}\n", *table])
             if part == "sweep":
                 picture = Path("images") / f"benchmark_simulator_{device.type}.png"
                 benchmark_sweep.plot(rows, device, machine.split(";")[0], RECORD.parent / picture)

@@ -1,6 +1,7 @@
 """Seconds that a rollout of a force field takes, whatever its weights."""
 
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -14,27 +15,24 @@ _FRAMES, _FRAME_DT = 100, 0.02
 _REPEATS = 3
 
 
-def measure(device: torch.device) -> list[dict[str, object]]:
+def measure(device: torch.device) -> Iterator[dict[str, object]]:
     """The best of three rollouts of 100 frames, one scene, by Euler steps, after one to warm up."""
-    return [
-        {
-            "model": name,
-            "objects": objects,
-            "keypoints": keypoints,
-            "hidden": hidden,
-            "frames": _FRAMES,
-            "steps": steps,
-            "seconds": _seconds(name, device, objects, keypoints, hidden, steps),
-        }
-        for name in _MODELS
-        for objects, keypoints, hidden, steps in _WORKLOADS[device.type]
-    ]
+    for name in _MODELS:
+        for objects, keypoints, hidden, steps in _WORKLOADS[device.type]:
+            for compiled in (False, True) if device.type == "cuda" else (False,):
+                row: dict[str, object] = {"model": name, "compiled": compiled, "objects": objects}
+                row |= {"keypoints": keypoints, "hidden": hidden, "frames": _FRAMES, "steps": steps}
+                yield row | {"seconds": _seconds(name, compiled, device, objects, keypoints, hidden, steps)}
 
 
 @torch.no_grad()
-def _seconds(name: str, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int) -> float:
+def _seconds(
+    name: str, compiled: bool, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int
+) -> float:
+    torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
     settings = {"hidden_dim": hidden, "num_layers": 4, "threshold": 0.05, "step_size": _FRAMES * _FRAME_DT / steps}
     model = build_model(settings | {"dynamic_model": name}).to(device).eval()
+    model.fused = compiled
     state = touching_objects(objects, keypoints).to(device)
     best = float("inf")
     for repeat in range(_REPEATS + 1):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynamic_models.contact_search import nearest_squared, touching_bodies
+from dynamic_models.contact_search import nearest_squared, spatial_order, touching_bodies
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -30,7 +30,9 @@ def squared_distances(world: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def test_what_touches_is_what_all_pairs_say(device: str) -> None:
     world, velocities, mask = scene()
     reach, volumes, centres = 0.08, torch.rand(2, 4) * 1e-5, world.mean(-2)
-    arguments = (tensor.to(device) for tensor in (world, velocities, centres, mask, volumes))
+    arguments = (
+        tensor.to(device) for tensor in (world, velocities, centres, mask, volumes, spatial_order(world, mask))
+    )
     nearness, normals, speeds, partner = (tensor.cpu().double() for tensor in touching_bodies(*arguments, reach))
 
     world, velocities = world.double(), velocities.double()
@@ -64,3 +66,23 @@ def test_nearest_points_are_those_of_all_distances(device: str) -> None:
     torch.testing.assert_close(found[within], expected[within], rtol=1e-5, atol=1e-9)
     assert (found[~within] >= reach**2).all()
     assert found[expected.isinf()].isinf().all()
+
+
+def test_neighbours_follow_each_other() -> None:
+    """The boxes around chunks of a grid's points in this order are small, and every point is in one."""
+    axis = torch.linspace(-0.2, 0.3, 16)
+    grid = torch.cartesian_prod(axis, axis, axis)[torch.randperm(4096, generator=torch.Generator().manual_seed(0))]
+    mask = torch.ones(1, 1, 4096, dtype=torch.bool)
+    mask[..., ::5] = False
+    order = spatial_order(grid[None, None], mask)[0, 0].long()
+    assert torch.equal(order.sort().values, torch.arange(4096))
+    count = int(mask.sum())
+    assert mask[0, 0, order[:count]].all()
+    chunks = grid[order[: count // 32 * 32]].view(-1, 32, 3)
+    volumes = (chunks.amax(1) - chunks.amin(1)).prod(-1)
+    assert volumes.mean() < 0.5**3 / 40
+
+
+def test_single_and_missing_points_have_an_order() -> None:
+    mask = torch.tensor([[[True, False], [False, False]]])
+    assert spatial_order(torch.zeros(1, 2, 2, 3), mask).tolist() == [[[0, 1], [0, 1]]]

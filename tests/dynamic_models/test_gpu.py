@@ -51,3 +51,26 @@ def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
     for one, other in zip(found[1][1], found[0][1], strict=True):
         # Sums in another order, through five frames of contact.
         assert (one - other).norm() <= 2e-3 * other.norm() + 1e-6
+
+
+def test_a_crowd_in_a_captured_graph_is_computed_once_more() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    found = []
+    for room in (1.0, 1 / 16):
+        model = make_model(ode_method="leapfrog", hidden_dim=32).float().cuda()
+        model.room = room
+        backward = Backward(model, Accelerator(), "rmse", 1, DT)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        # First a scene in which nothing touches, for which there is room, then one with a crowd in the same graph.
+        for height in (5.0, 0.0):
+            state = on_gpu(make_state())
+            shift = torch.tensor([0.0, 0.0, height], device="cuda")
+            apart = torch.arange(3, device="cuda")[:, None, None] * torch.tensor([height, 0.0, 0.0], device="cuda")
+            state = replace(state, points=state.points + shift + apart)
+            target = state.points[:, None].expand(-1, 6, -1, -1, -1).contiguous()
+            losses = backward(state, target, target.new_zeros(1, 5, 3, 6))
+        assert model.room > 1 / 16
+        found.append([losses, *(parameter.grad.clone() for parameter in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() <= 2e-3 * other.norm() + 1e-6

@@ -11,8 +11,10 @@ from dynamic_models import body_frame, force_field, integration
 from dynamic_models.ballistic import Ballistic
 from dynamic_models.body_frame import split_motion
 from dynamic_models.contact import body_contact, nearest_wall
+from dynamic_models.contact_search import spatial_order
 from dynamic_models.integration import OdeMethod, State, substeps
 from dynamic_models.models import build_model
+from dynamic_models.ngff import first_rows
 from dynamic_models.state import SceneState, collate, pad
 from gaussians.rotations import rotation_exp
 
@@ -356,7 +358,7 @@ def test_points_inside_each_other_are_pushed_out() -> None:
     velocities = torch.zeros_like(world)
     velocities[0, 1] = torch.tensor([-1.0, 2.0, 0.0])
     mask = torch.ones(1, 2, 4000, dtype=torch.bool)
-    found = body_contact(world, velocities, world.mean(-2), mask, volume, 0.06)
+    found = body_contact(world, velocities, world.mean(-2), mask, volume, spatial_order(world, mask), 0.06)
     depth = 0.2 - (world[0, 0] - world[0, 1].mean(0)).norm(dim=-1)
     assert (found.nearness[0, 0][depth < -0.06] == 0).all()
     at_surface = depth.abs() < 0.005
@@ -422,3 +424,34 @@ def test_ballistic_without_gravity_or_under_the_floor() -> None:
     torch.testing.assert_close(Ballistic()(state, 6, DT)[:, 5], state.points + flat * 0.1, rtol=0, atol=1e-12)
     sunk = replace(state, walls=state.walls + 20)
     torch.testing.assert_close(Ballistic()(sunk, 6, DT)[:, 5], state.points, rtol=0, atol=1e-12)
+
+
+def test_the_first_rows_are_those_of_all_true_entries() -> None:
+    chosen = torch.rand(500, generator=torch.Generator().manual_seed(0)) < 0.3
+    true = chosen.nonzero().squeeze(1)
+    for room in (1, len(true) - 1, len(true), 400, 500):
+        rows, crowded = first_rows(chosen, room)
+        kept = min(room, len(true))
+        assert torch.equal(rows[:kept], true[:kept])
+        assert rows[kept:].eq(500).all()
+        assert len(rows) == room
+        assert bool(crowded) == (len(true) > room)
+
+
+def test_room_for_contacts_changes_no_prediction_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With shapes as on a GPU, too little room at first."""
+
+    def rolled_out() -> tuple[Any, list[torch.Tensor]]:
+        model = make_model()
+        model.room = 1 / 64
+        predicted = model(make_state(), 6, DT)
+        predicted.square().mean().backward()
+        return model, [predicted.detach(), *(parameter.grad for parameter in model.parameters())]
+
+    _, expected = rolled_out()
+    monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
+    model, found = rolled_out()
+    assert 1 / 64 < model.room < 1
+    assert not model.crowded
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)

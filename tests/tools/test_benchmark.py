@@ -16,7 +16,7 @@ def test_table_has_a_row_each_and_three_digits() -> None:
         {"what": "frame", "Gaussians": 100_000, "s": 0.123456},
         {"what": "clip", "Gaussians": 8, "s": 12345.6},
     ]
-    assert markdown_table(rows).splitlines() == [
+    assert markdown_table(rows) == [
         "| what | Gaussians | s |",
         "| --- | --- | --- |",
         "| frame | 100,000 | 0.123 |",
