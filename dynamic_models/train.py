@@ -13,10 +13,11 @@ Examples:
 """
 
 import argparse
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -33,15 +34,13 @@ from dynamic_models.backward import Backward, average_gradients
 from dynamic_models.checkpoint import TRAINED, CheckpointInfo, check_weights, load_checkpoint, save_checkpoint
 from dynamic_models.data import (
     Scene,
-    Window,
-    add_noise,
     choose_groups,
     collate_windows,
     load_scenes,
-    turn_about_vertical,
 )
 from dynamic_models.metrics import trajectory_errors
 from dynamic_models.models import MODELS, build_model
+from dynamic_models.samples import Samples
 from dynamic_models.schedule import learning_rate, window_length
 from dynamic_models.state import MATERIAL_FIELDS
 from dynamic_models.training_arguments import NO_TRACKER, add_training_arguments, check_args
@@ -139,7 +138,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
     save_every, film_every = (max(1, round(n * len(scenes) / batch)) for n in (args.save_interval, args.video_interval))
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
-    with progress_bar(args, total, progress, lead) as bar:
+    with progress_bar(args, total, progress, lead) as bar, closing(Samples(scenes, args, sizes)) as samples:
         ending = False
         while not ending:
             done = max(progress.iteration / total, progress.elapsed / args.time_limit if args.time_limit else 0)
@@ -151,8 +150,8 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
             # One update, from samples that are the same however many processes share them.
             loss = 0.0
             first = progress.iteration * batch + accelerator.process_index * share
-            for i in range(0, share, args.batch_size):
-                names, window = draw(scenes, range(first + i, first + i + args.batch_size), frames, args, sizes)
+            for here, following in itertools.pairwise([*range(first, first + share, args.batch_size), first + batch]):
+                names, window = samples.take(here, frames, following)
                 losses = backward(window.state.to(device), window.target.to(device), window.pushes.to(device))
                 check_finite(losses, names, progress.iteration)
                 loss += losses.mean().item() / args.gradient_accumulation_steps
@@ -211,30 +210,6 @@ def progress_bar(args: argparse.Namespace, total: int, progress: Progress, shown
 
 def bar_position(args: argparse.Namespace, progress: Progress) -> int:
     return int(min(progress.elapsed, args.time_limit)) if args.time_limit else progress.iteration
-
-
-def draw(
-    scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace, sizes: tuple[int, int] = (0, 0)
-) -> tuple[list[str], Window]:
-    """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch of at least ``sizes`` objects and
-    points, and the names of their scenes.
-
-    A sample depends on --seed and its number alone, so that neither an interruption nor the number of processes changes
-    what is learned.
-    """
-    names, windows = [], []
-    for number in numbers:
-        epoch, place = divmod(number, len(scenes))
-        shuffle = torch.Generator().manual_seed(hash((args.seed, 0, epoch)) % 2**63)
-        scene = scenes[int(torch.randperm(len(scenes), generator=shuffle)[place])]
-        chance = torch.Generator().manual_seed(hash((args.seed, 1, number)) % 2**63)
-        start = int(torch.randint(args.steps - frames + 1, (), generator=chance))
-        window = scene.window(start, frames)
-        if args.noise:
-            window = add_noise(window, args.noise, chance)
-        windows.append(turn_about_vertical(window, chance) if args.augment else window)
-        names.append(scene.name)
-    return names, collate_windows(windows, *sizes)
 
 
 def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> None:

@@ -20,13 +20,15 @@ Environment, with what a machine of two cores needs three hours for; larger numb
   DATA_ROOT          data/results
   RESULTS            output/results
   CONFIG             config/quickstart_config.json: the simulation
+  N_GRID             64, cells a side, with which the time step shrinks
   GAUSSIANS          2500, of every object
   TRAIN_SCENES       200, of three objects
   TEST_SCENES        24, of every test set
   TRAIN_FLAGS        sizes of networks, windows and batches (default: in this file)
   TRAIN_SECONDS      1200, for every model
   ABLATION_SECONDS   360, for every variant
-  PROCESSES          simulations and trainings at a time (default: one for each GPU, or two)
+  PROCESSES          trainings at a time (default: one for each GPU, or two)
+  SIMULATIONS        scenes and simulations at a time (default: PROCESSES; a GPU has room for several)
 EOF
 }
 
@@ -36,8 +38,10 @@ case ${1:-} in
         exit
         ;;
 esac
-export DATA_ROOT=${DATA_ROOT:-data/results} CONFIG=${CONFIG:-config/quickstart_config.json}
+export DATA_ROOT=${DATA_ROOT:-data/results}
+CONFIG=${CONFIG:-config/quickstart_config.json}
 RESULTS=${RESULTS:-output/results}
+N_GRID=${N_GRID:-64}
 GAUSSIANS=${GAUSSIANS:-2500}
 TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
@@ -51,35 +55,50 @@ bash setup_env.sh
 # shellcheck source=scripts/shards.sh
 source scripts/shards.sh
 mapfile -t devices < <(gpus)
-export PROCESSES=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 2))}
+PROCESSES=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 2))}
+SIMULATIONS=${SIMULATIONS:-$PROCESSES}
 if ((${#devices[@]} == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
 mkdir -p "$LOGS"
 
-# group NAME SCENES SPLIT FRAMES: draws and simulates.
-group() {
-    export SCENE_GROUPS=$1
-    SCENE_NUM=$2 PROCESSES=1 bash scripts/generate_configs.sh --split "$3"
-    PROCESSES=1 bash scripts/generate_scene.sh
-    bash scripts/mpm.sh --save_fields pos,vel --frame_num "$4"
-}
-
 data() {
     "$python" -m dataset.generate_objects --data_root "$DATA_ROOT" --gaussians "$GAUSSIANS"
-    group 3_0 "$TRAIN_SCENES" train 100
-    group 3_8 $((TEST_SCENES * 2 / 3)) train 100 # to validate on
-    group 3_9 "$TEST_SCENES" train 200
-    for count in 4 5 6; do group "$count" $((TEST_SCENES / 3)) train 100; done
-    group 3_novel "$TEST_SCENES" novel 100
+    draw train "$TRAIN_SCENES" 3_0
+    draw train $((TEST_SCENES * 2 / 3)) 3_8 # to validate on
+    draw train "$TEST_SCENES" 3_9
+    draw train $((TEST_SCENES / 3)) 4 5 6
+    draw novel "$TEST_SCENES" 3_novel
+    PROCESSES=$SIMULATIONS SCENE_GROUPS="3_0 3_8 3_9 4 5 6 3_novel" bash scripts/generate_scene.sh
+    configure
+    simulate 100 3_0 3_8 4 5 6 3_novel
+    simulate 200 3_9
     guessed
 }
 
-# The first test set once more, with materials that a vision-language model guessed.
-guessed() {
-    "$python" - "$CONFIG" "$RESULTS/vlm_config.json" <<'EOF'
-import json, sys
+# draw SPLIT SCENES GROUP...: what scenes are made of, and where.
+draw() {
+    SCENE_NUM=$2 SCENE_GROUPS=${*:3} PROCESSES=1 bash scripts/generate_configs.sh --split "$1"
+}
+
+# The simulation's settings for this grid, and with materials that a vision-language model guessed.
+configure() {
+    "$python" - "$CONFIG" "$N_GRID" "$RESULTS" <<'EOF'
+import json, pathlib, sys
 settings, guess = json.load(open(sys.argv[1])), json.load(open("config/vlm_config.json"))
-json.dump(settings | {key: guess[key] for key in ("E", "density", "nu")}, open(sys.argv[2], "w"))
+cells, results = int(sys.argv[2]), pathlib.Path(sys.argv[3])
+settings |= {"n_grid": cells, "substep_dt": settings["substep_dt"] * settings["n_grid"] / cells}
+(results / "config.json").write_text(json.dumps(settings))
+(results / "vlm_config.json").write_text(json.dumps(settings | {key: guess[key] for key in ("E", "density", "nu")}))
 EOF
+}
+
+# simulate FRAMES GROUP...
+simulate() {
+    CONFIG=$RESULTS/config.json PROCESSES=$SIMULATIONS SCENE_GROUPS=${*:2} \
+        bash scripts/mpm.sh --save_fields pos,vel --frame_num "$1"
+}
+
+# The first test set once more, with the guessed materials.
+guessed() {
     "$python" -m dataset.gs_simulation_scene --data_root "$DATA_ROOT" --model_path "$DATA_ROOT/scenes/3_9" \
         --config "$RESULTS/vlm_config.json" --output_path "$DATA_ROOT/mpm_vlm/3_9" --save_fields pos --substep_dt auto
 }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dynamic_models import train
 from dynamic_models.checkpoint import load_checkpoint
 from dynamic_models.data import load_scenes
 from dynamic_models.metrics import trajectory_errors
+from dynamic_models.samples import Samples, draw
 from dynamic_models.training_state import MetricsLog
 from gaussians.claims import claim
 from gaussians.errors import InputError
@@ -186,13 +188,25 @@ def test_accumulated_batches_are_one_large_batch(
 def test_samples_do_not_depend_on_how_they_are_shared(toy_root: Path) -> None:
     args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
     scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
-    names, (state, target, _) = train.draw(scenes, range(6), 6, args)
+    names, (state, target, _) = draw(scenes, range(6), 6, args)
     assert sorted(names[:3]) == sorted(names[3:]) == [scene.name for scene in scenes]  # every scene once an epoch
     for part in (range(3), range(3, 6)):
-        some, (some_state, some_target, _) = train.draw(scenes, part, 6, args)
+        some, (some_state, some_target, _) = draw(scenes, part, 6, args)
         assert some == names[part.start : part.stop]
         assert torch.equal(some_state.points, state.points[part.start : part.stop])
         assert torch.equal(some_target, target[part.start : part.stop])
+
+
+def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
+    args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
+    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
+    with closing(Samples(scenes, args, (0, 0))) as samples:
+        # The third asks for windows of another length than were drawn ahead, the last for other numbers.
+        for first, frames, following in ((0, 6, 3), (3, 6, 6), (6, 8, 9), (4, 8, 7)):
+            names, window = samples.take(first, frames, following)
+            expected_names, expected = draw(scenes, range(first, first + 3), frames, args)
+            assert names == expected_names
+            assert torch.equal(window.target, expected.target)
 
 
 def test_loss_that_is_not_finite_names_the_scene() -> None:
