@@ -70,8 +70,8 @@ class Backward:
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
         objective = objective.mean() / self._share
-        # What a crowd gave has no gradient: the batch will come once more.
-        self._accelerator.backward(torch.where(self._model.crowded, torch.zeros_like(objective), objective))
+        # Without enough room there is no gradient: the batch will come once more.
+        self._accelerator.backward(torch.where(self._model.lacking > 0, torch.zeros_like(objective), objective))
         return losses.detach()
 
 

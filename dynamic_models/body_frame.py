@@ -32,9 +32,9 @@ class BodyState:
 
 
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Rotate (B, O, P, 3) by (B, O, 3, 3); in full precision also under autocast."""
-    with torch.autocast(points.device.type, enabled=False):
-        return points.to(rotations) @ rotations.mT
+    """Rotate (..., B, O, P, 3) by (B, O, 3, 3), without a matrix product: in full precision also under autocast, and
+    compilers join it with what comes before and after."""
+    return (rotations[..., None, :, :] * points.to(rotations)[..., None, :]).sum(-1)
 
 
 def split_motion(state: SceneState) -> BodyState:
@@ -63,9 +63,8 @@ def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
 
 
 def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
-    """exp(phi) R (B, O, 3, 3); in full precision also under autocast."""
-    with torch.autocast(phi.device.type, enabled=False):
-        return rotation_exp(phi) @ R
+    """exp(phi) R (B, O, 3, 3), as ``turn`` does."""
+    return (rotation_exp(phi)[..., None] * R[..., None, :, :]).sum(-2)
 
 
 def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:

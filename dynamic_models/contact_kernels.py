@@ -63,34 +63,54 @@ def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
     wp.atomic_min(squared, b, i, j, p, nearest)
 
 
+@wp.struct
+class Chunks:
+    """Of all objects' points, ``CHUNK`` that are near each other and the last ones that remain.
+
+    Attributes:
+        order: (B, O, P), points chunk by chunk.
+        low: (B, O, chunks), corner of the box around a chunk and its reach, metres.
+        high: (B, O, chunks), the opposite one.
+    """
+
+    order: wp.array3d(dtype=int)
+    low: wp.array3d(dtype=wp.vec3)
+    high: wp.array3d(dtype=wp.vec3)
+
+
 @wp.kernel
-def bound(
-    points: Points,
-    order: wp.array3d(dtype=int),
-    reach: float,
-    low: wp.array3d(dtype=wp.vec3),
-    high: wp.array3d(dtype=wp.vec3),
-):
-    """The box around each chunk of an object's points and its reach; without points nothing lies in it."""
+def bound_chunks(points: Points, reach: float, chunks: Chunks):
+    """The boxes of chunks; in that of one without points lies nothing."""
     b, j, chunk = wp.tid()
     lowest = wp.vec3(wp.inf)
     highest = wp.vec3(-wp.inf)
-    for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, order.shape[2])):
-        q = order[b, j, k]
+    for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, chunks.order.shape[2])):
+        q = chunks.order[b, j, k]
         if points.mask[b, j, q]:
             lowest = wp.min(lowest, points.world[b, j, q])
             highest = wp.max(highest, points.world[b, j, q])
-    low[b, j, chunk] = lowest - wp.vec3(reach)
-    high[b, j, chunk] = highest + wp.vec3(reach)
+    chunks.low[b, j, chunk] = lowest - wp.vec3(reach)
+    chunks.high[b, j, chunk] = highest + wp.vec3(reach)
+
+
+@wp.kernel
+def bound_objects(points: Points, chunks: Chunks):
+    """The boxes of objects, from those of their chunks."""
+    b, j = wp.tid()
+    lowest = wp.vec3(wp.inf)
+    highest = wp.vec3(-wp.inf)
+    for chunk in range(chunks.low.shape[2]):
+        lowest = wp.min(lowest, chunks.low[b, j, chunk])
+        highest = wp.max(highest, chunks.high[b, j, chunk])
+    points.low[b, j] = lowest
+    points.high[b, j] = highest
 
 
 @wp.kernel
 def add_up(
     points: Points,
     velocities: wp.array3d(dtype=wp.vec3),
-    order: wp.array3d(dtype=int),
-    low: wp.array3d(dtype=wp.vec3),
-    high: wp.array3d(dtype=wp.vec3),
+    chunks: Chunks,
     reach: float,
     shares: int,
     sums: wp.array3d(dtype=float),
@@ -99,17 +119,17 @@ def add_up(
     them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
     pair, share, place = wp.tid()
     b, i, j = members(points, pair)
-    p = order[b, i, place]
+    p = chunks.order[b, i, place]
     if not may_touch(points, b, i, p, j):
         return
     here = points.world[b, i, p]
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
     speeds = wp.vec3()
-    for chunk in range(share, low.shape[2], shares):
-        if within(here, low[b, j, chunk], high[b, j, chunk]):
-            for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, order.shape[2])):
-                q = order[b, j, k]
+    for chunk in range(share, chunks.low.shape[2], shares):
+        if within(here, chunks.low[b, j, chunk], chunks.high[b, j, chunk]):
+            for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, chunks.order.shape[2])):
+                q = chunks.order[b, j, k]
                 offset = points.world[b, j, q] - here
                 kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
                 if kernel > 0.0 and points.mask[b, j, q]:
@@ -135,7 +155,7 @@ def choose(
     velocities: wp.array3d(dtype=wp.vec3),
     partner: wp.array4d(dtype=float),
 ):
-    """The object of which most is in reach of a point, and how it lies to it; nothing where none is."""
+    """The object of which most is in reach of a point, and how it lies to it; zeros where none is."""
     b, i, p = wp.tid()
     objects = points.mask.shape[1]
     largest = wp.float32(0.0)
@@ -145,9 +165,13 @@ def choose(
         if density > largest:
             largest = density
             densest = j
+    for j in range(objects):
+        partner[b, i, p, j] = wp.where(largest > 0.0 and j == densest, 1.0, 0.0)
     if largest == 0.0:
+        nearness[b, i, p] = 0.0
+        normals[b, i, p] = wp.vec3()
+        velocities[b, i, p] = wp.vec3()
         return
-    partner[b, i, p, densest] = 1.0
     pair = (b * objects + i) * objects + densest
     total = sums[pair, p, 0]
     away = -wp.vec3(sums[pair, p, 1], sums[pair, p, 2], sums[pair, p, 3]) / total

@@ -48,16 +48,21 @@ def touching_bodies(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What ``contact.body_contact`` gives, in float32."""
     batch, objects, count = mask.shape
-    points = _points(world, mask, reach)
-    places = as_array(order, wp.int32)
-    chunks = -(-count // kernels.CHUNK)
-    boxes = [as_array(world.new_empty(batch, objects, chunks, 3, dtype=torch.float32), wp.vec3) for _ in range(2)]
-    launch(kernels.bound, (batch, objects, chunks), [points, places, reach, *boxes], world.device)
-    sums = as_array(world.new_zeros(batch * objects**2, count, 7), wp.float32)
+    per_object, per_chunk = (batch, objects, 3), (batch, objects, -(-count // kernels.CHUNK), 3)
+    empty = partial(world.new_empty, dtype=torch.float32)
+    points, chunks = kernels.Points(), kernels.Chunks()
+    points.world, points.mask = as_array(world, wp.vec3), as_array(mask, wp.bool)
+    points.low, points.high = (as_array(empty(per_object), wp.vec3) for _ in range(2))
+    chunks.order = as_array(order, wp.int32)
+    chunks.low, chunks.high = (as_array(empty(per_chunk), wp.vec3) for _ in range(2))
+    launch(kernels.bound_chunks, per_chunk[:3], [points, reach, chunks], world.device)
+    launch(kernels.bound_objects, per_object[:2], [points, chunks], world.device)
+
+    sums = as_array(world.new_zeros(batch * objects**2, count, 7, dtype=torch.float32), wp.float32)
     shares = _SHARES_ON_GPU if world.is_cuda else 1
-    arguments = [points, as_array(velocities, wp.vec3), places, *boxes, reach, shares, sums]
+    arguments = [points, as_array(velocities, wp.vec3), chunks, reach, shares, sums]
     launch(kernels.add_up, (batch * objects**2, shares, count), arguments, world.device)
-    found = _nothing_touches(world, mask)
+    found = _found(world, mask)
     types = wp.float32, wp.vec3, wp.vec3, wp.float32
     outputs = [as_array(tensor, dtype) for tensor, dtype in zip(found, types, strict=True)]
     arguments = [points, as_array(centres, wp.vec3), as_array(volumes, wp.float32), reach, sums, *outputs]
@@ -75,7 +80,7 @@ def _(
     order: torch.Tensor,
     reach: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    return _nothing_touches(world, mask)
+    return _found(world, mask)
 
 
 def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -95,11 +100,10 @@ def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, curve, _BEHIND).argsort(dim=-1, stable=True).int()
 
 
-def _nothing_touches(
-    world: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    zeros = partial(world.new_zeros, dtype=torch.float32)
-    return zeros(mask.shape), zeros(*mask.shape, 3), zeros(*mask.shape, 3), zeros(*mask.shape, mask.shape[1])
+def _found(world: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What ``touching_bodies`` returns, for kernels to fill."""
+    empty = partial(world.new_empty, dtype=torch.float32)
+    return empty(mask.shape), empty(*mask.shape, 3), empty(*mask.shape, 3), empty(*mask.shape, mask.shape[1])
 
 
 def _points(world: torch.Tensor, mask: torch.Tensor, reach: float) -> kernels.Points:

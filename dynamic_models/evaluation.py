@@ -21,6 +21,7 @@ from gaussians.trajectory import TrajectoryReader
 
 ERRORS = ("rmse", "final_position_error", "correlation")
 PLAUSIBILITY = ("momentum_drift", "energy_gain", "interpenetration", "floor_penetration", "final_speed")
+_TOGETHER = 16  # scenes that are judged at a time
 METRICS = (*ERRORS, *PLAUSIBILITY, "final_speed_error", "seconds")
 
 
@@ -68,21 +69,21 @@ def evaluate(
     judged = min((c.num_keypoints for c in contenders if c.num_keypoints is not None), default=None)
     cases = list(dict.fromkeys((group, each.frames) for each in sets for group in each.groups))
     work = [(scene, frames) for group, frames in cases for scene in scenes[group]]
-    results = []
+    results: list[Result] = []
     everyone = (Truth(), *contenders)
     with ThreadPoolExecutor() as pool, tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar:
-        for scene, frames in work:
-            judge = Judge(scene, frames, judged, layout)
-            rollouts = []
-            for contender in everyone:
-                bar.set_postfix_str(f"{contender.name}, {scene.name}")
-                rollouts.append(contender.roll_out(scene, frames))
-                bar.update()
+        for i in range(0, len(work), _TOGETHER):
+            together = work[i : i + _TOGETHER]
+            rollouts: list[dict[str, Rollout]] = []
+            for scene, frames in together:
+                rollouts.append({})
+                for contender in everyone:
+                    bar.set_postfix_str(f"{contender.name}, {scene.name}")
+                    rollouts[-1][contender.name] = contender.roll_out(scene, frames)
+                    bar.update()
             # Not while models are timed.
-            truth, *others = pool.map(judge, (contender.name for contender in everyone), rollouts)
-            for result in (truth, *others):
-                difference = abs(result.metrics["final_speed"] - truth.metrics["final_speed"])
-                results.append(replace(result, metrics=result.metrics | {"final_speed_error": difference}))
+            for judgements in pool.map(lambda case, made: Judge(*case, judged, layout).compare(made), together, rollouts):
+                results += judgements
     return results
 
 
@@ -104,7 +105,16 @@ class Judge:
         masses = scene.materials[:, MATERIAL_FIELDS.index("mass")].double()
         self._masses = torch.ones_like(masses) if masses.isnan().any() else masses
 
-    def __call__(self, contender: str, rollout: Rollout) -> Result:
+    def compare(self, rollouts: dict[str, Rollout]) -> list[Result]:
+        """Of every contender, the truth first."""
+        truth, *others = (self.measure(contender, rollout) for contender, rollout in rollouts.items())
+        results = []
+        for result in (truth, *others):
+            difference = abs(result.metrics["final_speed"] - truth.metrics["final_speed"])
+            results.append(replace(result, metrics=result.metrics | {"final_speed_error": difference}))
+        return results
+
+    def measure(self, contender: str, rollout: Rollout) -> Result:
         """All of ``METRICS`` but the error of the final speed, which needs the truth's."""
         positions = rollout.positions[:, :, self._first]
         finite = positions[:, self._mask].isfinite().all()

@@ -17,11 +17,13 @@ discrete element method have it (Cundall & Strack 1979): how far apart objects a
 they act on each other, and what has been compressed since then how they bounce. All but n is in units of what is
 typical, and every term is bounded. F_i and T_i are what these add up to. How other objects lie to a point has no
 gradient, see ``contact.body_contact``.
+An untrained network gives every contact the same damped spring and friction, from which it learns to differ.
 So forces turn with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia
 tensors: momentum and angular momentum are conserved in every collision, whatever the network says. ``ngff_published``
 is the published form, ``ngff_objects`` the same mended.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -50,7 +52,9 @@ _SAMPLED = 64  # points that a body's spacing is measured at
 _CONTEXT = 6
 _DISPLACEMENT = 0.02  # metres, of contacts
 _MEMORY = 0.04  # seconds, T of the module's docstring
-_ROOM = 0.25  # of all possible contacts, more than objects on the floor have
+_UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
+_ROOM = 0.3  # of all possible contacts, as objects that lie on the floor and on each other have
+_MARGIN = 1.25  # times the room that was needed once
 
 
 class NGFFSettings(ForceFieldSettings):
@@ -74,7 +78,10 @@ class NGFF(ForceField):
         super().__init__(settings)
         self.room = _ROOM
         h, layers = settings.hidden_dim, settings.num_layers
-        self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), silent_linear(h, 5))
+        head = silent_linear(h, 5)
+        with torch.no_grad():
+            head.bias.copy_(torch.tensor(_UNTRAINED))
+        self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), head)
         self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
 
     @property
@@ -82,9 +89,8 @@ class NGFF(ForceField):
         """Of contacts, which not every point has, and of stress."""
         return 2 * self.settings.num_layers * self.room + 6
 
-    def make_room(self) -> None:
-        """For twice as many contacts."""
-        self.room = min(1.0, 2 * self.room)
+    def make_room(self, lacking: float) -> None:
+        self.room = min(1.0, _MARGIN * (self.room + lacking))
 
     def begin(self, scene: SceneState) -> Carry:
         """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
@@ -184,8 +190,8 @@ class NGFF(ForceField):
         touching = (nearness > 0).flatten()
         count = len(touching)
         if _has_fixed_shapes(nearness):
-            rows, crowded = first_rows(touching, round(self.room * count))
-            self.crowded.logical_or_(crowded)
+            rows, left_out = first_rows(touching, math.ceil(self.room * count))
+            self.lacking.copy_(torch.maximum(self.lacking, left_out / count))
         else:
             rows = touching.nonzero().squeeze(1)
         taken = rows.clamp_max(count - 1)
@@ -218,14 +224,12 @@ def _counts(mask: torch.Tensor) -> torch.Tensor:
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
-    with torch.autocast(partner.device.type, enabled=False):
-        return partner @ values[:, None].to(partner)
+    return (partner[..., None] * values[:, None, None]).sum(-2)
 
 
 def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, k): for each object the sum of ``values`` (B, O, P, k) of the points whose partner it is."""
-    with torch.autocast(partner.device.type, enabled=False):
-        return partner.flatten(1, 2).mT @ values.flatten(1, 2).to(partner)
+    return (partner[..., None] * values[..., None, :]).sum((1, 2))
 
 
 def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
@@ -234,13 +238,13 @@ def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
 
 
 def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (room,) of the first true entries of ``chosen`` (N,), then N, and whether there are more than that;
-    neither waits for the device."""
+    """Indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true. Neither
+    waits for the device."""
     count = len(chosen)
     number = chosen.cumsum(0)
     places = torch.where(chosen & (number <= room), number - 1, room)
     rows = number.new_full((room + 1,), count)
-    return rows.scatter(0, places, torch.arange(count, device=chosen.device))[:-1], number[-1] > room
+    return rows.scatter(0, places, torch.arange(count, device=chosen.device))[:-1], (number[-1] - room).clamp_min(0)
 
 
 def _accelerations(

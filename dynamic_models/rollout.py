@@ -6,7 +6,7 @@ replays a CUDA graph of one frame, because launching its many small kernels take
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,9 @@ class FrameModel(nn.Module, ABC):
     """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
 
     Attributes:
-        crowded: (), bool, whether a step had no room for all that it must compute, since shapes on a GPU cannot depend
-            on how much that is; its results are worth nothing.
+        lacking: (), how much more room, as a share of the most that could be, a step would have needed for all that it
+            must compute, since shapes on a GPU cannot depend on how much that is. Unless it is 0, results are worth
+            nothing.
     """
 
     capturable = True
@@ -42,8 +43,8 @@ class FrameModel(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.crowded: torch.Tensor
-        self.register_buffer("crowded", torch.zeros((), dtype=torch.bool), persistent=False)
+        self.lacking: torch.Tensor
+        self.register_buffer("lacking", torch.zeros(()), persistent=False)
         self._graph: tuple[Any, _StepGraph] | None = None
 
     @abstractmethod
@@ -62,8 +63,8 @@ class FrameModel(nn.Module, ABC):
     def points(self, carry: Carry) -> torch.Tensor:
         """World keypoints (B, O, P, 3), metres."""
 
-    def make_room(self) -> None:
-        """Have more of it from now on; models without such steps need none."""
+    def make_room(self, lacking: float) -> None:
+        """Have more of it from now on; models without such steps lack none."""
 
     @abstractmethod
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
@@ -98,29 +99,38 @@ class FrameModel(nn.Module, ABC):
         batch, objects, _ = scene.mask.shape
         if pushes is None:
             pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
-        first, frames = carry, [scene.points]
-        if num_frames > 1 and self._is_graphed(scene):
+        while True:
+            frames = torch.stack(
+                [scene.points, *self._later_frames(scene, carry, frame_dt, pushes, step or self.step)], 1
+            )
+            if _is_captured(frames) or not self.relieved():
+                return frames * scene.mask[:, None, ..., None]
+            del frames  # and all activations
+
+    def _later_frames(
+        self, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, step: Step
+    ) -> Iterator[torch.Tensor]:
+        """World keypoints (B, O, P, 3) of one frame after the other."""
+        if pushes.shape[1] and self._is_graphed(scene):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
-            frames += [graph(push) for push in pushes.unbind(1)]
-        else:
-            # The first frame's state has no gradients: for it alone PyTorch would compile the step once more.
-            steps = [self.step] + [step or self.step] * (num_frames - 2)
-            if self._recomputes(scene, num_frames, frame_dt):
-                # Nothing in a step is random; asking the generators for their state would wait for the device.
-                steps = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in steps]
-            for each, push in zip(steps, pushes.unbind(1), strict=False):
-                carry = each(scene, carry, push, frame_dt)
-                frames.append(self.points(carry))
-        if not _is_captured(scene.points) and self.relieved():
-            return self.roll(scene, first, num_frames, frame_dt, pushes, step)
-        return torch.stack(frames, 1) * scene.mask[:, None, ..., None]
+            yield from map(graph, pushes.unbind(1))
+            return
+        # The first frame's state has no gradients: for it alone PyTorch would compile the step once more.
+        steps = [self.step] + [step] * (pushes.shape[1] - 1)
+        if self._recomputes(scene, 1 + pushes.shape[1], frame_dt):
+            # Nothing in a step is random; asking the generators for their state would wait for the device.
+            steps = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in steps]
+        for each, push in zip(steps, pushes.unbind(1), strict=False):
+            carry = each(scene, carry, push, frame_dt)
+            yield self.points(carry)
 
     def relieved(self) -> bool:
-        """Whether there was a crowd, for which there is more room now. Waits for the device."""
-        if not self.crowded:
+        """Whether there was too little room, and is more now. Waits for the device."""
+        lacking = float(self.lacking)
+        if lacking == 0:
             return False
-        self.crowded.zero_()
-        self.make_room()
+        self.lacking.zero_()
+        self.make_room(lacking)
         self._graph = None
         return True
 

@@ -75,13 +75,14 @@ def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
 
     Values and gradients are finite, and lose no digits, at zero too.
     """
-    angle = ((vectors * vectors).sum(-1)[..., None, None] + 1e-30).sqrt()  # a root has no gradient at zero
+    squared = (vectors * vectors).sum(-1)[..., None, None]
+    angle = (squared + 1e-30).sqrt()  # a root has no gradient at zero
     sinc = torch.sin(angle) / angle
     # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
     cosc = 2 * (torch.sin(angle / 2) / angle).square()
-    skew = cross_matrix(vectors)
     identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return torch.addcmul(torch.addcmul(identity, sinc, skew), cosc, skew @ skew)
+    skew_squared = vectors[..., :, None] * vectors[..., None, :] - squared * identity
+    return torch.addcmul(torch.addcmul(identity, sinc, cross_matrix(vectors)), cosc, skew_squared)
 
 
 def cross_matrix(vectors: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
         assert (one - other).norm() <= 2e-3 * other.norm() + 1e-6
 
 
-def test_a_crowd_in_a_captured_graph_is_computed_once_more() -> None:
+def test_contacts_that_a_captured_graph_has_no_room_for_are_computed_once_more() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     found = []
     for room in (1.0, 1 / 16):
@@ -62,7 +62,7 @@ def test_a_crowd_in_a_captured_graph_is_computed_once_more() -> None:
         backward = Backward(model, Accelerator(), "rmse", 1, DT)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        # First a scene in which nothing touches, for which there is room, then one with a crowd in the same graph.
+        # First a scene in which nothing touches, then in the same graph one with more contacts than there is room for.
         for height in (5.0, 0.0):
             state = on_gpu(make_state())
             shift = torch.tensor([0.0, 0.0, height], device="cuda")

@@ -430,12 +430,12 @@ def test_the_first_rows_are_those_of_all_true_entries() -> None:
     chosen = torch.rand(500, generator=torch.Generator().manual_seed(0)) < 0.3
     true = chosen.nonzero().squeeze(1)
     for room in (1, len(true) - 1, len(true), 400, 500):
-        rows, crowded = first_rows(chosen, room)
+        rows, left_out = first_rows(chosen, room)
         kept = min(room, len(true))
         assert torch.equal(rows[:kept], true[:kept])
         assert rows[kept:].eq(500).all()
         assert len(rows) == room
-        assert bool(crowded) == (len(true) > room)
+        assert left_out == len(true) - kept
 
 
 def test_room_for_contacts_changes_no_prediction_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,6 +452,6 @@ def test_room_for_contacts_changes_no_prediction_and_no_gradient(monkeypatch: py
     monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
     model, found = rolled_out()
     assert 1 / 64 < model.room < 1
-    assert not model.crowded
+    assert model.lacking == 0
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
