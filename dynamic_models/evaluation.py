@@ -71,6 +71,10 @@ def evaluate(
     work = [(scene, frames) for group, frames in cases for scene in scenes[group]]
     results: list[Result] = []
     everyone = (Truth(), *contenders)
+
+    def compare(case: tuple[Scene, int], made: dict[str, Rollout]) -> list[Result]:
+        return Judge(case[0], case[1], judged, layout).compare(made)
+
     with ThreadPoolExecutor() as pool, tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar:
         for i in range(0, len(work), _TOGETHER):
             together = work[i : i + _TOGETHER]
@@ -82,7 +86,7 @@ def evaluate(
                     rollouts[-1][contender.name] = contender.roll_out(scene, frames)
                     bar.update()
             # Not while models are timed.
-            for judgements in pool.map(lambda case, made: Judge(*case, judged, layout).compare(made), together, rollouts):
+            for judgements in pool.map(compare, together, rollouts):
                 results += judgements
     return results
 
