@@ -107,7 +107,7 @@ guessed() {
 train() {
     local name=$1 seconds=$2 log=$LOGS/train-${1//\//-}.log flags device each
     shift 2
-    read -ra flags <<<"$TRAIN_FLAGS"
+    read -d '' -ra flags <<<"$TRAIN_FLAGS" || true # several lines of them
     while (($(jobs -rp | wc -l) >= PROCESSES)); do one_ends; done
     printf 'training %s: %s\n' "$name" "$log"
     device=
