@@ -31,10 +31,20 @@ class BodyState:
     omega: torch.Tensor
 
 
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``a @ b`` of small matrices (..., n, k) and (..., k, m), in full precision also under autocast.
+
+    Compiled, it is no matrix product, so that it becomes part of what comes before and after it.
+    """
+    if torch.compiler.is_compiling():
+        return (a[..., None].to(b) * b[..., None, :, :]).sum(-2)
+    with torch.autocast(a.device.type, enabled=False):
+        return a.to(b) @ b
+
+
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Rotate (..., B, O, P, 3) by (B, O, 3, 3), without a matrix product: in full precision also under autocast, and
-    compilers join it with what comes before and after."""
-    return (rotations[..., None, :, :] * points.to(rotations)[..., None, :]).sum(-1)
+    """Rotate (..., B, O, P, 3) by (B, O, 3, 3)."""
+    return product(points, rotations.mT)
 
 
 def split_motion(state: SceneState) -> BodyState:
@@ -63,8 +73,8 @@ def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
 
 
 def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
-    """exp(phi) R (B, O, 3, 3), as ``turn`` does."""
-    return (rotation_exp(phi)[..., None] * R[..., None, :, :]).sum(-2)
+    """exp(phi) R (B, O, 3, 3)."""
+    return product(rotation_exp(phi), R)
 
 
 def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, split_motion, transform, turn
+from dynamic_models.body_frame import compose, inertia_over_mass, phi_rate, product, split_motion, transform, turn
 from dynamic_models.contact import body_contact, nearest_wall
 from dynamic_models.contact_search import spatial_order
 from dynamic_models.force_field import ForceField, ForceFieldSettings, limit
@@ -224,12 +224,12 @@ def _counts(mask: torch.Tensor) -> torch.Tensor:
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
-    return (partner[..., None] * values[:, None, None]).sum(-2)
+    return product(partner, values[:, None])
 
 
 def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, k): for each object the sum of ``values`` (B, O, P, k) of the points whose partner it is."""
-    return (partner[..., None] * values[..., None, :]).sum((1, 2))
+    return product(partner.flatten(1, 2).mT, values.flatten(1, 2))
 
 
 def _has_fixed_shapes(tensor: torch.Tensor) -> bool:

@@ -13,7 +13,7 @@ Batch = tuple[list[str], Window]
 
 def draw(
     scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace, sizes: tuple[int, int] = (0, 0)
-) -> tuple[list[str], Window]:
+) -> Batch:
     """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch of at least ``sizes`` objects and
     points, and the names of their scenes.
 
