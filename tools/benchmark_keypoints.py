@@ -10,7 +10,7 @@ import torch
 from dynamic_models.keypoints import extract_keypoints, keypoint_rows
 from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryReader, TrajectoryWriter
 
-_WORKLOADS = {"cuda": ((48_000, 100), (232_788, 100)), "cpu": ((48_000, 20),)}  # Gaussians, frames
+_WORKLOADS = {"cuda": ((48_000, 100), (232_788, 100)), "cpu": ((48_000, 100),)}  # Gaussians, frames
 _OBJECTS, _KEYPOINTS = 3, 2048
 _REPEATS = 3
 
