@@ -24,6 +24,7 @@ import argparse
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -64,27 +65,35 @@ def main() -> None:
         check_case(case, scenes[case.groups[0]], contenders)
 
     with made_directory(args.output):
-        results = evaluate(contenders, scenes, [*sets, *by_group], layout)
-        videos = write_videos(args, contenders, scenes, sets, results, device) if args.videos else {}
         report = Report(
             contenders=contenders,
             sets=sets,
             groups=by_group,
-            results=results,
+            results=evaluate(contenders, scenes, [*sets, *by_group], layout),
             frame_dt=scenes[groups[0]][0].frame_dt,
             num_keypoints=min((c.num_keypoints for c in contenders if c.num_keypoints), default=num_keypoints),
             device=describe(device),
-            videos=videos,
+            videos={},
         )
-        write_json(args.output / "metrics.json", to_json(report))
-        text = to_markdown(report)
-        with atomic_path(args.output / "metrics.md") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_report(report, args.output)
         for each in sets:
             plot_errors(report, each, args.output / plot_name(report, each))
-    print(text)
+        if args.videos:  # the report is whole without them, should they not come to an end
+            videos = write_videos(args, contenders, scenes, sets, report.results, device)
+            report = replace(report, videos=videos)
+            write_report(report, args.output)
+    print(to_markdown(report))
     plots = f"{len(sets)} plot{'s' if len(sets) > 1 else ''}"
-    print(f"wrote metrics.md, metrics.json, {plots} and {sum(map(len, videos.values()))} videos to {args.output}")
+    print(
+        f"wrote metrics.md, metrics.json, {plots} and {sum(map(len, report.videos.values()))} videos to {args.output}"
+    )
+
+
+def write_report(report: Report, output: Path) -> None:
+    """As metrics.json and metrics.md."""
+    write_json(output / "metrics.json", to_json(report))
+    with atomic_path(output / "metrics.md") as temporary:
+        temporary.write_text(to_markdown(report), encoding="utf-8")
 
 
 def keypoint_count(contenders: Sequence[Contender], asked: int | None) -> int:

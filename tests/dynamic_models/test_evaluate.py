@@ -188,6 +188,21 @@ def test_predictions_that_are_not_finite_are_said_to_be(
     assert "all: ballistic is not finite in toy/1_ball_ball." in (tmp_path / "metrics.md").read_text()
 
 
+def test_the_report_is_whole_though_videos_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "write_comparison", interrupted)
+    flags = ["--data_root", toy_root, "--groups", "held", "--models", "ballistic", "--output", tmp_path]
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluation(monkeypatch, *flags)
+    (found,) = json.loads((tmp_path / "metrics.json").read_text())["sets"].values()
+    assert math.isfinite(found["models"]["ballistic"]["rmse"]["mean"])
+    assert "ballistic" in (tmp_path / "metrics.md").read_text()
+
+
 def test_undefined_correlation_is_null(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
     """A model in which nothing moves has no correlation."""
 
