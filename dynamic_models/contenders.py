@@ -172,7 +172,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def load_contenders(
-    names: Sequence[str], checkpoints: Sequence[str], layout: Layout, device: torch.device, fused: bool = False
+    names: Sequence[str], checkpoints: Sequence[str], layout: Layout, device: torch.device, compiled: bool = False
 ) -> list[Contender]:
     """What --models and --checkpoints ask for.
 
@@ -180,14 +180,14 @@ def load_contenders(
         names: models; what is no known model must have a checkpoint of that name.
         checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any get their
             ``default_checkpoint``.
-        fused: of learned models, see ``FrameModel``.
+        compiled: of learned models, see ``FrameModel``.
 
     Raises:
         InputError: a name or checkpoint is unknown, there twice, missing, damaged, or of another model.
     """
     given: dict[str, Predictor] = {}
     for text in checkpoints:
-        predictor = _load(text, device, fused)
+        predictor = _load(text, device, compiled)
         if predictor.name in given:
             raise InputError(f"--checkpoints: two are of {predictor.name}: give one of them another name, name=path")
         given[predictor.name] = predictor
@@ -205,16 +205,16 @@ def load_contenders(
         elif name == GUESSED:
             contenders.append(GuessedSimulation(layout))
         else:
-            contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device, fused))
+            contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device, compiled))
     return contenders
 
 
-def _load(text: str, device: torch.device, fused: bool) -> Predictor:
+def _load(text: str, device: torch.device, compiled: bool) -> Predictor:
     name, equals, path = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", name):  # a path, which may hold the sign elsewhere
         name, path = "", text
     if name in (TRUTH, GUESSED, BALLISTIC):
         raise InputError(f"--checkpoints {text}: {name} is no learned model: give the checkpoint another name")
     model, info = load_checkpoint(path, name if name in MODELS else None)
-    model.fused = fused
+    model.compiled = compiled
     return Predictor(name or info.settings["dynamic_model"], model.to(device), device, info, Path(path))

@@ -38,7 +38,7 @@ class FrameModel(nn.Module, ABC):
     activation_limit: float = math.inf
     """Bytes of activations beyond which backpropagation recomputes them, also where there is room for more."""
 
-    fused = False
+    compiled = False
     """Whether PyTorch compiles the step that predictions on a GPU replay, which takes half a minute for each shape."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class FrameModel(nn.Module, ABC):
 
     def _graph_of(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> "_StepGraph":
         """The last graph, if it was made of the same weights for the same shapes, with this scene in it."""
-        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr(), self.fused)
+        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr(), self.compiled)
         if self._graph is None or self._graph[0] != key:
             self._graph = None  # frees its memory first
             self._graph = (key, _StepGraph(self, scene, carry, push, frame_dt))
@@ -175,7 +175,7 @@ class _StepGraph:
 
     def __init__(self, model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> None:
         self._scene, self._carry, self._push = scene.map(torch.clone), tuple(map(torch.clone, carry)), push.clone()
-        step = torch.compile(model.step, dynamic=False) if model.fused else model.step
+        step = torch.compile(model.step, dynamic=False) if model.compiled else model.step
         stream = torch.cuda.Stream(scene.points.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate what they need at their first use

@@ -32,7 +32,7 @@ def _seconds(
     torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
     settings = {"hidden_dim": hidden, "num_layers": 4, "threshold": 0.05, "step_size": _FRAMES * _FRAME_DT / steps}
     model = build_model(settings | {"dynamic_model": name}).to(device).eval()
-    model.fused = compiled
+    model.compiled = compiled
     state = touching_objects(objects, keypoints).to(device)
     best = float("inf")
     for repeat in range(_REPEATS + 1):

@@ -17,8 +17,10 @@ def on_gpu(state: SceneState) -> SceneState:
     return state.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor).to("cuda")
 
 
-def test_replayed_frames_are_the_frames() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_replayed_frames_are_the_frames(compiled: bool) -> None:
     model = make_model(ode_method="leapfrog").float().cuda()
+    model.compiled = compiled
     pushes = torch.zeros(1, 7, 3, 6, device="cuda")
     pushes[:, 2:4, 1] = torch.tensor([3.0, 0.0, 1.0, 0.0, 0.2, 0.0])
     for seed in (0, 1, 0):  # another scene through the same graph, and back
