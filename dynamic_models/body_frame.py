@@ -1,11 +1,14 @@
 """Objects taken apart into a rigid motion and what remains of it: the deformation, in the body's own axes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from dynamic_models.state import SceneState
 from gaussians.rotations import polar_rotation, rotation_exp
+
+_SHORT = 16  # terms: such a sum takes less time than calling a matrix product
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,32 @@ class BodyState:
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a @ b`` of small matrices (..., n, k) and (..., k, m), in full precision also under autocast.
 
-    Compiled, it is no matrix product, so that it becomes part of what comes before and after it.
+    Compiled, short sums are no matrix products, so that they become part of what comes before and after them; sums over
+    points, as in the gradients of rotations, are.
     """
-    if torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling():
+        return _multiply(a, b)
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    multiplied = _Product.apply(a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:]))
+    assert isinstance(multiplied, torch.Tensor)
+    return multiplied
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(a, b)
+        return _multiply(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        a, b = ctx.saved_tensors
+        (gradient,) = gradients
+        return _multiply(gradient, b.mT).to(a), _multiply(a.mT, gradient)
+
+
+def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    if torch.compiler.is_compiling() and a.shape[-1] <= _SHORT:
         return (a[..., None].to(b) * b[..., None, :, :]).sum(-2)
     with torch.autocast(a.device.type, enabled=False):
         return a.to(b) @ b

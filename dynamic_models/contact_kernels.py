@@ -4,10 +4,11 @@
 
 import warp as wp
 
-wp.set_module_options({"enable_backward": False})
-
 CHUNK = wp.constant(32)  # points of an object that are near each other
+_FAR = wp.constant(1e9)  # metres: where points that do not exist are kept
 _LARGEST_NEARNESS = 4.0
+
+wp.set_module_options({"enable_backward": False, "max_unroll": int(CHUNK)})
 
 
 @wp.struct
@@ -65,78 +66,79 @@ def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
 
 @wp.struct
 class Chunks:
-    """Of all objects' points, ``CHUNK`` that are near each other and the last ones that remain.
+    """Of all objects' points, ``CHUNK`` that are near each other, one chunk after the other; the last one of an object
+    is filled up with points far away.
 
     Attributes:
         order: (B, O, P), points chunk by chunk.
+        points: (B, O, chunks CHUNK), those points' places, metres.
+        velocities: (B, O, chunks CHUNK), metres per second.
         low: (B, O, chunks), corner of the box around a chunk and its reach, metres.
         high: (B, O, chunks), the opposite one.
     """
 
     order: wp.array3d(dtype=int)
+    points: wp.array3d(dtype=wp.vec3)
+    velocities: wp.array3d(dtype=wp.vec3)
     low: wp.array3d(dtype=wp.vec3)
     high: wp.array3d(dtype=wp.vec3)
 
 
 @wp.kernel
-def bound_chunks(points: Points, reach: float, chunks: Chunks):
-    """The boxes of chunks; in that of one without points lies nothing."""
+def gather(points: Points, velocities: wp.array3d(dtype=wp.vec3), chunks: Chunks):
+    """Places and velocities chunk by chunk, so that threads read what lies side by side."""
+    b, j, place = wp.tid()
+    chunks.points[b, j, place] = wp.vec3(_FAR)
+    if place < chunks.order.shape[2]:
+        p = chunks.order[b, j, place]
+        if points.mask[b, j, p]:
+            chunks.points[b, j, place] = points.world[b, j, p]
+            chunks.velocities[b, j, place] = velocities[b, j, p]
+
+
+@wp.kernel
+def bound(points: Points, reach: float, chunks: Chunks):
+    """The boxes of chunks, and from these of objects; in that of one without points lies nothing."""
     b, j, chunk = wp.tid()
-    lowest = wp.vec3(wp.inf)
-    highest = wp.vec3(-wp.inf)
-    for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, chunks.order.shape[2])):
-        q = chunks.order[b, j, k]
-        if points.mask[b, j, q]:
-            lowest = wp.min(lowest, points.world[b, j, q])
-            highest = wp.max(highest, points.world[b, j, q])
-    chunks.low[b, j, chunk] = lowest - wp.vec3(reach)
-    chunks.high[b, j, chunk] = highest + wp.vec3(reach)
+    low = wp.vec3(wp.inf)
+    high = wp.vec3(-wp.inf)
+    for k in range(CHUNK):
+        point = chunks.points[b, j, chunk * CHUNK + k]
+        if point[0] < _FAR:
+            low = wp.min(low, point)
+            high = wp.max(high, point)
+    low -= wp.vec3(reach)
+    high += wp.vec3(reach)
+    chunks.low[b, j, chunk] = low
+    chunks.high[b, j, chunk] = high
+    wp.atomic_min(points.low, b, j, low)
+    wp.atomic_max(points.high, b, j, high)
 
 
 @wp.kernel
-def bound_objects(points: Points, chunks: Chunks):
-    """The boxes of objects, from those of their chunks."""
-    b, j = wp.tid()
-    lowest = wp.vec3(wp.inf)
-    highest = wp.vec3(-wp.inf)
-    for chunk in range(chunks.low.shape[2]):
-        lowest = wp.min(lowest, chunks.low[b, j, chunk])
-        highest = wp.max(highest, chunks.high[b, j, chunk])
-    points.low[b, j] = lowest
-    points.high[b, j] = highest
-
-
-@wp.kernel
-def add_up(
-    points: Points,
-    velocities: wp.array3d(dtype=wp.vec3),
-    chunks: Chunks,
-    reach: float,
-    shares: int,
-    sums: wp.array3d(dtype=float),
-):
+def add_up(points: Points, chunks: Chunks, reach: float, shares: int, sums: wp.array3d(dtype=float)):
     """Each point of i looks at the points of j in chunks whose boxes it lies in, which ``shares`` threads share among
     them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
     pair, share, place = wp.tid()
     b, i, j = members(points, pair)
-    p = chunks.order[b, i, place]
-    if not may_touch(points, b, i, p, j):
+    here = chunks.points[b, i, place]
+    if i == j or not within(here, points.low[b, j], points.high[b, j]):
         return
-    here = points.world[b, i, p]
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
     speeds = wp.vec3()
     for chunk in range(share, chunks.low.shape[2], shares):
         if within(here, chunks.low[b, j, chunk], chunks.high[b, j, chunk]):
-            for k in range(chunk * CHUNK, wp.min((chunk + 1) * CHUNK, chunks.order.shape[2])):
-                q = chunks.order[b, j, k]
-                offset = points.world[b, j, q] - here
+            first = chunk * CHUNK
+            for k in range(first, first + CHUNK):
+                offset = chunks.points[b, j, k] - here
                 kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
-                if kernel > 0.0 and points.mask[b, j, q]:
+                if kernel > 0.0:
                     total += kernel
                     offsets += kernel * offset
-                    speeds += kernel * velocities[b, j, q]
+                    speeds += kernel * chunks.velocities[b, j, k]
     if total > 0.0:
+        p = chunks.order[b, i, place]
         wp.atomic_add(sums, pair, p, 0, total)
         for k in range(3):
             wp.atomic_add(sums, pair, p, 1 + k, offsets[k])

@@ -1,6 +1,7 @@
 """Points of other objects within reach: searches that skip what lies outside the boxes around objects and parts."""
 
 from functools import partial
+from math import inf
 
 import torch
 import warp as wp
@@ -23,7 +24,7 @@ def nearest_squared(world: torch.Tensor, mask: torch.Tensor, reach: float) -> to
         reach: metres; where the nearest point is further away, the answer may be infinite, as it is for i = j.
     """
     batch, objects, count = mask.shape
-    squared = world.new_full((batch, objects, objects, count), torch.inf, dtype=torch.float32)
+    squared = world.new_full((batch, objects, objects, count), inf, dtype=torch.float32)
     shares = _SHARES_ON_GPU if world.is_cuda else 1
     arguments = [_points(world, mask, reach), shares, as_array(squared, wp.float32)]
     launch(kernels.search, (batch * objects**2, shares, count), arguments, world.device)
@@ -48,24 +49,26 @@ def touching_bodies(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What ``contact.body_contact`` gives, in float32."""
     batch, objects, count = mask.shape
-    per_object, per_chunk = (batch, objects, 3), (batch, objects, -(-count // kernels.CHUNK), 3)
-    empty = partial(world.new_empty, dtype=torch.float32)
+    per_object, per_chunk = (batch, objects), (batch, objects, -(-count // kernels.CHUNK))
+    places = (batch, objects, per_chunk[-1] * kernels.CHUNK)
     points, chunks = kernels.Points(), kernels.Chunks()
-    points.world, points.mask = as_array(world, wp.vec3), as_array(mask, wp.bool)
-    points.low, points.high = (as_array(empty(per_object), wp.vec3) for _ in range(2))
+    points.world, points.mask = _vectors(world), as_array(mask, wp.bool)
+    # Of no box yet.
+    points.low, points.high = (_vectors(torch.full((*per_object, 3), x, device=world.device)) for x in (inf, -inf))
     chunks.order = as_array(order, wp.int32)
-    chunks.low, chunks.high = (as_array(empty(per_chunk), wp.vec3) for _ in range(2))
-    launch(kernels.bound_chunks, per_chunk[:3], [points, reach, chunks], world.device)
-    launch(kernels.bound_objects, per_object[:2], [points, chunks], world.device)
+    chunks.points, chunks.velocities, chunks.low, chunks.high = (
+        _vectors(torch.empty(*shape, 3, device=world.device)) for shape in (places, places, per_chunk, per_chunk)
+    )
+    launch(kernels.gather, places, [points, _vectors(velocities), chunks], world.device)
+    launch(kernels.bound, per_chunk, [points, reach, chunks], world.device)
 
-    sums = as_array(world.new_zeros(batch * objects**2, count, 7, dtype=torch.float32), wp.float32)
+    sums = as_array(torch.zeros(batch * objects**2, count, 7, device=world.device), wp.float32)
     shares = _SHARES_ON_GPU if world.is_cuda else 1
-    arguments = [points, as_array(velocities, wp.vec3), chunks, reach, shares, sums]
-    launch(kernels.add_up, (batch * objects**2, shares, count), arguments, world.device)
+    launch(kernels.add_up, (batch * objects**2, shares, count), [points, chunks, reach, shares, sums], world.device)
     found = _found(world, mask)
     types = wp.float32, wp.vec3, wp.vec3, wp.float32
     outputs = [as_array(tensor, dtype) for tensor, dtype in zip(found, types, strict=True)]
-    arguments = [points, as_array(centres, wp.vec3), as_array(volumes, wp.float32), reach, sums, *outputs]
+    arguments = [points, _vectors(centres), as_array(volumes, wp.float32), reach, sums, *outputs]
     launch(kernels.choose, (batch, objects, count), arguments, world.device)
     return found
 
@@ -92,8 +95,8 @@ def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         mask: (B, O, P), bool.
     """
     exists = mask[..., None]
-    low = torch.where(exists, points, torch.inf).amin(-2, keepdim=True)
-    size = (torch.where(exists, points, -torch.inf).amax(-2, keepdim=True) - low).amax(-1, keepdim=True)
+    low = torch.where(exists, points, inf).amin(-2, keepdim=True)
+    size = (torch.where(exists, points, -inf).amax(-2, keepdim=True) - low).amax(-1, keepdim=True)
     cells = ((points - low) / size * (2**_BITS - 1)).nan_to_num(0.0).clamp(0, 2**_BITS - 1).long()
     axes = torch.arange(3, device=mask.device)
     curve = torch.stack([(cells >> bit & 1) << 3 * bit + axes for bit in range(_BITS)]).sum((0, -1))
@@ -108,8 +111,12 @@ def _found(world: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch
 
 def _points(world: torch.Tensor, mask: torch.Tensor, reach: float) -> kernels.Points:
     exists = mask[..., None]
-    low, high = torch.where(exists, world, torch.inf).amin(-2), torch.where(exists, world, -torch.inf).amax(-2)
+    low, high = torch.where(exists, world, inf).amin(-2), torch.where(exists, world, -inf).amax(-2)
     points = kernels.Points()
-    points.world, points.mask = as_array(world, wp.vec3), as_array(mask, wp.bool)
-    points.low, points.high = as_array(low - reach, wp.vec3), as_array(high + reach, wp.vec3)
+    points.world, points.mask = _vectors(world), as_array(mask, wp.bool)
+    points.low, points.high = _vectors(low - reach), _vectors(high + reach)
     return points
+
+
+def _vectors(tensor: torch.Tensor) -> wp.array:
+    return as_array(tensor, wp.vec3)

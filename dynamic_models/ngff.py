@@ -229,7 +229,7 @@ def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, k): for each object the sum of ``values`` (B, O, P, k) of the points whose partner it is."""
-    return product(partner.flatten(1, 2).mT, values.flatten(1, 2))
+    return product(partner.mT, values).sum(1)
 
 
 def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
@@ -275,8 +275,8 @@ def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.T
 def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(B, O), metres: mean distance of some of an object's points to the nearest other one."""
     some = points[..., :_SAMPLED, :]
-    distances = torch.cdist(some, points, compute_mode="donot_use_mm_for_euclid_dist")
+    squared = (some[..., :, None, :] - points[..., None, :, :]).square().sum(-1)
     itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
-    nearest = distances.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1)
+    nearest = squared.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1).sqrt()
     counted = mask[..., :_SAMPLED] & nearest.isfinite()
     return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)
