@@ -175,18 +175,16 @@ class _StepGraph:
 
     def __init__(self, model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> None:
         self._scene, self._carry, self._push = scene.map(torch.clone), tuple(map(torch.clone, carry)), push.clone()
-        step = torch.compile(model.step, dynamic=False) if model.compiled else model.step
+        advance = torch.compile(_advance, dynamic=False) if model.compiled else _advance
         stream = torch.cuda.Stream(scene.points.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate what they need at their first use
-            step(self._scene, self._carry, self._push, frame_dt)
+            advance(model, self._scene, self._carry, self._push, frame_dt)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            later = step(self._scene, self._carry, self._push, frame_dt)
-            self._points = model.points(later)
-            for mine, new in zip(self._carry, later, strict=True):
-                mine.copy_(new)
+            self._points = advance(model, self._scene, self._carry, self._push, frame_dt)
+        self.load(scene, carry)
 
     def load(self, scene: SceneState, carry: Carry) -> None:
         """Go on from another scene."""
@@ -198,3 +196,13 @@ class _StepGraph:
         self._push.copy_(push)
         self._graph.replay()
         return self._points.clone()
+
+
+def _advance(model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> torch.Tensor:
+    """World keypoints one frame later, and ``carry`` overwritten by what it is then."""
+    later = model.step(scene, carry, push, frame_dt)
+    points = model.points(later)
+    for mine, new in zip(carry, later, strict=True):
+        if new is not mine:  # what never changes
+            mine.copy_(new)
+    return points

@@ -1,4 +1,4 @@
-"""Seconds that a rollout of a force field takes, whatever its weights."""
+"""Seconds that a rollout of an NGFF takes, whatever its weights."""
 
 import time
 from collections.abc import Iterator
@@ -8,30 +8,30 @@ import torch
 from dynamic_models.models import build_model
 from dynamic_models.state import SceneState, World
 
-_MODELS = ("ngff", "ngff_objects")
 _SMALLER = ((3, 512, 128, 100), (3, 2048, 128, 100))  # objects, keypoints, hidden, steps
 _WORKLOADS = {"cpu": _SMALLER, "cuda": (*_SMALLER, (3, 2048, 256, 200))}
+# Whether compiled, and the precision of matrix products.
+_VARIANTS = {"cpu": ((False, "float32"),), "cuda": ((False, "float32"), (True, "float32"), (True, "TF32"))}
 _FRAMES, _FRAME_DT = 100, 0.02
 _REPEATS = 3
 
 
 def measure(device: torch.device) -> Iterator[dict[str, object]]:
     """The best of three rollouts of 100 frames, one scene, by Euler steps, after one to warm up."""
-    for name in _MODELS:
-        for objects, keypoints, hidden, steps in _WORKLOADS[device.type]:
-            for compiled in (False, True) if device.type == "cuda" else (False,):
-                row: dict[str, object] = {"model": name, "compiled": compiled, "objects": objects}
-                row |= {"keypoints": keypoints, "hidden": hidden, "frames": _FRAMES, "steps": steps}
-                yield row | {"seconds": _seconds(name, compiled, device, objects, keypoints, hidden, steps)}
+    for objects, keypoints, hidden, steps in _WORKLOADS[device.type]:
+        for compiled, products in _VARIANTS[device.type]:
+            row: dict[str, object] = {"compiled": compiled, "products": products, "objects": objects}
+            row |= {"keypoints": keypoints, "hidden": hidden, "frames": _FRAMES, "steps": steps}
+            torch.set_float32_matmul_precision("high" if products == "TF32" else "highest")
+            yield row | {"seconds": _seconds(compiled, device, objects, keypoints, hidden, steps)}
+    torch.set_float32_matmul_precision("highest")
 
 
 @torch.no_grad()
-def _seconds(
-    name: str, compiled: bool, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int
-) -> float:
+def _seconds(compiled: bool, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int) -> float:
     torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
-    settings = {"hidden_dim": hidden, "num_layers": 4, "threshold": 0.05, "step_size": _FRAMES * _FRAME_DT / steps}
-    model = build_model(settings | {"dynamic_model": name}).to(device).eval()
+    settings: dict[str, object] = {"dynamic_model": "ngff", "hidden_dim": hidden, "num_layers": 4, "threshold": 0.05}
+    model = build_model(settings | {"step_size": _FRAMES * _FRAME_DT / steps}).to(device).eval()
     model.compiled = compiled
     state = touching_objects(objects, keypoints).to(device)
     best = float("inf")

@@ -14,7 +14,7 @@ from dynamic_models.models import build_model
 from dynamic_models.state import SceneState, collate
 from tools.benchmark_rollout import touching_objects
 
-_LAYERS = {"ngff": 4, "ngff_objects": 4, "pointformer": 3, "gcn": 4}
+_LAYERS = {"ngff": 4, "pointformer": 3, "gcn": 4}
 _WORKLOADS = {"cuda": (8, 2048, 80, 128), "cpu": (4, 128, 20, 64)}  # scenes, keypoints, frames, hidden
 _OBJECTS, _FRAME_DT = 3, 0.02
 _VARIANTS = {"cuda": (("no", True), ("bf16", True)), "cpu": (("no", False),)}  # precision, compiled
@@ -27,7 +27,7 @@ def measure(device: torch.device) -> Iterator[dict[str, object]]:
     state = collate([touching_objects(_OBJECTS, keypoints)] * scenes).to(device)
     for name, layers in _LAYERS.items():
         settings: dict[str, object] = {"dynamic_model": name, "hidden_dim": hidden, "num_layers": layers}
-        if name.startswith("ngff"):
+        if name == "ngff":
             settings |= {"threshold": 0.05, "step_size": _FRAME_DT}
         for precision, compiled in _VARIANTS[device.type]:
             row: dict[str, object] = {"model": name, "precision": precision, "compiled": compiled, "scenes": scenes}
