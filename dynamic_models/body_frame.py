@@ -8,7 +8,7 @@ import torch
 from dynamic_models.state import SceneState
 from gaussians.rotations import polar_rotation, rotation_exp
 
-_SHORT = 16  # terms: such a sum takes less time than calling a matrix product
+_FEW = 16  # terms of a sum that is not one over points
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class BodyState:
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a @ b`` of small matrices (..., n, k) and (..., k, m), in full precision also under autocast.
 
-    Compiled, short sums are no matrix products, so that they become part of what comes before and after them; sums over
-    points, as in the gradients of rotations, are.
+    Compiled, it is no matrix product, so that it becomes part of what comes before and after it.
     """
     if not torch.compiler.is_compiling():
         return _multiply(a, b)
@@ -62,10 +61,13 @@ class _Product(torch.autograd.Function):
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    if torch.compiler.is_compiling() and a.shape[-1] <= _SHORT:
+    if not torch.compiler.is_compiling():
+        with torch.autocast(a.device.type, enabled=False):
+            return a.to(b) @ b
+    if a.shape[-1] <= _FEW:
         return (a[..., None].to(b) * b[..., None, :, :]).sum(-2)
-    with torch.autocast(a.device.type, enabled=False):
-        return a.to(b) @ b
+    # Sums over points, as in the gradients of rotations: each row's in one go is what compilers make slow kernels of.
+    return torch.stack([(row[..., None].to(b) * b).sum(-2) for row in a.unbind(-2)], -2)
 
 
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

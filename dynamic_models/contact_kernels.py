@@ -29,9 +29,8 @@ class Points:
 
 
 @wp.func
-def members(points: Points, pair: int):
+def members(objects: int, pair: int):
     """The scene and the two objects of a pair, which are numbered through all scenes."""
-    objects = points.mask.shape[1]
     return pair // (objects * objects), pair // objects % objects, pair % objects
 
 
@@ -53,7 +52,7 @@ def within(point: wp.vec3, low: wp.vec3, high: wp.vec3):
 def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
     """Each point of i looks at all points of j, which ``shares`` threads share among them."""
     pair, share, p = wp.tid()
-    b, i, j = members(points, pair)
+    b, i, j = members(points.mask.shape[1], pair)
     if not may_touch(points, b, i, p, j):
         return
     here = points.world[b, i, p]
@@ -75,6 +74,7 @@ class Chunks:
         velocities: (B, O, chunks CHUNK), metres per second.
         low: (B, O, chunks), corner of the box around a chunk and its reach, metres.
         high: (B, O, chunks), the opposite one.
+        object_low, object_high: (B, O), the same of whole objects.
     """
 
     order: wp.array3d(dtype=int)
@@ -82,47 +82,65 @@ class Chunks:
     velocities: wp.array3d(dtype=wp.vec3)
     low: wp.array3d(dtype=wp.vec3)
     high: wp.array3d(dtype=wp.vec3)
+    object_low: wp.array2d(dtype=wp.vec3)
+    object_high: wp.array2d(dtype=wp.vec3)
 
 
 @wp.kernel
-def gather(points: Points, velocities: wp.array3d(dtype=wp.vec3), chunks: Chunks):
+def gather(
+    world: wp.array3d(dtype=wp.vec3),
+    velocities: wp.array3d(dtype=wp.vec3),
+    mask: wp.array3d(dtype=wp.bool),
+    chunks: Chunks,
+):
     """Places and velocities chunk by chunk, so that threads read what lies side by side."""
     b, j, place = wp.tid()
     chunks.points[b, j, place] = wp.vec3(_FAR)
     if place < chunks.order.shape[2]:
         p = chunks.order[b, j, place]
-        if points.mask[b, j, p]:
-            chunks.points[b, j, place] = points.world[b, j, p]
+        if mask[b, j, p]:
+            chunks.points[b, j, place] = world[b, j, p]
             chunks.velocities[b, j, place] = velocities[b, j, p]
 
 
 @wp.kernel
-def bound(points: Points, reach: float, chunks: Chunks):
-    """The boxes of chunks, and from these of objects; in that of one without points lies nothing."""
+def bound_chunks(reach: float, chunks: Chunks):
+    """The boxes of chunks; in that of one without points lies nothing."""
     b, j, chunk = wp.tid()
-    low = wp.vec3(wp.inf)
-    high = wp.vec3(-wp.inf)
-    for k in range(CHUNK):
+    low = wp.vec3(_FAR)
+    high = wp.vec3(-_FAR)
+    for k in range(CHUNK):  # without branches, so that no load waits for another
         point = chunks.points[b, j, chunk * CHUNK + k]
-        if point[0] < _FAR:
-            low = wp.min(low, point)
-            high = wp.max(high, point)
-    low -= wp.vec3(reach)
-    high += wp.vec3(reach)
-    chunks.low[b, j, chunk] = low
-    chunks.high[b, j, chunk] = high
-    wp.atomic_min(points.low, b, j, low)
-    wp.atomic_max(points.high, b, j, high)
+        low = wp.min(low, point)
+        high = wp.max(high, wp.where(point[0] < _FAR, point, -point))
+    chunks.low[b, j, chunk] = low - wp.vec3(reach)
+    chunks.high[b, j, chunk] = high + wp.vec3(reach)
 
 
 @wp.kernel
-def add_up(points: Points, chunks: Chunks, reach: float, shares: int, sums: wp.array3d(dtype=float)):
+def bound_objects(chunks: Chunks):
+    """The boxes of objects, from those of their chunks."""
+    b, j = wp.tid()
+    count = chunks.low.shape[2]
+    low = wp.vec3(_FAR)
+    high = wp.vec3(-_FAR)
+    for first in range(0, count, CHUNK):
+        for k in range(CHUNK):
+            chunk = wp.min(first + k, count - 1)
+            low = wp.min(low, chunks.low[b, j, chunk])
+            high = wp.max(high, chunks.high[b, j, chunk])
+    chunks.object_low[b, j] = low
+    chunks.object_high[b, j] = high
+
+
+@wp.kernel
+def add_up(chunks: Chunks, reach: float, shares: int, sums: wp.array3d(dtype=float)):
     """Each point of i looks at the points of j in chunks whose boxes it lies in, which ``shares`` threads share among
     them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
     pair, share, place = wp.tid()
-    b, i, j = members(points, pair)
+    b, i, j = members(chunks.order.shape[1], pair)
     here = chunks.points[b, i, place]
-    if i == j or not within(here, points.low[b, j], points.high[b, j]):
+    if i == j or not within(here, chunks.object_low[b, j], chunks.object_high[b, j]):
         return
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
@@ -147,7 +165,7 @@ def add_up(points: Points, chunks: Chunks, reach: float, shares: int, sums: wp.a
 
 @wp.kernel
 def choose(
-    points: Points,
+    world: wp.array3d(dtype=wp.vec3),
     centres: wp.array2d(dtype=wp.vec3),
     volumes: wp.array2d(dtype=float),
     reach: float,
@@ -159,7 +177,7 @@ def choose(
 ):
     """The object of which most is in reach of a point, and how it lies to it; zeros where none is."""
     b, i, p = wp.tid()
-    objects = points.mask.shape[1]
+    objects = world.shape[1]
     largest = wp.float32(0.0)
     densest = wp.int32(0)
     for j in range(objects):
@@ -178,7 +196,7 @@ def choose(
     total = sums[pair, p, 0]
     away = -wp.vec3(sums[pair, p, 1], sums[pair, p, 2], sums[pair, p, 3]) / total
     # Deep inside there is no way out to see; then away from the other's centre.
-    away += 0.1 * reach * wp.normalize(points.world[b, i, p] - centres[b, densest])
+    away += 0.1 * reach * wp.normalize(world[b, i, p] - centres[b, densest])
     # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
     nearness[b, i, p] = wp.min(largest / (4.0 * wp.PI / 15.0 * reach * reach * reach), _LARGEST_NEARNESS)
     normals[b, i, p] = wp.normalize(away)

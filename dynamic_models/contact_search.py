@@ -49,22 +49,21 @@ def touching_bodies(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What ``contact.body_contact`` gives, in float32."""
     batch, objects, count = mask.shape
-    per_object, per_chunk = (batch, objects), (batch, objects, -(-count // kernels.CHUNK))
+    per_chunk = (batch, objects, -(-count // kernels.CHUNK))
     places = (batch, objects, per_chunk[-1] * kernels.CHUNK)
-    points, chunks = kernels.Points(), kernels.Chunks()
-    points.world, points.mask = _vectors(world), as_array(mask, wp.bool)
-    # Of no box yet.
-    points.low, points.high = (_vectors(torch.full((*per_object, 3), x, device=world.device)) for x in (inf, -inf))
+    chunks = kernels.Chunks()
     chunks.order = as_array(order, wp.int32)
-    chunks.points, chunks.velocities, chunks.low, chunks.high = (
-        _vectors(torch.empty(*shape, 3, device=world.device)) for shape in (places, places, per_chunk, per_chunk)
-    )
-    launch(kernels.gather, places, [points, _vectors(velocities), chunks], world.device)
-    launch(kernels.bound, per_chunk, [points, reach, chunks], world.device)
+    chunks.points, chunks.velocities = _room(world, places), _room(world, places)
+    chunks.low, chunks.high = _room(world, per_chunk), _room(world, per_chunk)
+    chunks.object_low, chunks.object_high = _room(world, per_chunk[:2]), _room(world, per_chunk[:2])
+    points = _vectors(world)
+    launch(kernels.gather, places, [points, _vectors(velocities), as_array(mask, wp.bool), chunks], world.device)
+    launch(kernels.bound_chunks, per_chunk, [reach, chunks], world.device)
+    launch(kernels.bound_objects, per_chunk[:2], [chunks], world.device)
 
     sums = as_array(torch.zeros(batch * objects**2, count, 7, device=world.device), wp.float32)
     shares = _SHARES_ON_GPU if world.is_cuda else 1
-    launch(kernels.add_up, (batch * objects**2, shares, count), [points, chunks, reach, shares, sums], world.device)
+    launch(kernels.add_up, (batch * objects**2, shares, count), [chunks, reach, shares, sums], world.device)
     found = _found(world, mask)
     types = wp.float32, wp.vec3, wp.vec3, wp.float32
     outputs = [as_array(tensor, dtype) for tensor, dtype in zip(found, types, strict=True)]
@@ -120,3 +119,8 @@ def _points(world: torch.Tensor, mask: torch.Tensor, reach: float) -> kernels.Po
 
 def _vectors(tensor: torch.Tensor) -> wp.array:
     return as_array(tensor, wp.vec3)
+
+
+def _room(world: torch.Tensor, shape: tuple[int, ...]) -> wp.array:
+    """For as many vectors, where ``world`` is."""
+    return _vectors(torch.empty(*shape, 3, device=world.device))

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 from dynamic_models.radius_graph_kernels import ROWS, connect
 from gaussians.warp_runtime import as_array, launch
 
-_UPPER_BITS = -(2**16)  # of a float32: those of a bfloat16
+_SPLIT = 2.0**16 + 1
 
 
 @torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
@@ -112,8 +112,9 @@ def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
         return [numbers]
     rest, parts = numbers.float(), []
     for _ in range(3):
-        # Cut off, not rounded: a compiler would leave a conversion to bfloat16 and back out.
-        part = (rest.view(torch.int32) & _UPPER_BITS).view(torch.float32)
+        # As Veltkamp (1968) splits numbers: a compiler would leave a conversion to bfloat16 and back out.
+        large = _SPLIT * rest
+        part = large - (large - rest)
         parts.append(part.bfloat16())
         rest = rest - part
     return parts
