@@ -64,20 +64,20 @@ def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequ
         solids: of the O objects, as they lie in frame 0.
     """
     own = [positions[:, i, mask[i]].double() for i in range(len(mask))]  # (T, P_i, 3) each
-    low = torch.stack([points.amin(1) for points in own], 1)
-    high = torch.stack([points.amax(1) for points in own], 1)
-    overlap = ((low[:, :, None] < high[:, None]) & (low[:, None] < high[:, :, None])).all(-1)
-    overlap &= ~torch.eye(len(own), dtype=torch.bool)
-    rotations = [_rotations(points) for points in own]
     deepest = torch.zeros(len(positions), dtype=torch.float64)
-    for t, i, j in overlap.nonzero().tolist():
-        inner, outer = own[i][t], own[j][t]
-        candidates = inner[((inner > low[t, j]) & (inner < high[t, j])).all(-1)]
-        if not len(candidates):
+    for j, outer in enumerate(own):
+        others = torch.cat([outer[:, :0], *own[:j], *own[j + 1 :]], 1)
+        inside = ((others > outer.amin(1, keepdim=True)) & (others < outer.amax(1, keepdim=True))).all(-1)
+        if not inside.any():
             continue
-        nearest = cKDTree(outer.numpy()).query(candidates.numpy())[1]
-        undone = own[j][0][nearest] + (candidates - outer[nearest]) @ rotations[j][t]
-        deepest[t] = max(float(deepest[t]), float(solids[j].depths(undone.numpy()).max()))
+        frames, candidates = inside.nonzero()[:, 0], others[inside]
+        trees = {t: cKDTree(outer[t].numpy()) for t in frames.unique().tolist()}
+        found = [tree.query(others[t, inside[t]].numpy())[1] for t, tree in trees.items()]
+        nearest = torch.from_numpy(np.concatenate(found))
+        arms = candidates - outer[frames, nearest]
+        undone = outer[0, nearest] + (arms[:, None] @ _rotations(outer)[frames]).squeeze(1)
+        depths = torch.from_numpy(solids[j].depths(undone.numpy()))
+        deepest = deepest.scatter_reduce(0, frames, depths, "amax")
     return deepest
 
 
