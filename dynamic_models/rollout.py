@@ -115,8 +115,8 @@ class FrameModel(nn.Module, ABC):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
             yield from map(graph, pushes.unbind(1))
             return
-        # The first frame's state has no gradients: for it alone PyTorch would compile the step once more.
-        steps = [self.step] + [step] * (pushes.shape[1] - 1)
+        # Not all of the first two frames' states has gradients: for each PyTorch would compile the step once more.
+        steps = [self.step, self.step] + [step] * (pushes.shape[1] - 2)
         if self._recomputes(scene, 1 + pushes.shape[1], frame_dt):
             # Nothing in a step is random; asking the generators for their state would wait for the device.
             steps = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in steps]

@@ -135,6 +135,8 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
     # On a GPU every batch has one shape, for another one would be compiled and captured anew.
     largest = [max(counts) for counts in zip(*(scene.clip.mask.shape for scene in scenes), strict=True)]
     sizes = (largest[0], largest[1]) if device.type == "cuda" else (0, 0)
+    if device.type == "cuda":
+        reserve_room(model, scenes, args.batch_size, sizes)
     save_every, film_every = (max(1, round(n * len(scenes) / batch)) for n in (args.save_interval, args.video_interval))
     stop, former, start = StopSignal(), replace(progress), time.monotonic()
 
@@ -199,6 +201,16 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
         verb = "trained" if progress.finished else "interrupted and saved"
         spent = f"{progress.iteration} iterations, {progress.elapsed:.0f} s"
         print(f"{verb} {args.dynamic_model} in {args.output}: {spent}")
+
+
+@torch.no_grad()
+def reserve_room(model: nn.Module, scenes: Sequence[Scene], batch_size: int, sizes: tuple[int, int]) -> None:
+    """Show the model how scenes end, where most things touch, so that it has room for that before it is compiled."""
+    device = next(model.parameters()).device
+    for i in range(0, len(scenes), batch_size):
+        batch = [scenes[k % len(scenes)] for k in range(i, i + batch_size)]
+        window = collate_windows([scene.window(scene.num_frames - 2, 2) for scene in batch], *sizes)
+        model(window.state.to(device), 2, batch[0].frame_dt, window.pushes.to(device))
 
 
 def progress_bar(args: argparse.Namespace, total: int, progress: Progress, shown: bool) -> tqdm:
