@@ -1,7 +1,6 @@
 """Objects taken apart into a rigid motion and what remains of it: the deformation, in the body's own axes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -37,37 +36,17 @@ class BodyState:
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a @ b`` of small matrices (..., n, k) and (..., k, m), in full precision also under autocast.
 
-    Compiled, it is no matrix product, so that it becomes part of what comes before and after it.
+    Compiled, it is no matrix product, so that it becomes part of what comes before and after it. Sums over points, also
+    in gradients, are then one for each row or column of the small matrix, of which compilers make fast kernels.
     """
-    if not torch.compiler.is_compiling():
-        return _multiply(a, b)
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    multiplied = _Product.apply(a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:]))
-    assert isinstance(multiplied, torch.Tensor)
-    return multiplied
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(a, b)
-        return _multiply(a, b)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b = ctx.saved_tensors
-        (gradient,) = gradients
-        return _multiply(gradient, b.mT).to(a), _multiply(a.mT, gradient)
-
-
-def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if not torch.compiler.is_compiling():
         with torch.autocast(a.device.type, enabled=False):
             return a.to(b) @ b
+    a = a.to(b)
     if a.shape[-1] <= _FEW:
-        return (a[..., None].to(b) * b[..., None, :, :]).sum(-2)
-    # Sums over points, as in the gradients of rotations: each row's in one go is what compilers make slow kernels of.
-    return torch.stack([(row[..., None].to(b) * b).sum(-2) for row in a.unbind(-2)], -2)
+        terms = [column * row for column, row in zip(a.split(1, -1), b.split(1, -2), strict=True)]
+        return sum(terms[1:], terms[0])
+    return torch.stack([(row[..., None] * b).sum(-2) for row in a.unbind(-2)], -2)
 
 
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,6 @@ from torch.utils.flop_counter import register_flop_formula
 from dynamic_models.radius_graph_kernels import ROWS, connect
 from gaussians.warp_runtime import as_array, launch
 
-_SPLIT = 2.0**16 + 1
-
 
 @torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
 def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,56 +52,46 @@ def radius_graph(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tupl
     return adjacency, adjacency.sum(-1)
 
 
+@torch.library.custom_op("dynamic_models::sum_neighbours", mutates_args=())
 def sum_neighbours(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """``adjacency @ features``, (B, N, h), for the symmetric matrices of ``radius_graph``; at least float32.
 
     The gradient of ``features`` is the same sum of the gradients; the matrix has none.
     """
-    sums = _SumNeighbours.apply(adjacency, features)
-    assert isinstance(sums, torch.Tensor)
-    return sums
-
-
-class _SumNeighbours(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(adjacency)
-        ctx.dtype = features.dtype
-        return _sums(adjacency, features)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        (adjacency,) = ctx.saved_tensors
-        return None, _sums(adjacency, *gradients).to(ctx.dtype)
-
-
-def _sums(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     dtype = torch.promote_types(features.dtype, torch.float32)
-    if adjacency.dtype != torch.bfloat16 or not features.is_cuda:
-        with torch.autocast(features.device.type, enabled=False):
+    with torch.autocast(features.device.type, enabled=False):
+        if adjacency.dtype != torch.bfloat16 or not features.is_cuda:
             return adjacency.to(dtype) @ features.to(dtype)
-    width = features.shape[-1]
-    padded = torch.nn.functional.pad(features, (0, -width % 8))  # rows that the matrix units can load
-    parts = bfloat16_parts(padded)
-    sums = multiply_bfloat16(adjacency, torch.cat(parts, -1))
-    return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype)
+        width = features.shape[-1]
+        padded = torch.nn.functional.pad(features, (0, -width % 8))  # rows that the matrix units can load
+        parts = bfloat16_parts(padded)
+        sums = torch.bmm(adjacency, torch.cat(parts, -1), out_dtype=torch.float32)
+        return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype).contiguous()
 
 
-@torch.library.custom_op("dynamic_models::multiply_bfloat16", mutates_args=())
-def multiply_bfloat16(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` of bfloat16 matrices (B, n, k) and (B, k, m), in float32."""
-    return torch.bmm(a, b, out_dtype=torch.float32)
+@sum_neighbours.register_fake
+def _(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    return features.new_empty(features.shape, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
-@multiply_bfloat16.register_fake
-def _(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return a.new_empty(*a.shape[:-1], b.shape[-1], dtype=torch.float32)
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
+    adjacency, features = inputs
+    ctx.save_for_backward(adjacency)
+    ctx.dtype = features.dtype
 
 
-@register_flop_formula(torch.ops.dynamic_models.multiply_bfloat16)
-def _(a: tuple[int, ...], b: tuple[int, ...], **others: Any) -> int:
-    batch, rows, terms = a
-    return 2 * batch * rows * terms * b[-1]
+def _sum_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+    (adjacency,) = ctx.saved_tensors
+    return None, sum_neighbours(adjacency, gradient.to(ctx.dtype).contiguous()).to(ctx.dtype)
+
+
+sum_neighbours.register_autograd(_sum_gradients, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.dynamic_models.sum_neighbours)
+def _(adjacency: tuple[int, ...], features: tuple[int, ...], **others: Any) -> int:
+    batch, total, width = features
+    return 2 * batch * total**2 * width
 
 
 def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
@@ -112,9 +100,6 @@ def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
         return [numbers]
     rest, parts = numbers.float(), []
     for _ in range(3):
-        # As Veltkamp (1968) splits numbers: a compiler would leave a conversion to bfloat16 and back out.
-        large = _SPLIT * rest
-        part = large - (large - rest)
-        parts.append(part.bfloat16())
-        rest = rest - part
+        parts.append(rest.bfloat16())
+        rest = rest - parts[-1].float()
     return parts

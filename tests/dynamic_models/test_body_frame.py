@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from dynamic_models.body_frame import split_motion, turn
+from dynamic_models.body_frame import product, split_motion, turn
 from dynamic_models.state import SceneState
 from gaussians.rotations import rotation_exp
 
@@ -56,3 +57,16 @@ def test_single_points_and_rods_stay_finite() -> None:
     body = split_motion(state)
     assert all(getattr(body, name).isfinite().all() for name in ("q", "qdot", "v", "R", "omega"))
     torch.testing.assert_close(torch.linalg.det(body.R), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(("rows", "terms"), [(50, 3), (4, 50)])
+def test_compiled_products_and_their_gradients_are_those_of_matrices(rows: int, terms: int) -> None:
+    """Points times rotations, and sums over points; with the second matrix for two of the first."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 3, rows, terms, generator=generator, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(3, terms, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(product, backend="aot_eager", fullgraph=True)(a, b)
+    torch.testing.assert_close(compiled, a @ b, rtol=0, atol=1e-12)
+    weight = torch.randn(compiled.shape, generator=generator, dtype=torch.float64)
+    found, expected = (torch.autograd.grad((x * weight).sum(), (a, b)) for x in (compiled, a @ b))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
