@@ -83,7 +83,7 @@ scene=$(basename "${scenes[0]}")
 picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320)
 stage "Video of the simulation" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
     --output_path "$out/simulated" --compile_video "${picture[@]}"
-checkpoint=dynamic_models/pretrained/ngff
+checkpoint=dynamic_models/pretrained/ngff_coarse # trained on such a grid
 if $train; then
     checkpoint=$out/checkpoint
     group 2 20 42

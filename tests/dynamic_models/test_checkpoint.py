@@ -148,15 +148,16 @@ def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/best.json")), ids=lambda path: path.parent.name)
 def test_shipped_checkpoints_are_whole(path: Path) -> None:
-    model, found = load_checkpoint(path, path.parent.name)
+    model, found = load_checkpoint(path, path.parent.name.removesuffix("_coarse"))
     assert found.training["scenes"] >= 200
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, found.weights}
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
 
 
-def test_the_shipped_force_field_drops_a_ball(ball_points: torch.Tensor) -> None:
+@pytest.mark.parametrize("name", ["ngff", "ngff_coarse"])
+def test_shipped_force_fields_drop_a_ball(name: str, ball_points: torch.Tensor) -> None:
     """Free fall out of reach of the floor, then rest on it; in training no ball fell alone."""
-    model, found = load_checkpoint(SHIPPED / "ngff", "ngff")
+    model, found = load_checkpoint(SHIPPED / name, "ngff")
     height, radius, floor = -0.4, 0.2, found.world.walls[4]
     gaussians = Gaussians(
         means=ball_points + torch.tensor([0.0, 0.0, height]),
@@ -171,7 +172,7 @@ def test_the_shipped_force_field_drops_a_ball(ball_points: torch.Tensor) -> None
     points = predicted.positions[0]
     fallen = points[10].mean(0) - points[0].mean(0)
     torch.testing.assert_close(fallen, torch.tensor([0.0, 0.0, -2.5 * 0.2**2]), rtol=0, atol=1e-4)
-    # The grid of the training data has cells of 6 cm.
+    # The grids of the training data have cells of 3 and 6 cm.
     assert float(points[..., 2].min()) > floor - 0.03
     assert float(points[-1, :, 2].mean()) == pytest.approx(floor + radius, abs=0.04)
     assert float((points[-1] - points[-2]).norm(dim=-1).max()) < 0.02 * 0.5  # slower than 0.5 m/s
