@@ -45,7 +45,7 @@ N_GRID=${N_GRID:-64}
 GAUSSIANS=${GAUSSIANS:-2500}
 TRAIN_SCENES=${TRAIN_SCENES:-200}
 TEST_SCENES=${TEST_SCENES:-24}
-TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 100 --chunk_start 8 \
+TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
     --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
@@ -156,10 +156,10 @@ ablation() {
     variant squared_loss --loss mse
     variant no_augmentation --no-augment
     variant no_noise --noise 0
-    variant no_curriculum --chunk_start 100
+    variant no_curriculum --chunk_start 50
     variant euler --ode_method euler
     variant half_steps --step_size 1e-2
-    variant half_windows --chunk 50
+    variant half_windows --chunk 24
     variant rigid --no-deformation
     variant rigid_half_steps --no-deformation --step_size 1e-2
 }
