@@ -13,7 +13,7 @@ from tests.tools.flaky_server import FlakyServer, flaky_server, git_blob
 from tools.http_download import Checksum, Patience, RemoteFile, download, is_complete, partial_path
 
 CONTENT = random.Random(0).randbytes(3_000_000)
-QUICK = Patience(timeout=0.3, tries=3, pause=0.01)
+QUICK = Patience(timeout=10.0, tries=3, pause=0.01)  # seconds: a busy machine's server is no stalled one
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_goes_on_where_the_connection_ended(
 ) -> None:
     server.behaviours["/model.bin"] = [f"{fault}:1000000", f"{fault}:500000", "503", "ok"]
     arrived: list[int] = []
-    download(remote, tmp_path / "model.bin", QUICK, arrived.append)
+    download(remote, tmp_path / "model.bin", replace(QUICK, timeout=1.0), arrived.append)
     assert (tmp_path / "model.bin").read_bytes() == CONTENT
     assert server.ranges("/model.bin") == [None, "bytes=1000000-", "bytes=1500000-", "bytes=1500000-"]
     assert sum(arrived) == len(CONTENT)
@@ -70,7 +70,7 @@ def test_goes_on_in_a_later_run(tmp_path: Path, server: FlakyServer, remote: Rem
 def test_silence_ends_after_some_tries(tmp_path: Path, server: FlakyServer, remote: RemoteFile) -> None:
     server.behaviours["/model.bin"] = ["stall:0"]
     with pytest.raises(InputError, match=r"given up after 3 tries: nothing came for 0\.3 s"):
-        download(remote, tmp_path / "a" / "model.bin", QUICK)
+        download(remote, tmp_path / "a" / "model.bin", replace(QUICK, timeout=0.3))
     assert leftovers(tmp_path) == []  # not even the directory
 
 
