@@ -20,6 +20,8 @@ from dynamic_models import train
 from dynamic_models.checkpoint import load_checkpoint
 from dynamic_models.data import load_scenes
 from dynamic_models.metrics import trajectory_errors
+from dynamic_models.models import build_model
+from dynamic_models.ngff import NGFF
 from dynamic_models.samples import Samples, draw
 from dynamic_models.training_state import MetricsLog
 from gaussians.claims import claim
@@ -207,6 +209,24 @@ def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
             expected_names, expected = draw(scenes, range(first, first + 3), frames, args)
             assert names == expected_names
             assert torch.equal(window.target, expected.target)
+
+
+def test_room_is_reserved_for_how_scenes_end(monkeypatch: pytest.MonkeyPatch, toy_root: Path) -> None:
+    """With shapes as on a GPU: what lies on the floor at the end takes more room than there is at first."""
+    monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
+    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 30, progress=False)
+    model = build_model(
+        {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.3, "step_size": 0.02}
+    )
+    assert isinstance(model, NGFF)
+    model.room = 1 / 64
+    train.reserve_room(model, scenes, 2, (2, 12))
+    assert 1 / 64 < model.room < 1
+    reserved = model.room
+    for scene in scenes:
+        state, _, pushes = scene.window(27, 3)
+        model(state, 3, scene.frame_dt, pushes)
+    assert model.room == reserved
 
 
 def test_loss_that_is_not_finite_names_the_scene() -> None:
