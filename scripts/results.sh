@@ -136,7 +136,7 @@ trained() {
 }
 
 models() {
-    train ngff "$TRAIN_SECONDS" --ode_method leapfrog --step_size 1e-2
+    train ngff "$TRAIN_SECONDS" --ode_method leapfrog --step_size 1e-2 --num_layers 4
     train pointformer "$TRAIN_SECONDS" --dynamic_model pointformer
     train gcn "$TRAIN_SECONDS" --dynamic_model gcn
 }
@@ -145,11 +145,12 @@ models() {
 variant() {
     local name=$1
     shift
-    train "ablation/$name" "$ABLATION_SECONDS" --ode_method leapfrog "$@"
+    train "ablation/$name" "$ABLATION_SECONDS" --ode_method leapfrog --num_layers 4 "$@"
 }
 
 ablation() {
     variant default
+    variant two_layers --num_layers 2
     variant published --dynamic_model ngff_published --ode_method euler
     variant published_mended --dynamic_model ngff_objects
     variant short_reach --threshold 0.125
