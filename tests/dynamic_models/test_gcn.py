@@ -43,13 +43,16 @@ def test_kernel_finds_the_same_neighbours(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("width", [6, 32])
-def test_sums_over_neighbours_and_their_gradients(device: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "backend"), [(6, None), (32, None), (6, "aot_eager"), (6, "inductor")])
+def test_sums_over_neighbours_and_their_gradients(device: str, width: int, backend: str | None) -> None:
+    if backend == "inductor" and device == "cpu":
+        pytest.skip("takes long, for the same graph as aot_eager's")
     points, mask = cloud()
     adjacency, degrees = connect_points(points.to(device), mask.to(device), REACH)
     features, weight = torch.randn(2, *mask.shape, width, generator=torch.Generator().manual_seed(1)).to(device)
     features.requires_grad_()
-    sums = sum_neighbours(adjacency, features)
+    summed = torch.compile(sum_neighbours, backend=backend, dynamic=False) if backend else sum_neighbours
+    sums = summed(adjacency, features)
     (gradient,) = torch.autograd.grad((sums * weight).sum(), features)
     assert sums.dtype == torch.float32
     # float32 sums of at most some twenty numbers of size 1, also where the GPU sums them in three bfloat16 parts
