@@ -4,8 +4,7 @@
 
 import warp as wp
 
-CHUNK = wp.constant(32)  # points of an object that are near each other
-_FAR = wp.constant(1e9)  # metres: where points that do not exist are kept
+CHUNK = wp.constant(32)  # points of an object, one after the other
 _LARGEST_NEARNESS = 4.0
 
 wp.set_module_options({"enable_backward": False, "max_unroll": int(CHUNK)})
@@ -63,100 +62,39 @@ def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
     wp.atomic_min(squared, b, i, j, p, nearest)
 
 
-@wp.struct
-class Chunks:
-    """Of all objects' points, ``CHUNK`` that are near each other, one chunk after the other; the last one of an object
-    is filled up with points far away.
-
-    Attributes:
-        order: (B, O, P), points chunk by chunk.
-        points: (B, O, chunks CHUNK), those points' places, metres.
-        velocities: (B, O, chunks CHUNK), metres per second.
-        low: (B, O, chunks), corner of the box around a chunk and its reach, metres.
-        high: (B, O, chunks), the opposite one.
-        object_low, object_high: (B, O), the same of whole objects.
-    """
-
-    order: wp.array3d(dtype=int)
-    points: wp.array3d(dtype=wp.vec3)
-    velocities: wp.array3d(dtype=wp.vec3)
-    low: wp.array3d(dtype=wp.vec3)
-    high: wp.array3d(dtype=wp.vec3)
-    object_low: wp.array2d(dtype=wp.vec3)
-    object_high: wp.array2d(dtype=wp.vec3)
-
-
 @wp.kernel
-def gather(
-    world: wp.array3d(dtype=wp.vec3),
+def add_up(
+    points: wp.array3d(dtype=wp.vec3),
     velocities: wp.array3d(dtype=wp.vec3),
-    mask: wp.array3d(dtype=wp.bool),
-    chunks: Chunks,
+    low: wp.array3d(dtype=wp.vec3),
+    high: wp.array3d(dtype=wp.vec3),
+    object_low: wp.array2d(dtype=wp.vec3),
+    object_high: wp.array2d(dtype=wp.vec3),
+    reach: float,
+    shares: int,
+    sums: wp.array3d(dtype=float),
 ):
-    """Places and velocities chunk by chunk, so that threads read what lies side by side."""
-    b, j, place = wp.tid()
-    chunks.points[b, j, place] = wp.vec3(_FAR)
-    if place < chunks.order.shape[2]:
-        p = chunks.order[b, j, place]
-        if mask[b, j, p]:
-            chunks.points[b, j, place] = world[b, j, p]
-            chunks.velocities[b, j, place] = velocities[b, j, p]
-
-
-@wp.kernel
-def bound_chunks(reach: float, chunks: Chunks):
-    """The boxes of chunks; in that of one without points lies nothing."""
-    b, j, chunk = wp.tid()
-    low = wp.vec3(_FAR)
-    high = wp.vec3(-_FAR)
-    for k in range(CHUNK):  # without branches, so that no load waits for another
-        point = chunks.points[b, j, chunk * CHUNK + k]
-        low = wp.min(low, point)
-        high = wp.max(high, wp.where(point[0] < _FAR, point, -point))
-    chunks.low[b, j, chunk] = low - wp.vec3(reach)
-    chunks.high[b, j, chunk] = high + wp.vec3(reach)
-
-
-@wp.kernel
-def bound_objects(chunks: Chunks):
-    """The boxes of objects, from those of their chunks."""
-    b, j = wp.tid()
-    count = chunks.low.shape[2]
-    low = wp.vec3(_FAR)
-    high = wp.vec3(-_FAR)
-    for first in range(0, count, CHUNK):
-        for k in range(CHUNK):
-            chunk = wp.min(first + k, count - 1)
-            low = wp.min(low, chunks.low[b, j, chunk])
-            high = wp.max(high, chunks.high[b, j, chunk])
-    chunks.object_low[b, j] = low
-    chunks.object_high[b, j] = high
-
-
-@wp.kernel
-def add_up(chunks: Chunks, reach: float, shares: int, sums: wp.array3d(dtype=float)):
     """Each point of i looks at the points of j in chunks whose boxes it lies in, which ``shares`` threads share among
     them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
-    pair, share, place = wp.tid()
-    b, i, j = members(chunks.order.shape[1], pair)
-    here = chunks.points[b, i, place]
-    if i == j or not within(here, chunks.object_low[b, j], chunks.object_high[b, j]):
+    pair, share, p = wp.tid()
+    b, i, j = members(points.shape[1], pair)
+    here = points[b, i, p]
+    if i == j or not within(here, object_low[b, j], object_high[b, j]):
         return
+    scale = 1.0 / (reach * reach)
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
     speeds = wp.vec3()
-    for chunk in range(share, chunks.low.shape[2], shares):
-        if within(here, chunks.low[b, j, chunk], chunks.high[b, j, chunk]):
-            first = chunk * CHUNK
-            for k in range(first, first + CHUNK):
-                offset = chunks.points[b, j, k] - here
-                kernel = 1.0 - wp.length_sq(offset) / (reach * reach)
-                if kernel > 0.0:
-                    total += kernel
-                    offsets += kernel * offset
-                    speeds += kernel * chunks.velocities[b, j, k]
+    for chunk in range(share, low.shape[2], shares):
+        if within(here, low[b, j, chunk], high[b, j, chunk]):
+            for k in range(CHUNK):  # without branches, so that no load waits for another
+                other = chunk * CHUNK + k
+                offset = points[b, j, other] - here
+                kernel = wp.max(1.0 - wp.length_sq(offset) * scale, 0.0)
+                total += kernel
+                offsets += kernel * offset
+                speeds += kernel * velocities[b, j, other]
     if total > 0.0:
-        p = chunks.order[b, i, place]
         wp.atomic_add(sums, pair, p, 0, total)
         for k in range(3):
             wp.atomic_add(sums, pair, p, 1 + k, offsets[k])
@@ -165,7 +103,7 @@ def add_up(chunks: Chunks, reach: float, shares: int, sums: wp.array3d(dtype=flo
 
 @wp.kernel
 def choose(
-    world: wp.array3d(dtype=wp.vec3),
+    points: wp.array3d(dtype=wp.vec3),
     centres: wp.array2d(dtype=wp.vec3),
     volumes: wp.array2d(dtype=float),
     reach: float,
@@ -177,7 +115,7 @@ def choose(
 ):
     """The object of which most is in reach of a point, and how it lies to it; zeros where none is."""
     b, i, p = wp.tid()
-    objects = world.shape[1]
+    objects = points.shape[1]
     largest = wp.float32(0.0)
     densest = wp.int32(0)
     for j in range(objects):
@@ -196,7 +134,7 @@ def choose(
     total = sums[pair, p, 0]
     away = -wp.vec3(sums[pair, p, 1], sums[pair, p, 2], sums[pair, p, 3]) / total
     # Deep inside there is no way out to see; then away from the other's centre.
-    away += 0.1 * reach * wp.normalize(world[b, i, p] - centres[b, densest])
+    away += 0.1 * reach * wp.normalize(points[b, i, p] - centres[b, densest])
     # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
     nearness[b, i, p] = wp.min(largest / (4.0 * wp.PI / 15.0 * reach * reach * reach), _LARGEST_NEARNESS)
     normals[b, i, p] = wp.normalize(away)

@@ -14,9 +14,19 @@ def mlp(inputs: int, hidden: int, num_layers: int) -> nn.Sequential:
     return nn.Sequential(*(block(inputs if i == 0 else hidden, hidden) for i in range(num_layers)))
 
 
-def silent_linear(inputs: int, outputs: int) -> nn.Linear:
+class NarrowLinear(nn.Linear):
+    """A linear layer to a few numbers. Compiled, each is a sum of its own that becomes part of what comes before, where
+    a matrix product would take as long as one of all layers' width."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(features)
+        return torch.stack([(features * row).sum(-1) for row in self.weight.unbind()], -1) + self.bias
+
+
+def silent_linear(inputs: int, outputs: int) -> NarrowLinear:
     """A last layer that starts at zero, so that an untrained model adds nothing to free flight."""
-    linear = nn.Linear(inputs, outputs)
+    linear = NarrowLinear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
@@ -31,7 +41,7 @@ def masked_max(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
     lowest = torch.finfo(features.dtype).min
     largest = features.masked_fill(~mask[..., None], lowest).amax(-2)
-    return largest.masked_fill(~mask.any(-1)[..., None], 0)
+    return largest.masked_fill(largest == lowest, 0)
 
 
 class PointEncoder(nn.Module):
@@ -65,5 +75,9 @@ class StressNet(nn.Module):
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         local = self.local(features)
-        whole = self.whole(masked_max(local, mask))[:, :, None]
-        return self.joint(self.own(local) + whole)
+        whole = masked_max(local, mask)
+        if torch.compiler.is_compiling():  # a matrix product of so few rows would take as long as that of all points
+            whole = (whole[..., None, :] * self.whole.weight).sum(-1)
+        else:
+            whole = self.whole(whole)
+        return self.joint(self.own(local) + whole[:, :, None])

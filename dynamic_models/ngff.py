@@ -24,7 +24,7 @@ is the published form, ``ngff_objects`` the same mended.
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -55,6 +55,32 @@ _MEMORY = 0.04  # seconds, T of the module's docstring
 _UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
 _ROOM = 0.3  # of all possible contacts, as objects that lie on the floor and on each other have
 _MARGIN = 1.25  # times the room that was needed once
+
+
+class Objects(NamedTuple):
+    """What never changes of a scene's objects, points in ``contact_search.spatial_order``.
+
+    Attributes:
+        q0: (B, O, P, 3), undeformed points in the body's axes, metres.
+        inertia: (B, O, 3, 3), over mass, m^2, in these axes.
+        inverse_inertia: (B, O, 3, 3).
+        mass: (B, O), kg.
+        volume: (B, O), that a point stands for, m^3.
+        context: (B, O, 6), numbers for material and size.
+        number: (B, O, 1), of points, 1 for objects without any.
+        mask: (B, O, P), which points exist.
+        places: (B, O, P, 3), where in this order the scene's points are.
+    """
+
+    q0: torch.Tensor
+    inertia: torch.Tensor
+    inverse_inertia: torch.Tensor
+    mass: torch.Tensor
+    volume: torch.Tensor
+    context: torch.Tensor
+    number: torch.Tensor
+    mask: torch.Tensor
+    places: torch.Tensor
 
 
 class NGFFSettings(ForceFieldSettings):
@@ -94,13 +120,11 @@ class NGFF(ForceField):
 
     def begin(self, scene: SceneState) -> Carry:
         """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
-        began, metres; and what never changes: q0, the inertia tensor over mass and its inverse (these in the body's
-        axes), mass [kg], the volume that a keypoint stands for [m^3], numbers for material and size, and the
-        ``contact_search.spatial_order`` of points."""
+        began, metres; and ``Objects``."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         spacing = _spacing(body.q0, scene.mask)
-        count = _counts(scene.mask).squeeze(-1)
+        count = scene.mask.sum(-1).clamp_min(1)
         E, _, density, mass = scene.materials.unbind(-1)
         known = torch.where(density.isnan(), _TYPICAL_DENSITY, density)
         mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
@@ -108,30 +132,45 @@ class NGFF(ForceField):
         context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
         context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
         described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
-        still = body.qdot if self.stress is not None else torch.zeros_like(body.qdot)
-        unmoved = torch.zeros_like(body.q).repeat(2, 1, 1, 1, 1)
-        moving = (body.q, still, body.x, body.v, body.omega, body.R, unmoved)
+
         order = spatial_order(body.q0, scene.mask)
-        return *moving, body.q0, inertia, torch.linalg.inv(inertia), mass, spacing**3, described, order
+        q, qdot, q0 = (points.gather(2, _thrice(order)) for points in (body.q, body.qdot, body.q0))
+        objects = Objects(
+            q0,
+            inertia,
+            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to say so
+            mass,
+            spacing**3,
+            described,
+            count[..., None],
+            scene.mask.gather(2, order),
+            _thrice(order.argsort(-1)),
+        )
+        still = qdot if self.stress is not None else torch.zeros_like(qdot)
+        unmoved = torch.zeros_like(q).repeat(2, 1, 1, 1, 1)
+        return q, still, body.x, body.v, body.omega, body.R, unmoved, *objects
+
+    def points(self, carry: Carry) -> torch.Tensor:
+        return super().points(carry).gather(2, Objects(*carry[-len(Objects._fields) :]).places)
 
     def derivative(
         self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
     ) -> State:
         q, qdot, x, v, phi, omega, unmoved, displacements = y
-        q0, inertia, inverse_inertia, *_, context, _ = constant
+        objects = Objects(*constant)
         R = compose(phi, R0)
         arms = turn(R, q)
         world = arms + x[..., None, :]
         velocities = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
-        contacts, force, torque, rates = self._contacts(scene, constant, x, world, velocities, displacements)
+        contacts, force, torque, rates = self._contacts(scene, objects, x, world, velocities, displacements)
 
-        spin = transform(R, transform(inertia, transform(R.mT, omega)))
+        spin = transform(R, transform(objects.inertia, transform(R.mT, omega)))
         # An explicit step of the gyroscopic torque runs away where a frame sees most of a revolution.
         gyroscopic = torch.linalg.cross(omega, spin) / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
-        angular = transform(R, transform(inverse_inertia, transform(R.mT, torque + push[..., 3:] - gyroscopic)))
+        angular = transform(R, transform(objects.inverse_inertia, transform(R.mT, torque + push[..., 3:] - gyroscopic)))
         return (
             qdot,
-            self._stress(scene, q - q0, qdot, turn(R.mT, contacts / _ACCELERATION), context),
+            self._stress(objects, q - objects.q0, qdot, turn(R.mT, contacts / _ACCELERATION)),
             v,
             force + push[..., :3] + scene.gravity[:, None],
             phi_rate(phi, omega),
@@ -143,7 +182,7 @@ class NGFF(ForceField):
     def _contacts(
         self,
         scene: SceneState,
-        constant: list[torch.Tensor],
+        objects: Objects,
         x: torch.Tensor,
         world: torch.Tensor,
         velocities: torch.Tensor,
@@ -151,15 +190,14 @@ class NGFF(ForceField):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """With walls and with other objects: accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass
         (B, O, 3) of objects; and rates of the displacements, m/s. What one object feels, the other feels too."""
-        *_, mass, volume, context, order = constant
+        mask, context, own_mass = objects.mask, objects.context, objects.mass[..., None]
         gaps, wall_normals = nearest_wall(world, scene.walls)
-        at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * scene.mask
-        other = body_contact(world, velocities, x, scene.mask, volume, order, self.settings.threshold)
+        at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * mask
+        other = body_contact(world, velocities, x, mask, objects.volume, self.settings.threshold)
         nearness = torch.stack([at_walls, other.nearness])
         normals = torch.stack([wall_normals, other.normals])
         relative = torch.stack([velocities, velocities - other.velocities])
 
-        own_mass = mass[..., None]
         described = torch.cat([context, torch.ones_like(own_mass), own_mass], -1)
         partners = _of_partners(other.partner, described)
         other_mass = partners[..., -1]
@@ -168,7 +206,7 @@ class NGFF(ForceField):
         partners = torch.stack([torch.zeros_like(partners), partners])[..., :-1]
         own = context[:, :, None].expand(*nearness.shape, -1)
         touching = nearness.sum(-1, keepdim=True)
-        share = 10 * touching / _counts(scene.mask)  # of the object's points; a tenth counts as one
+        share = 10 * touching / objects.number  # of the object's points; a tenth counts as one
         inputs = [nearness[..., None], share.expand_as(nearness)[..., None], own, partners]
         local = self._local_acceleration(nearness, [normals, relative, displacements, *inputs])
 
@@ -176,7 +214,9 @@ class NGFF(ForceField):
         forces = (reduced * weights)[..., None] * local  # N
         # With moments about the world's origin.
         wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
-        total = wrenches.sum((0, -2)) - _sums_by_partner(other.partner, wrenches[1])
+        # What acts on a point of an object acts the other way on its partner.
+        own = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None]
+        total = wrenches[0].sum(-2) + _sums_by_object(own - other.partner, wrenches[1])
         force, moment = (total / own_mass).chunk(2, -1)
         rates = _rate(nearness, relative, displacements)
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
@@ -200,26 +240,25 @@ class NGFF(ForceField):
 
     def _stress(
         self,
-        scene: SceneState,
+        objects: Objects,
         displacement: torch.Tensor,
         qdot: torch.Tensor,
         contacts: torch.Tensor,
-        context: torch.Tensor,
     ) -> torch.Tensor:
         """Accelerations of the deformation, (B, O, P, 3), that do not move the centre."""
         if self.stress is None:
             return torch.zeros_like(qdot)
-        mask = scene.mask[..., None]
-        own = context[:, :, None].expand(*scene.mask.shape, -1)
+        mask = objects.mask[..., None]
+        own = objects.context[:, :, None].expand(*objects.mask.shape, -1)
         features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
-        stress = limit(self.stress(features, scene.mask).to(qdot), _LIMIT) * mask
-        mean = stress.sum(-2, keepdim=True) / _counts(scene.mask)[..., None]
+        stress = limit(self.stress(features, objects.mask).to(qdot), _LIMIT) * mask
+        mean = stress.sum(-2, keepdim=True) / objects.number[..., None]
         return _STRESS * (stress - mean) * mask
 
 
-def _counts(mask: torch.Tensor) -> torch.Tensor:
-    """(B, O, 1): points of every object, 1 for those without any."""
-    return mask.sum(-1, keepdim=True).clamp_min(1)
+def _thrice(rows: torch.Tensor) -> torch.Tensor:
+    """Indices (B, O, P) as ``gather`` takes them for vectors, (B, O, P, 3)."""
+    return rows[..., None].expand(*rows.shape, 3)
 
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -227,9 +266,9 @@ def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return product(partner, values[:, None])
 
 
-def _sums_by_partner(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """(B, O, k): for each object the sum of ``values`` (B, O, P, k) of the points whose partner it is."""
-    return product(partner.mT, values).sum(1)
+def _sums_by_object(shares: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(B, O, k): for each object its ``shares`` (B, O, P, O) of the ``values`` (B, O, P, k) of all points."""
+    return product(shares.mT, values).sum(1)
 
 
 def _has_fixed_shapes(tensor: torch.Tensor) -> bool:

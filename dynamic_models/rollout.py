@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from dynamic_models.state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
-Step = Callable[[SceneState, Carry, torch.Tensor, float], Carry]
+Frame = Callable[[SceneState, Carry, torch.Tensor, float], tuple[Carry, torch.Tensor]]
 
 _SHARE_OF_MEMORY = {"cpu": 0.5, "cuda": 0.8}  # of what is free, for activations
 _MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
@@ -63,6 +63,11 @@ class FrameModel(nn.Module, ABC):
     def points(self, carry: Carry) -> torch.Tensor:
         """World keypoints (B, O, P, 3), metres."""
 
+    def frame(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> tuple[Carry, torch.Tensor]:
+        """``step`` and the ``points`` that it leads to, which are worth compiling together."""
+        later = self.step(scene, carry, push, frame_dt)
+        return later, self.points(later)
+
     def make_room(self, lacking: float) -> None:
         """Have more of it from now on; models without such steps lack none."""
 
@@ -89,40 +94,39 @@ class FrameModel(nn.Module, ABC):
         num_frames: int,
         frame_dt: float,
         pushes: torch.Tensor | None = None,
-        step: Step | None = None,
+        frame: Frame | None = None,
     ) -> torch.Tensor:
         """``forward`` from what ``begin`` gave.
 
         Args:
-            step: the model's, compiled, in place of it where gradients are asked for.
+            frame: the model's, compiled, in place of it where gradients are asked for.
         """
         batch, objects, _ = scene.mask.shape
         if pushes is None:
             pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
         while True:
-            frames = torch.stack(
-                [scene.points, *self._later_frames(scene, carry, frame_dt, pushes, step or self.step)], 1
-            )
+            later = self._later_frames(scene, carry, frame_dt, pushes, frame or self.frame)
+            frames = torch.stack([scene.points, *later], 1)
             if _is_captured(frames) or not self.relieved():
                 return frames * scene.mask[:, None, ..., None]
             del frames  # and all activations
 
     def _later_frames(
-        self, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, step: Step
+        self, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, frame: Frame
     ) -> Iterator[torch.Tensor]:
         """World keypoints (B, O, P, 3) of one frame after the other."""
         if pushes.shape[1] and self._is_graphed(scene):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
             yield from map(graph, pushes.unbind(1))
             return
-        # Not all of the first two frames' states has gradients: for each PyTorch would compile the step once more.
-        steps = [self.step, self.step] + [step] * (pushes.shape[1] - 2)
+        # Not all of the first two frames' states has gradients: for each PyTorch would compile once more.
+        functions = [self.frame, self.frame] + [frame] * (pushes.shape[1] - 2)
         if self._recomputes(scene, 1 + pushes.shape[1], frame_dt):
             # Nothing in a step is random; asking the generators for their state would wait for the device.
-            steps = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in steps]
-        for each, push in zip(steps, pushes.unbind(1), strict=False):
-            carry = each(scene, carry, push, frame_dt)
-            yield self.points(carry)
+            functions = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in functions]
+        for each, push in zip(functions, pushes.unbind(1), strict=False):
+            carry, points = each(scene, carry, push, frame_dt)
+            yield points
 
     def relieved(self) -> bool:
         """Whether there was too little room, and is more now. Waits for the device."""
@@ -200,8 +204,7 @@ class _StepGraph:
 
 def _advance(model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> torch.Tensor:
     """World keypoints one frame later, and ``carry`` overwritten by what it is then."""
-    later = model.step(scene, carry, push, frame_dt)
-    points = model.points(later)
+    later, points = model.frame(scene, carry, push, frame_dt)
     for mine, new in zip(carry, later, strict=True):
         if new is not mine:  # what never changes
             mine.copy_(new)

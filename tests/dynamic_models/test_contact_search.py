@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dynamic_models.contact_search import nearest_squared, spatial_order, touching_bodies
+from dynamic_models.contact import body_contact
+from dynamic_models.contact_search import nearest_squared, spatial_order
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -30,10 +31,10 @@ def squared_distances(world: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def test_what_touches_is_what_all_pairs_say(device: str) -> None:
     world, velocities, mask = scene()
     reach, volumes, centres = 0.08, torch.rand(2, 4) * 1e-5, world.mean(-2)
-    arguments = (
-        tensor.to(device) for tensor in (world, velocities, centres, mask, volumes, spatial_order(world, mask))
-    )
-    nearness, normals, speeds, partner = (tensor.cpu().double() for tensor in touching_bodies(*arguments, reach))
+    arguments = (tensor.to(device) for tensor in (world, velocities, centres, mask, volumes))
+    found = body_contact(*arguments, reach)
+    tensors = found.nearness, found.normals, found.velocities, found.partner
+    nearness, normals, speeds, partner = (tensor.cpu().double() for tensor in tensors)
 
     world, velocities = world.double(), velocities.double()
     kernel = (1 - squared_distances(world, mask) / reach**2).clamp_min(0)

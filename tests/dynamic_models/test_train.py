@@ -161,8 +161,9 @@ def test_training_goes_on_from_a_checkpoint(
     capsys.readouterr()
     run_training(monkeypatch, toy_root, tmp_path / "second", flags)
     assert "already trained" in capsys.readouterr().out
+    run_training(monkeypatch, toy_root, tmp_path / "other", "--groups toy --hidden_dim 16 --epochs 1 --seed 1")
     with pytest.raises(InputError, match="was trained with pretrained"):
-        run_training(monkeypatch, toy_root, tmp_path / "second", flags.replace("first", "second"))
+        run_training(monkeypatch, toy_root, tmp_path / "second", flags.replace("first", "other"))
     with pytest.raises(InputError, match=r"weight 'stress.* is unknown"):
         run_training(monkeypatch, toy_root, tmp_path / "third", f"{flags} --no-deformation")
 
