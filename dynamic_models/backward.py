@@ -39,7 +39,7 @@ class Backward:
         self._model, self._accelerator = model, accelerator
         self._root, self._share, self._frame_dt = loss == "rmse", share, frame_dt
         self._cuda = accelerator.device.type == "cuda"
-        self._frame = torch.compile(model.frame, dynamic=False) if compiled and self._cuda else model.frame
+        self._compiled = compiled and self._cuda
         self._captures = self._cuda and model.capturable and accelerator.mixed_precision != "fp16"
         self._graph: _Graph | None = None
 
@@ -66,7 +66,7 @@ class Backward:
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """The same, kernel by kernel, from what the model's ``begin`` gave."""
         with self._accelerator.autocast():
-            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes, self._frame)
+            predicted = self._model.roll(state, carry, target.shape[1], self._frame_dt, pushes, self._compiled)
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
         objective = objective.mean() / self._share

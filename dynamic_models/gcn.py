@@ -46,6 +46,7 @@ class GCN(FrameModel):
     """The model of the module's docstring."""
 
     activation_limit = 8.0 * 2**30
+    expensive = (torch.ops.dynamic_models.sum_neighbours.default,)
 
     def __init__(self, settings: GCNSettings) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ import torch
 import warp as wp
 from torch.utils.flop_counter import register_flop_formula
 
+from dynamic_models.bfloat16 import bfloat16_parts
 from dynamic_models.radius_graph_kernels import ROWS, connect
 from gaussians.warp_runtime import as_array, launch
 
@@ -92,14 +93,3 @@ sum_neighbours.register_autograd(_sum_gradients, setup_context=_keep)
 def _(adjacency: tuple[int, ...], features: tuple[int, ...], **others: Any) -> int:
     batch, total, width = features
     return 2 * batch * total**2 * width
-
-
-def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
-    """``numbers`` as a sum in bfloat16: themselves if they are that, else three parts of 8 bits each."""
-    if numbers.dtype == torch.bfloat16:
-        return [numbers]
-    rest, parts = numbers.float(), []
-    for _ in range(3):
-        parts.append(rest.bfloat16())
-        rest = rest - parts[-1].float()
-    return parts

@@ -6,19 +6,18 @@ replays a CUDA graph of one frame, because launching its many small kernels take
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import psutil
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from dynamic_models.state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
-Frame = Callable[[SceneState, Carry, torch.Tensor, float], tuple[Carry, torch.Tensor]]
 
 _SHARE_OF_MEMORY = {"cpu": 0.5, "cuda": 0.8}  # of what is free, for activations
 _MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
@@ -35,6 +34,8 @@ class FrameModel(nn.Module, ABC):
 
     capturable = True
     """Whether ``step`` never waits for the device, so that CUDA graphs can hold it."""
+    expensive: Sequence[Any] = ()
+    """Operators whose results backpropagation keeps also where it computes activations once more."""
     activation_limit: float = math.inf
     """Bytes of activations beyond which backpropagation recomputes them, also where there is room for more."""
 
@@ -68,6 +69,17 @@ class FrameModel(nn.Module, ABC):
         later = self.step(scene, carry, push, frame_dt)
         return later, self.points(later)
 
+    def recomputed_frame(
+        self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float
+    ) -> tuple[Carry, torch.Tensor]:
+        """``frame``, of which backpropagation keeps what comes of ``expensive`` operators alone, and computes the rest
+        once more."""
+        settings: dict[str, Any] = {"use_reentrant": False}
+        settings["preserve_rng_state"] = False  # nothing is random; asking for the state would wait for the device
+        if self.expensive:
+            settings["context_fn"] = partial(create_selective_checkpoint_contexts, list(self.expensive))
+        return checkpoint(lambda: self.frame(scene, carry, push, frame_dt), **settings)
+
     def make_room(self, lacking: float) -> None:
         """Have more of it from now on; models without such steps lack none."""
 
@@ -94,38 +106,36 @@ class FrameModel(nn.Module, ABC):
         num_frames: int,
         frame_dt: float,
         pushes: torch.Tensor | None = None,
-        frame: Frame | None = None,
+        compiled: bool = False,
     ) -> torch.Tensor:
         """``forward`` from what ``begin`` gave.
 
         Args:
-            frame: the model's, compiled, in place of it where gradients are asked for.
+            compiled: whether PyTorch compiles frames through which gradients go.
         """
         batch, objects, _ = scene.mask.shape
         if pushes is None:
             pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
         while True:
-            later = self._later_frames(scene, carry, frame_dt, pushes, frame or self.frame)
+            later = self._later_frames(scene, carry, frame_dt, pushes, compiled)
             frames = torch.stack([scene.points, *later], 1)
             if _is_captured(frames) or not self.relieved():
                 return frames * scene.mask[:, None, ..., None]
             del frames  # and all activations
 
     def _later_frames(
-        self, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, frame: Frame
+        self, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, compiled: bool
     ) -> Iterator[torch.Tensor]:
         """World keypoints (B, O, P, 3) of one frame after the other."""
         if pushes.shape[1] and self._is_graphed(scene):
             graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
             yield from map(graph, pushes.unbind(1))
             return
-        # Not all of the first two frames' states has gradients: for each PyTorch would compile once more.
-        functions = [self.frame, self.frame] + [frame] * (pushes.shape[1] - 2)
-        if self._recomputes(scene, 1 + pushes.shape[1], frame_dt):
-            # Nothing in a step is random; asking the generators for their state would wait for the device.
-            functions = [partial(checkpoint, each, use_reentrant=False, preserve_rng_state=False) for each in functions]
-        for each, push in zip(functions, pushes.unbind(1), strict=False):
-            carry, points = each(scene, carry, push, frame_dt)
+        frame = self.recomputed_frame if self._recomputes(scene, 1 + pushes.shape[1], frame_dt) else self.frame
+        later = torch.compile(frame, dynamic=False) if compiled else frame
+        for k, push in enumerate(pushes.unbind(1)):
+            # Not all of the first two frames' states has gradients: for each PyTorch would compile once more.
+            carry, points = (frame if k < 2 else later)(scene, carry, push, frame_dt)
             yield points
 
     def relieved(self) -> bool:

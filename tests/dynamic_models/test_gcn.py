@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dynamic_models.radius_graph import bfloat16_parts, connect_points, radius_graph, sum_neighbours
+from dynamic_models.bfloat16 import bfloat16_parts
+from dynamic_models.radius_graph import connect_points, radius_graph, sum_neighbours
 from dynamic_models.state import collate
 from tests.dynamic_models.test_baselines import make_gcn, single
 from tests.dynamic_models.test_ngff import DT, make_state

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dynamic_models.exact_attention import exact_attention
 from dynamic_models.pointformer import EncoderLayer, attention
 from dynamic_models.state import SceneState, collate
 from tests.dynamic_models.test_baselines import make_pointformer, single
@@ -59,6 +60,34 @@ def test_layers_are_those_of_pytorchs_encoder() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad(values.square().sum(), tokens)[0] for values in (found, expected)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_attention_from_bfloat16_is_as_precise_as_float32(device: str) -> None:
+    """Scenes of different sizes: forward and gradients against float64, beside PyTorch's in float32."""
+    counts, total, width = (300, 1, 517), 517, 64
+    numbers = torch.randn(4, 3, total, width, generator=torch.Generator().manual_seed(0)).to(device)
+    *inputs, weight = numbers * torch.tensor([3.0, 1.0, 1.0, 1.0], device=device)[:, None, None, None]
+    mask, number = existing(counts, total).to(device), torch.tensor(counts, device=device)
+
+    def of_pytorch(*qkv: torch.Tensor) -> torch.Tensor:
+        q, k, v = (x[:, None] for x in qkv)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, mask[:, None, None])[:, 0]
+
+    results = []
+    for dtype in (torch.float64, torch.float32, None):
+        qkv = [x.to(dtype or torch.float32, copy=True).requires_grad_() for x in inputs]
+        mixed = of_pytorch(*qkv) if dtype else exact_attention(*qkv, number)[0]
+        assert mixed.isfinite().all()
+        gradients = torch.autograd.grad((mixed * weight.to(mixed))[mask].sum(), qkv)
+        results.append([mixed.detach()[mask], *(gradient[mask] for gradient in gradients)])
+    for exact, theirs, mine in zip(*results, strict=True):
+        assert (mine - exact).norm() < 2 * (theirs - exact).norm()
+
+
+def test_exact_attention_keeps_what_it_promises_to_compilers() -> None:
+    q, k, v = torch.randn(3, 2, 9, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    torch.library.opcheck(exact_attention, (q, k, v, torch.tensor([9, 4])))
 
 
 def test_velocities_are_not_seen() -> None:
