@@ -125,11 +125,11 @@ def test_room_for_contacts_changes_no_prediction_and_no_gradient(monkeypatch: py
 def test_a_compiled_frame_is_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """With shapes as on a GPU, for small products and narrow layers are written otherwise for compilers."""
     monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="aot_eager"))
     results = []
     for compiled in (False, True):
         model, state = make_model(ode_method="leapfrog"), make_state()
-        frame = torch.compile(model.frame, backend="aot_eager", dynamic=False) if compiled else None
-        predicted = model.roll(state, model.begin(state), 6, DT, frame=frame)
+        predicted = model.roll(state, model.begin(state), 6, DT, compiled=compiled)
         predicted.square().mean().backward()
         results.append([predicted.detach(), *(parameter.grad for parameter in model.parameters())])
     for one, other in zip(*results, strict=True):
