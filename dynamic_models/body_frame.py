@@ -97,7 +97,7 @@ def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torc
 
 def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
     momentum = torch.linalg.cross(arms, velocities).sum(-2)
-    return torch.linalg.solve(_second_moments_to_inertia(arms), momentum[..., None]).squeeze(-1)
+    return torch.linalg.solve_ex(_second_moments_to_inertia(arms), momentum[..., None]).result.squeeze(-1)
 
 
 def inertia_over_mass(arms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

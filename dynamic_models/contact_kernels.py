@@ -95,10 +95,10 @@ def add_up(
                 offsets += kernel * offset
                 speeds += kernel * velocities[b, j, other]
     if total > 0.0:
-        wp.atomic_add(sums, pair, p, 0, total)
+        wp.atomic_add(sums, 0, pair, p, total)
         for k in range(3):
-            wp.atomic_add(sums, pair, p, 1 + k, offsets[k])
-            wp.atomic_add(sums, pair, p, 4 + k, speeds[k])
+            wp.atomic_add(sums, 1 + k, pair, p, offsets[k])
+            wp.atomic_add(sums, 4 + k, pair, p, speeds[k])
 
 
 @wp.kernel
@@ -119,7 +119,7 @@ def choose(
     largest = wp.float32(0.0)
     densest = wp.int32(0)
     for j in range(objects):
-        density = sums[(b * objects + i) * objects + j, p, 0] * volumes[b, j]
+        density = sums[0, (b * objects + i) * objects + j, p] * volumes[b, j]
         if density > largest:
             largest = density
             densest = j
@@ -131,11 +131,11 @@ def choose(
         velocities[b, i, p] = wp.vec3()
         return
     pair = (b * objects + i) * objects + densest
-    total = sums[pair, p, 0]
-    away = -wp.vec3(sums[pair, p, 1], sums[pair, p, 2], sums[pair, p, 3]) / total
+    total = sums[0, pair, p]
+    away = -wp.vec3(sums[1, pair, p], sums[2, pair, p], sums[3, pair, p]) / total
     # Deep inside there is no way out to see; then away from the other's centre.
     away += 0.1 * reach * wp.normalize(points[b, i, p] - centres[b, densest])
     # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
     nearness[b, i, p] = wp.min(largest / (4.0 * wp.PI / 15.0 * reach * reach * reach), _LARGEST_NEARNESS)
     normals[b, i, p] = wp.normalize(away)
-    velocities[b, i, p] = wp.vec3(sums[pair, p, 4], sums[pair, p, 5], sums[pair, p, 6]) / total
+    velocities[b, i, p] = wp.vec3(sums[4, pair, p], sums[5, pair, p], sums[6, pair, p]) / total

@@ -12,7 +12,7 @@ CHUNK = int(kernels.CHUNK)
 FAR = 1e9  # metres: where points that do not exist are kept
 _BITS = 5  # of a place along the curve, for each axis: cells of 1 cm in an object of 0.3 m
 _BEHIND = 2 ** (3 * _BITS)  # all places on it
-_SHARES_ON_GPU = 16  # of the other object's points, enough threads to fill a GPU with a single scene
+_THREADS = 600_000  # enough to fill a GPU: where there are fewer pairs of points and objects, more share a pair
 
 
 @torch.library.custom_op("dynamic_models::nearest_squared", mutates_args=())
@@ -26,7 +26,7 @@ def nearest_squared(world: torch.Tensor, mask: torch.Tensor, reach: float) -> to
     """
     batch, objects, count = mask.shape
     squared = world.new_full((batch, objects, objects, count), inf, dtype=torch.float32)
-    shares = _SHARES_ON_GPU if world.is_cuda else 1
+    shares = _shares(world)
     arguments = [_points(world, mask, reach), shares, as_array(squared, wp.float32)]
     launch(kernels.search, (batch * objects**2, shares, count), arguments, world.device)
     return squared
@@ -54,8 +54,8 @@ def touching_bodies(
         boxes: of ``surroundings``.
     """
     batch, objects, count, _ = points.shape
-    sums = as_array(torch.zeros(batch * objects**2, count, 7, device=points.device), wp.float32)
-    shares = _SHARES_ON_GPU if points.is_cuda else 1
+    sums = as_array(torch.zeros(7, batch * objects**2, count, device=points.device), wp.float32)
+    shares = _shares(points)
     arguments = [_vectors(points), _vectors(velocities), *map(_vectors, boxes), reach, shares, sums]
     launch(kernels.add_up, (batch * objects**2, shares, count), arguments, points.device)
     found = _found(points)
@@ -108,6 +108,12 @@ def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     places = torch.arange(3 * _BITS, device=mask.device).view(_BITS, 3)  # of the bits of each axis
     curve = ((cells[..., None, :] >> places[:, :1] // 3 & 1) << places).sum((-2, -1))
     return torch.where(mask, curve, _BEHIND).argsort(dim=-1, stable=True)
+
+
+def _shares(points: torch.Tensor) -> int:
+    """How many threads look at one object for one point (B, O, P, 3) of another."""
+    batch, objects, count, _ = points.shape
+    return max(1, min(count // CHUNK, _THREADS // (batch * objects**2 * count))) if points.is_cuda else 1
 
 
 def _points(world: torch.Tensor, mask: torch.Tensor, reach: float) -> kernels.Points:

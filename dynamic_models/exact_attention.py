@@ -31,10 +31,11 @@ def exact_attention(
         counts: (B,), how many rows of each scene, the first ones, exist; what the others get is finite.
     """
     mixed, denominators = torch.empty_like(v), v.new_empty(v.shape[:2])
-    for scene, queries in enumerate(q):
-        scores = _outer(queries * q.shape[-1] ** -0.5, k[scene])
-        *parts, denominators[scene] = _weights(scores, counts[scene])
-        mixed[scene] = _inner(parts, v[scene])
+    queries, keys, values = _left(q * q.shape[-1] ** -0.5), _right(k), _columns(v)
+    for scene, count in enumerate(counts):
+        scores = product_in_float32(queries[scene], keys[scene].T)
+        *parts, denominators[scene] = _weights(scores, count)
+        mixed[scene] = _sums(parts, [columns[scene] for columns in values])
     return mixed, denominators
 
 
@@ -55,18 +56,19 @@ def exact_attention_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of q, k and v, from that of what ``exact_attention`` gave."""
     scale = q.shape[-1] ** -0.5
-    dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    along = (gradient * mixed).sum(-1)
+    scaled, along = q * scale, (gradient * mixed).sum(-1)
+    left = _left(scaled), _left(gradient)
+    right = _right(k), _right(v)
+    columns = _columns(k), _columns(scaled), _columns(gradient)
+    gradients = [torch.empty_like(x) for x in (q, k, v)]
     for scene, count in enumerate(counts):
-        queries = q[scene] * scale
-        scores = _outer(queries, k[scene])
-        of_weights = _outer(gradient[scene], v[scene])
+        scores, of_weights = (product_in_float32(a[scene], b[scene].T) for a, b in zip(left, right, strict=True))
         parts = _gradients(scores, of_weights, denominators[scene], along[scene], count)
         weights, of_scores = parts[:3], parts[3:]
-        dv[scene] = _inner([part.mT for part in weights], gradient[scene])
-        dq[scene] = scale * _inner(of_scores, k[scene])
-        dk[scene] = _inner([part.mT for part in of_scores], queries)
-    return dq, dk, dv
+        factors = of_scores, [part.T for part in of_scores], [part.T for part in weights]
+        for result, factor, others in zip(gradients, factors, columns, strict=True):
+            result[scene] = _sums(factor, [each[scene] for each in others])
+    return gradients[0].mul_(scale), gradients[1], gradients[2]
 
 
 @exact_attention_backward.register_fake
@@ -109,21 +111,39 @@ def _product_flops(q: tuple[int, ...]) -> int:
     return 2 * batch * total**2 * width
 
 
-def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b.T`` of (N, h) and (M, h) in float32: one product of all their parts side by side."""
-    (a1, a2, a3), (b1, b2, b3) = bfloat16_parts(a), bfloat16_parts(b)
-    left, right = torch.cat([a3, a2, a1, a2, a1, a1], -1), torch.cat([b1, b2, b3, b1, b2, b1], -1)
-    return product_in_float32(left, right.T)
+@torch.compile
+def _left(a: torch.Tensor) -> torch.Tensor:
+    """(B, N, 6 h), whose product with that of ``_right``, transposed, is that of matrices (B, N, h) in float32."""
+    first, second, third = bfloat16_parts(a)
+    return torch.cat([third, second, first, second, first, first], -1)
 
 
-def _inner(weights: list[torch.Tensor], b: torch.Tensor) -> torch.Tensor:
-    """The product of a matrix (N, M), given by its parts, and one of (M, h) in float32."""
-    parts, width = bfloat16_parts(b), b.shape[-1]
-    products = [
-        product_in_float32(weight, torch.cat(parts[: 3 - i], -1)).unflatten(-1, (-1, width)).sum(-2)
-        for i, weight in enumerate(weights)
-    ]
-    return products[2] + products[1] + products[0]
+@torch.compile
+def _right(b: torch.Tensor) -> torch.Tensor:
+    """See ``_left``."""
+    first, second, third = bfloat16_parts(b)
+    return torch.cat([first, second, third, first, second, first], -1)
+
+
+@torch.compile
+def _columns(b: torch.Tensor) -> list[torch.Tensor]:
+    """What each part of a matrix is multiplied with in the product with (B, N, h) in float32: (B, N, 3 h), 2 h and h
+    columns."""
+    parts = bfloat16_parts(b)
+    return [torch.cat(parts[:number], -1) for number in (3, 2, 1)]
+
+
+def _sums(parts: list[torch.Tensor], columns: list[torch.Tensor]) -> torch.Tensor:
+    """The product (N, h) in float32 of a matrix (N, M), given by its parts, and of what ``_columns`` made of another."""
+    return _sum([product_in_float32(part, others) for part, others in zip(parts, columns, strict=True)])
+
+
+@torch.compile
+def _sum(products: list[torch.Tensor]) -> torch.Tensor:
+    """Of all columns of the same place, smallest first."""
+    width = products[-1].shape[-1]
+    terms = [term for product in reversed(products) for term in reversed(product.split(width, -1))]
+    return sum(terms[1:], terms[0])
 
 
 @torch.compile

@@ -40,7 +40,7 @@ class FrameModel(nn.Module, ABC):
     """Bytes of activations beyond which backpropagation recomputes them, also where there is room for more."""
 
     compiled = False
-    """Whether PyTorch compiles the step that predictions on a GPU replay, which takes half a minute for each shape."""
+    """Whether PyTorch compiles predictions on a GPU, which takes half a minute for each shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,8 @@ class FrameModel(nn.Module, ABC):
             pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
                 mean of each frame; None for none.
         """
-        return self.roll(scene, self.begin(scene), num_frames, frame_dt, pushes)
+        begin = torch.compile(self.begin, dynamic=False) if self.compiled and self._is_graphed(scene) else self.begin
+        return self.roll(scene, begin(scene), num_frames, frame_dt, pushes)
 
     def roll(
         self,
