@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from dynamic_models.state import SceneState
-from gaussians.rotations import polar_rotation, rotation_exp
-
-_FEW = 16  # terms of a sum that is not one over points
+from gaussians.rotations import polar_rotation, rotated
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,16 @@ class BodyState:
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` of small matrices (..., n, k) and (..., k, m), in full precision also under autocast.
+    """``a @ b`` of matrices (..., n, k) and (..., k, m) with small k and m, in full precision also under autocast.
 
-    Compiled, it is no matrix product, so that it becomes part of what comes before and after it. Sums over points, also
-    in gradients, are then one for each row or column of the small matrix, of which compilers make fast kernels.
+    Compiled, it is no matrix product but a sum of k outer ones, so that it becomes part of what comes before and after
+    it, and so do its gradients.
     """
-    if not torch.compiler.is_compiling():
-        with torch.autocast(a.device.type, enabled=False):
-            return a.to(b) @ b
-    a = a.to(b)
-    if a.shape[-1] <= _FEW:
-        terms = [column * row for column, row in zip(a.split(1, -1), b.split(1, -2), strict=True)]
+    if torch.compiler.is_compiling():
+        terms = [column * row for column, row in zip(a.to(b).split(1, -1), b.split(1, -2), strict=True)]
         return sum(terms[1:], terms[0])
-    return torch.stack([(row[..., None] * b).sum(-2) for row in a.unbind(-2)], -2)
+    with torch.autocast(a.device.type, enabled=False):
+        return a.to(b) @ b
 
 
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -81,7 +76,7 @@ def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
 
 def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
     """exp(phi) R (B, O, 3, 3)."""
-    return product(rotation_exp(phi), R)
+    return rotated(R, phi)
 
 
 def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,12 @@ def within(point: wp.vec3, low: wp.vec3, high: wp.vec3):
     return above and point[0] <= high[0] and point[1] <= high[1] and point[2] <= high[2]
 
 
+@wp.func
+def in_box(point: wp.vec3, box: wp.array(dtype=float)):
+    """Whether a point lies between a low corner and a high one, which is given times -1."""
+    return within(point, wp.vec3(box[0], box[1], box[2]), -wp.vec3(box[3], box[4], box[5]))
+
+
 @wp.kernel
 def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
     """Each point of i looks at all points of j, which ``shares`` threads share among them."""
@@ -66,10 +72,8 @@ def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
 def add_up(
     points: wp.array3d(dtype=wp.vec3),
     velocities: wp.array3d(dtype=wp.vec3),
-    low: wp.array3d(dtype=wp.vec3),
-    high: wp.array3d(dtype=wp.vec3),
-    object_low: wp.array2d(dtype=wp.vec3),
-    object_high: wp.array2d(dtype=wp.vec3),
+    boxes: wp.array4d(dtype=float),
+    object_boxes: wp.array3d(dtype=float),
     reach: float,
     shares: int,
     sums: wp.array3d(dtype=float),
@@ -79,14 +83,14 @@ def add_up(
     pair, share, p = wp.tid()
     b, i, j = members(points.shape[1], pair)
     here = points[b, i, p]
-    if i == j or not within(here, object_low[b, j], object_high[b, j]):
+    if i == j or not in_box(here, object_boxes[b, j]):
         return
     scale = 1.0 / (reach * reach)
     total = wp.float32(0.0)  # a literal would be a constant to Warp
     offsets = wp.vec3()
     speeds = wp.vec3()
-    for chunk in range(share, low.shape[2], shares):
-        if within(here, low[b, j, chunk], high[b, j, chunk]):
+    for chunk in range(share, boxes.shape[2], shares):
+        if in_box(here, boxes[b, j, chunk]):
             for k in range(CHUNK):  # without branches, so that no load waits for another
                 other = chunk * CHUNK + k
                 offset = points[b, j, other] - here

@@ -44,19 +44,27 @@ def touching_bodies(
     velocities: torch.Tensor,
     centres: torch.Tensor,
     volumes: torch.Tensor,
-    boxes: list[torch.Tensor],
+    boxes: torch.Tensor,
+    object_boxes: torch.Tensor,
     reach: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What ``contact.body_contact`` gives, in float32.
 
     Args:
         points: (B, O, P, 3), with P a multiple of ``CHUNK``; those that do not exist far away.
-        boxes: of ``surroundings``.
+        boxes, object_boxes: of ``surroundings``.
     """
     batch, objects, count, _ = points.shape
     sums = as_array(torch.zeros(7, batch * objects**2, count, device=points.device), wp.float32)
     shares = _shares(points)
-    arguments = [_vectors(points), _vectors(velocities), *map(_vectors, boxes), reach, shares, sums]
+    arguments = [
+        _vectors(points),
+        _vectors(velocities),
+        *(as_array(each, wp.float32) for each in (boxes, object_boxes)),
+        reach,
+        shares,
+        sums,
+    ]
     launch(kernels.add_up, (batch * objects**2, shares, count), arguments, points.device)
     found = _found(points)
     types = wp.float32, wp.vec3, wp.vec3, wp.float32
@@ -80,17 +88,17 @@ def _found(points: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor
     )
 
 
-def surroundings(points: torch.Tensor, reach: float) -> list[torch.Tensor]:
-    """Corners of the boxes around every ``CHUNK`` points and their reach, low and high (B, O, P / CHUNK, 3), and around
-    objects (B, O, 3); in those without points lies nothing.
+def surroundings(points: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes around every ``CHUNK`` points and their reach, (B, O, P / CHUNK, 6), and around objects, (B, O, 6): the low
+    corner, and the high one times -1. In a box without points lies nothing.
 
     Args:
         points: (B, O, P, 3), metres; those that do not exist at ``FAR``.
         reach: metres.
     """
-    chunks = points.unflatten(2, (-1, CHUNK))
-    low, high = chunks.amin(-2), torch.where(chunks < FAR, chunks, -FAR).amax(-2)
-    return [low - reach, high + reach, low.amin(-2) - reach, high.amax(-2) + reach]
+    corners = torch.cat([points, torch.where(points < FAR, -points, FAR)], -1)
+    boxes = corners.unflatten(2, (-1, CHUNK)).amin(-2) - reach
+    return boxes, boxes.amin(-2)
 
 
 def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

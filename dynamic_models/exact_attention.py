@@ -134,7 +134,7 @@ def _columns(b: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _sums(parts: list[torch.Tensor], columns: list[torch.Tensor]) -> torch.Tensor:
-    """The product (N, h) in float32 of a matrix (N, M), given by its parts, and of what ``_columns`` made of another."""
+    """The product (N, h) in float32 of a matrix (N, M), given by its parts, and of another's ``_columns``."""
     return _sum([product_in_float32(part, others) for part, others in zip(parts, columns, strict=True)])
 
 

@@ -164,17 +164,18 @@ class NGFF(ForceField):
         velocities = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
         contacts, force, torque, rates = self._contacts(scene, objects, x, world, velocities, displacements)
 
-        spin = transform(R, transform(objects.inertia, transform(R.mT, omega)))
-        # An explicit step of the gyroscopic torque runs away where a frame sees most of a revolution.
-        gyroscopic = torch.linalg.cross(omega, spin) / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
-        angular = transform(R, transform(objects.inverse_inertia, transform(R.mT, torque + push[..., 3:] - gyroscopic)))
+        turning = transform(R.mT, omega)
+        gyroscopic = torch.linalg.cross(turning, transform(objects.inertia, turning))
+        # An explicit step of it runs away where a frame sees most of a revolution.
+        gyroscopic = gyroscopic / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
+        angular = transform(objects.inverse_inertia, transform(R.mT, torque + push[..., 3:]) - gyroscopic)
         return (
             qdot,
             self._stress(objects, q - objects.q0, qdot, turn(R.mT, contacts / _ACCELERATION)),
             v,
             force + push[..., :3] + scene.gravity[:, None],
             phi_rate(phi, omega),
-            angular,
+            transform(R, angular),
             unmoved,
             rates,
         )
@@ -207,25 +208,26 @@ class NGFF(ForceField):
         own = context[:, :, None].expand(*nearness.shape, -1)
         touching = nearness.sum(-1, keepdim=True)
         share = 10 * touching / objects.number  # of the object's points; a tenth counts as one
-        inputs = [nearness[..., None], share.expand_as(nearness)[..., None], own, partners]
-        local = self._local_acceleration(nearness, [normals, relative, displacements, *inputs])
+        moving = torch.cat([relative, displacements, nearness[..., None], share.expand_as(nearness)[..., None]], -1)
+        local = self._local_acceleration(nearness, moving, torch.cat([normals, own, partners], -1))
 
         weights = nearness / (touching + _FEW)
         forces = (reduced * weights)[..., None] * local  # N
         # With moments about the world's origin.
         wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
         # What acts on a point of an object acts the other way on its partner.
-        own = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None]
-        total = wrenches[0].sum(-2) + _sums_by_object(own - other.partner, wrenches[1])
+        owner = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None].expand_as(other.partner)
+        shares = torch.stack([owner, owner - other.partner])
+        total = (shares[..., None] * wrenches[..., None, :]).sum(3).sum((0, 2))
         force, moment = (total / own_mass).chunk(2, -1)
         rates = _rate(nearness, relative, displacements)
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
 
-    def _local_acceleration(self, nearness: torch.Tensor, entries: list[torch.Tensor]) -> torch.Tensor:
+    def _local_acceleration(self, nearness: torch.Tensor, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """The equation of a_p, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
 
         Args:
-            entries: (2, B, O, P, n) each, see ``_accelerations``.
+            moving, fixed: (2, B, O, P, n), see ``_accelerations``.
         """
         touching = (nearness > 0).flatten()
         count = len(touching)
@@ -235,7 +237,7 @@ class NGFF(ForceField):
         else:
             rows = touching.nonzero().squeeze(1)
         taken = rows.clamp_max(count - 1)
-        found = _accelerations(self.contact, *(entry.flatten(0, -2).index_select(0, taken) for entry in entries))
+        found = _accelerations(self.contact, *(entry.flatten(0, -2)[taken] for entry in (moving, fixed)))
         return found.new_zeros(count + 1, 3).index_copy(0, rows, found)[:-1].view(*nearness.shape, 3)
 
     def _stress(
@@ -266,11 +268,6 @@ def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return product(partner, values[:, None])
 
 
-def _sums_by_object(shares: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """(B, O, k): for each object its ``shares`` (B, O, P, O) of the ``values`` (B, O, P, k) of all points."""
-    return product(shares.mT, values).sum(1)
-
-
 def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
     """Whether shapes must not depend on data, as in CUDA graphs."""
     return tensor.is_cuda
@@ -279,26 +276,25 @@ def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
 def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true. Neither
     waits for the device."""
-    count = len(chosen)
     number = chosen.cumsum(0)
-    places = torch.where(chosen & (number <= room), number - 1, room)
-    rows = number.new_full((room + 1,), count)
-    return rows.scatter(0, places, torch.arange(count, device=chosen.device))[:-1], (number[-1] - room).clamp_min(0)
+    rows = torch.searchsorted(number, torch.arange(1, room + 1, device=chosen.device))
+    return rows, (number[-1] - room).clamp_min(0)
 
 
-def _accelerations(
-    network: nn.Module,
-    normals: torch.Tensor,
-    relative: torch.Tensor,
-    displacements: torch.Tensor,
-    *inputs: torch.Tensor,
-) -> torch.Tensor:
-    """The equation of a_p, for points (..., 3) and their ``inputs`` (..., n)."""
+def _accelerations(network: nn.Module, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """The equation of a_p, for points.
+
+    Args:
+        moving: (..., 8), relative velocity, displacement, nearness and share.
+        fixed: (..., 3 + n), what has no gradient: normal, own context, the partner's and whether there is one.
+    """
+    relative, displacements, numbers = moving.split((3, 3, 2), -1)
+    normals, described = fixed[..., :3], fixed[..., 3:]
     vectors = torch.stack([relative / _SPEED, displacements / _DISPLACEMENT])
     along = (vectors * normals).sum(-1, keepdim=True)
     across = vectors - along * normals
     size = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-    outputs = network(torch.cat([*along, *size, *inputs], -1)).to(relative)
+    outputs = network(torch.cat([*along, *size, numbers, described], -1)).to(relative)
     normal = outputs[..., :1] + outputs[..., 1:2] * along[0] + outputs[..., 2:3] * along[1]
     normal, friction, shear = limit(torch.cat([normal, outputs[..., 3:]], -1), _LIMIT).split(1, -1)
     sliding, sheared = across / (1 + size)

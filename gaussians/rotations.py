@@ -71,24 +71,21 @@ def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
-    """Rodrigues' formula: rotation vectors (..., 3), radians, to matrices (..., 3, 3).
+    """Rotation vectors (..., 3), radians, to matrices (..., 3, 3)."""
+    return rotated(torch.eye(3, dtype=vectors.dtype, device=vectors.device), vectors)
 
-    Values and gradients are finite, and lose no digits, at zero too.
-    """
+
+def rotated(columns: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Columns (..., 3, n) turned by rotation vectors (..., 3), radians: Rodrigues' formula. Values and gradients are
+    finite, and lose no digits, at zero too."""
     squared = (vectors * vectors).sum(-1)[..., None, None]
     angle = (squared + 1e-30).sqrt()  # a root has no gradient at zero
     sinc = torch.sin(angle) / angle
     # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
     cosc = 2 * (torch.sin(angle / 2) / angle).square()
-    identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    skew_squared = vectors[..., :, None] * vectors[..., None, :] - squared * identity
-    return torch.addcmul(torch.addcmul(identity, sinc, cross_matrix(vectors)), cosc, skew_squared)
-
-
-def cross_matrix(vectors: torch.Tensor) -> torch.Tensor:
-    """The skew matrices (..., 3, 3) with ``cross_matrix(a) @ b == cross(a, b)``."""
-    axes = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return torch.linalg.cross(*torch.broadcast_tensors(axes, vectors[..., None, :]))
+    axes, columns = torch.broadcast_tensors(vectors[..., None], columns)
+    once = torch.linalg.cross(axes, columns, dim=-2)
+    return columns + sinc * once + cosc * torch.linalg.cross(axes, once, dim=-2)
 
 
 def euler_xyz_to_matrix(degrees: torch.Tensor) -> torch.Tensor:

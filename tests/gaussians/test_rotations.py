@@ -6,13 +6,13 @@ from scipy.spatial.transform import Rotation
 
 from gaussians.rotations import (
     axis_rotation,
-    cross_matrix,
     euler_xyz_to_matrix,
     matrix_to_euler_xyz,
     matrix_to_quaternion,
     multiply_quaternions,
     polar_rotation,
     quaternion_to_matrix,
+    rotated,
     rotation_exp,
 )
 
@@ -86,9 +86,10 @@ def test_exponential_keeps_its_derivatives_in_float32(angle):
     torch.testing.assert_close(found, exact.float(), rtol=0, atol=3e-6)
 
 
-def test_cross_matrix_multiplies_as_the_cross_product():
-    a, b = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close((cross_matrix(a) @ b[..., None]).squeeze(-1), torch.linalg.cross(a, b))
+def test_columns_turn_as_by_the_matrix():
+    generator = torch.Generator().manual_seed(0)
+    vectors, columns = torch.randn(7, 3, generator=generator), torch.randn(7, 3, 5, generator=generator)
+    torch.testing.assert_close(rotated(columns, vectors), rotation_exp(vectors) @ columns)
 
 
 def test_euler_angles_turn_about_fixed_axes():
