@@ -7,6 +7,8 @@ import torch
 from dynamic_models.state import SceneState
 from gaussians.rotations import polar_rotation, rotated
 
+_FEW = 16  # terms of a sum that is not one over points
+
 
 @dataclass(frozen=True)
 class BodyState:
@@ -32,16 +34,19 @@ class BodyState:
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` of matrices (..., n, k) and (..., k, m) with small k and m, in full precision also under autocast.
+    """``a @ b`` of matrices (..., n, k) and (..., k, m), small but for n or k, in full precision also under autocast.
 
-    Compiled, it is no matrix product but a sum of k outer ones, so that it becomes part of what comes before and after
-    it, and so do its gradients.
+    Compiled, it is no matrix product, so that it becomes part of what comes before and after it. Sums over points, also
+    in gradients, are then one for each row or column of the small matrix, of which compilers make fast kernels.
     """
-    if torch.compiler.is_compiling():
-        terms = [column * row for column, row in zip(a.to(b).split(1, -1), b.split(1, -2), strict=True)]
+    if not torch.compiler.is_compiling():
+        with torch.autocast(a.device.type, enabled=False):
+            return a.to(b) @ b
+    a = a.to(b)
+    if a.shape[-1] <= _FEW:
+        terms = [column * row for column, row in zip(a.split(1, -1), b.split(1, -2), strict=True)]
         return sum(terms[1:], terms[0])
-    with torch.autocast(a.device.type, enabled=False):
-        return a.to(b) @ b
+    return torch.stack([(row[..., None] * b).sum(-2) for row in a.unbind(-2)], -2)
 
 
 def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

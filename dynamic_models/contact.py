@@ -57,11 +57,7 @@ def nearest_wall(world: torch.Tensor, walls: torch.Tensor) -> tuple[torch.Tensor
         world: (B, O, P, 3), metres.
         walls: (B, 5), see ``SceneState``.
     """
-    gaps, *others = _wall_distances(world, walls)
-    nearest = torch.zeros_like(gaps)
-    for wall, distances in enumerate(others, 1):
-        nearest = torch.where(distances < gaps, wall, nearest)
-        gaps = torch.minimum(distances, gaps)
+    gaps, nearest = _wall_distances(world, walls).min(-1)
     chosen = torch.arange(5, device=world.device) == nearest[..., None]
     x_min, x_max, y_min, y_max, floor = chosen.to(world).unbind(-1)
     return gaps, torch.stack([x_min - x_max, y_min - y_max, floor], -1)
@@ -97,16 +93,16 @@ def body_contact(
     return BodyContact(*(tensor[:, :, :count].to(world) for tensor in found))
 
 
-def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> list[torch.Tensor]:
-    """(B, O, P) of each wall, metres."""
+def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
+    """(B, O, P, 5), metres."""
     x, y, z = world.unbind(-1)
     x_min, x_max, y_min, y_max, floor = (wall[:, None, None] for wall in walls.unbind(-1))
-    return [x - x_min, x_max - x, y - y_min, y_max - y, z - floor]
+    return torch.stack([x - x_min, x_max - x, y - y_min, y_max - y, z - floor], -1)
 
 
 def wall_contact(world: torch.Tensor, mask: torch.Tensor, walls: torch.Tensor, threshold: float) -> WallContact:
     """Distances of world points (B, O, P, 3) to the walls (B, 5) of the box: x_min, x_max, y_min, y_max, floor."""
-    distances = torch.stack(_wall_distances(world, walls), -1)
+    distances = _wall_distances(world, walls)
     distances = distances.masked_fill(~mask[..., None], _FAR)
     return WallContact(distances.amin(-2), (distances < threshold).any(-1))
 

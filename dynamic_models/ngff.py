@@ -216,9 +216,8 @@ class NGFF(ForceField):
         # With moments about the world's origin.
         wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
         # What acts on a point of an object acts the other way on its partner.
-        owner = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None].expand_as(other.partner)
-        shares = torch.stack([owner, owner - other.partner])
-        total = (shares[..., None] * wrenches[..., None, :]).sum(3).sum((0, 2))
+        owner = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None]
+        total = wrenches[0].sum(-2) + product((owner - other.partner).mT, wrenches[1]).sum(1)
         force, moment = (total / own_mass).chunk(2, -1)
         rates = _rate(nearness, relative, displacements)
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
@@ -237,7 +236,9 @@ class NGFF(ForceField):
         else:
             rows = touching.nonzero().squeeze(1)
         taken = rows.clamp_max(count - 1)
-        found = _accelerations(self.contact, *(entry.flatten(0, -2)[taken] for entry in (moving, fixed)))
+        found = _accelerations(
+            self.contact, *(entry.flatten(0, -2).index_select(0, taken) for entry in (moving, fixed))
+        )
         return found.new_zeros(count + 1, 3).index_copy(0, rows, found)[:-1].view(*nearness.shape, 3)
 
     def _stress(

@@ -1,7 +1,7 @@
 """Rolling a learned model out frame by frame.
 
 Backpropagation recomputes a frame's activations where all frames' would not fit into memory; prediction on a GPU
-replays a CUDA graph of one frame, because launching its many small kernels takes longer than they do.
+replays a CUDA graph of some frames, because launching their many small kernels takes longer than they do.
 """
 
 import math
@@ -19,6 +19,7 @@ from dynamic_models.state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
 
+_FRAMES_OF_GRAPH = 10  # so many that a GPU seldom waits for the next
 _SHARE_OF_MEMORY = {"cpu": 0.5, "cuda": 0.8}  # of what is free, for activations
 _MEMORY_OF_CPU = 2**32  # bytes, at most: jobs on a cluster have less than what is free
 
@@ -46,7 +47,7 @@ class FrameModel(nn.Module, ABC):
         super().__init__()
         self.lacking: torch.Tensor
         self.register_buffer("lacking", torch.zeros(()), persistent=False)
-        self._graph: tuple[Any, _StepGraph] | None = None
+        self._graph: tuple[Any, _Graph] | None = None
 
     @abstractmethod
     def begin(self, scene: SceneState) -> Carry:
@@ -129,8 +130,9 @@ class FrameModel(nn.Module, ABC):
     ) -> Iterator[torch.Tensor]:
         """World keypoints (B, O, P, 3) of one frame after the other."""
         if pushes.shape[1] and self._is_graphed(scene):
-            graph = self._graph_of(scene, carry, pushes[:, 0], frame_dt)
-            yield from map(graph, pushes.unbind(1))
+            graph = self._graph_of(scene, carry, pushes[:, :_FRAMES_OF_GRAPH], frame_dt)
+            for some in pushes.split(_FRAMES_OF_GRAPH, 1):
+                yield from graph(some).unbind(1)
             return
         frame = self.recomputed_frame if self._recomputes(scene, 1 + pushes.shape[1], frame_dt) else self.frame
         later = torch.compile(frame, dynamic=False) if compiled else frame
@@ -161,12 +163,12 @@ class FrameModel(nn.Module, ABC):
         # A graph would go on to use the weights that autocast converts, and forgets at its end.
         return not (torch.is_autocast_enabled("cuda") or _is_captured(scene.points))
 
-    def _graph_of(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> "_StepGraph":
+    def _graph_of(self, scene: SceneState, carry: Carry, pushes: torch.Tensor, frame_dt: float) -> "_Graph":
         """The last graph, if it was made of the same weights for the same shapes, with this scene in it."""
-        key = (scene.mask.shape, frame_dt, next(self.parameters()).data_ptr(), self.compiled)
+        key = (scene.mask.shape, pushes.shape, frame_dt, next(self.parameters()).data_ptr(), self.compiled)
         if self._graph is None or self._graph[0] != key:
             self._graph = None  # frees its memory first
-            self._graph = (key, _StepGraph(self, scene, carry, push, frame_dt))
+            self._graph = (key, _Graph(self, scene, carry, pushes, frame_dt))
         else:
             self._graph[1].load(scene, carry)
         return self._graph[1]
@@ -185,20 +187,23 @@ def _memory_for_activations(device: torch.device) -> float:
     return _SHARE_OF_MEMORY["cuda"] * (free + unused)
 
 
-class _StepGraph:
-    """A CUDA graph of one ``step`` of a model, for scenes of one shape; ready to go on from where it was made."""
+class _Graph:
+    """A CUDA graph of some frames of a model, for scenes of one shape; ready to go on from where it was made."""
 
-    def __init__(self, model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> None:
-        self._scene, self._carry, self._push = scene.map(torch.clone), tuple(map(torch.clone, carry)), push.clone()
+    def __init__(
+        self, model: FrameModel, scene: SceneState, carry: Carry, pushes: torch.Tensor, frame_dt: float
+    ) -> None:
+        self._scene, self._carry, self._pushes = scene.map(torch.clone), tuple(map(torch.clone, carry)), pushes.clone()
         advance = torch.compile(_advance, dynamic=False) if model.compiled else _advance
         stream = torch.cuda.Stream(scene.points.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate what they need at their first use
-            advance(model, self._scene, self._carry, self._push, frame_dt)
+            advance(model, self._scene, self._carry, self._pushes[:, 0], frame_dt)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._points = advance(model, self._scene, self._carry, self._push, frame_dt)
+            frames = [advance(model, self._scene, self._carry, push, frame_dt) for push in self._pushes.unbind(1)]
+            self._points = torch.stack(frames, 1)
         self.load(scene, carry)
 
     def load(self, scene: SceneState, carry: Carry) -> None:
@@ -206,11 +211,13 @@ class _StepGraph:
         for mine, given in zip((*self._scene.tensors(), *self._carry), (*scene.tensors(), *carry), strict=True):
             mine.copy_(given)
 
-    def __call__(self, push: torch.Tensor) -> torch.Tensor:
-        """World keypoints (B, O, P, 3) one frame later."""
-        self._push.copy_(push)
+    def __call__(self, pushes: torch.Tensor) -> torch.Tensor:
+        """World keypoints (B, T, O, P, 3) of the next frames, of which ``pushes`` (B, T, O, 6) may have fewer than the
+        graph, once."""
+        count = pushes.shape[1]
+        self._pushes[:, :count].copy_(pushes)
         self._graph.replay()
-        return self._points.clone()
+        return self._points[:, :count].clone()
 
 
 def _advance(model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> torch.Tensor:

@@ -18,7 +18,8 @@ def on_gpu(state: SceneState) -> SceneState:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_replayed_frames_are_the_frames(compiled: bool) -> None:
+def test_replayed_frames_are_the_frames(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamic_models.rollout._FRAMES_OF_GRAPH", 3)  # of seven
     model = make_model(ode_method="leapfrog").float().cuda()
     model.compiled = compiled
     pushes = torch.zeros(1, 7, 3, 6, device="cuda")
