@@ -136,7 +136,7 @@ class FrameModel(nn.Module, ABC):
             return
         frame = self.recomputed_frame if self._recomputes(scene, 1 + pushes.shape[1], frame_dt) else self.frame
         later = torch.compile(frame, dynamic=False) if compiled else frame
-        for k, push in enumerate(pushes.unbind(1)):
+        for k, push in enumerate(_by_frame(pushes)):
             # Not all of the first two frames' states has gradients: for each PyTorch would compile once more.
             carry, points = (frame if k < 2 else later)(scene, carry, push, frame_dt)
             yield points
@@ -179,6 +179,12 @@ def _is_captured(tensor: torch.Tensor) -> bool:
     return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
+def _by_frame(pushes: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Those (B, O, 6) of each frame, of (B, T, O, 6), with strides that do not depend on T: for every other ones
+    PyTorch would compile once more."""
+    return (push.clone(memory_format=torch.contiguous_format) for push in pushes.unbind(1))
+
+
 def _memory_for_activations(device: torch.device) -> float:
     if device.type != "cuda":
         return min(_MEMORY_OF_CPU, _SHARE_OF_MEMORY["cpu"] * psutil.virtual_memory().available)
@@ -198,11 +204,11 @@ class _Graph:
         stream = torch.cuda.Stream(scene.points.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate what they need at their first use
-            advance(model, self._scene, self._carry, self._pushes[:, 0], frame_dt)
+            advance(model, self._scene, self._carry, next(_by_frame(self._pushes)), frame_dt)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            frames = [advance(model, self._scene, self._carry, push, frame_dt) for push in self._pushes.unbind(1)]
+            frames = [advance(model, self._scene, self._carry, push, frame_dt) for push in _by_frame(self._pushes)]
             self._points = torch.stack(frames, 1)
         self.load(scene, carry)
 

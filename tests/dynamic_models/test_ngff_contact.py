@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from dynamic_models.contact import body_contact
 from dynamic_models.ngff import first_rows
@@ -134,3 +135,18 @@ def test_a_compiled_frame_is_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
         results.append([predicted.detach(), *(parameter.grad for parameter in model.parameters())])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-14)
+
+
+def test_frames_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For windows of all lengths, and whatever is touched."""
+    monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=counter))
+    model = make_model(ode_method="leapfrog")
+    counts = []
+    for seed, length in enumerate((5, 8, 4)):
+        state = make_state(seed=seed)
+        model.roll(state, model.begin(state), length, DT, compiled=True).square().mean().backward()
+        counts.append(counter.frame_count)
+    assert counts[0] > 0
+    assert counts == [counts[0]] * 3
