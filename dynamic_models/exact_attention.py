@@ -13,13 +13,6 @@ from torch.utils.flop_counter import register_flop_formula
 from dynamic_models.bfloat16 import bfloat16_parts
 
 
-def product_in_float32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` in float32 of matrices in bfloat16."""
-    if a.is_cuda:
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
-
-
 @torch.library.custom_op("dynamic_models::exact_attention", mutates_args=())
 def exact_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: torch.Tensor
@@ -33,7 +26,7 @@ def exact_attention(
     mixed, denominators = torch.empty_like(v), v.new_empty(v.shape[:2])
     queries, keys, values = _left(q * q.shape[-1] ** -0.5), _right(k), _columns(v)
     for scene, count in enumerate(counts):
-        scores = product_in_float32(queries[scene], keys[scene].T)
+        scores = _product(queries[scene], keys[scene].T)
         *parts, denominators[scene] = _weights(scores, count)
         mixed[scene] = _sums(parts, [columns[scene] for columns in values])
     return mixed, denominators
@@ -62,7 +55,7 @@ def exact_attention_backward(
     columns = _columns(k), _columns(scaled), _columns(gradient)
     gradients = [torch.empty_like(x) for x in (q, k, v)]
     for scene, count in enumerate(counts):
-        scores, of_weights = (product_in_float32(a[scene], b[scene].T) for a, b in zip(left, right, strict=True))
+        scores, of_weights = (_product(a[scene], b[scene].T) for a, b in zip(left, right, strict=True))
         parts = _gradients(scores, of_weights, denominators[scene], along[scene], count)
         weights, of_scores = parts[:3], parts[3:]
         factors = of_scores, [part.T for part in of_scores], [part.T for part in weights]
@@ -111,6 +104,13 @@ def _product_flops(q: tuple[int, ...]) -> int:
     return 2 * batch * total**2 * width
 
 
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``a @ b`` in float32 of matrices in bfloat16."""
+    if a.is_cuda:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
+
+
 @torch.compile
 def _left(a: torch.Tensor) -> torch.Tensor:
     """(B, N, 6 h), whose product with that of ``_right``, transposed, is that of matrices (B, N, h) in float32."""
@@ -135,7 +135,7 @@ def _columns(b: torch.Tensor) -> list[torch.Tensor]:
 
 def _sums(parts: list[torch.Tensor], columns: list[torch.Tensor]) -> torch.Tensor:
     """The product (N, h) in float32 of a matrix (N, M), given by its parts, and of another's ``_columns``."""
-    return _sum([product_in_float32(part, others) for part, others in zip(parts, columns, strict=True)])
+    return _sum([_product(part, others) for part, others in zip(parts, columns, strict=True)])
 
 
 @torch.compile
