@@ -7,8 +7,6 @@ from torch.nn.functional import pad
 
 from dynamic_models.contact_search import CHUNK, FAR, nearest_squared, surroundings, touching_bodies
 
-_FAR = 1e6  # metres: where points that do not exist are kept
-
 
 @dataclass(frozen=True)
 class WallContact:
@@ -103,7 +101,7 @@ def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
 def wall_contact(world: torch.Tensor, mask: torch.Tensor, walls: torch.Tensor, threshold: float) -> WallContact:
     """Distances of world points (B, O, P, 3) to the walls (B, 5) of the box: x_min, x_max, y_min, y_max, floor."""
     distances = _wall_distances(world, walls)
-    distances = distances.masked_fill(~mask[..., None], _FAR)
+    distances = distances.masked_fill(~mask[..., None], FAR)
     return WallContact(distances.amin(-2), (distances < threshold).any(-1))
 
 

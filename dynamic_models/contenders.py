@@ -133,7 +133,7 @@ class Predictor:
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        self._warm: tuple[torch.Size, float] | None = None
+        self._warm: tuple[torch.Size, int, float] | None = None
 
     @property
     def num_keypoints(self) -> int | None:
@@ -148,7 +148,7 @@ class Predictor:
 
     @torch.no_grad()
     def roll_out(self, scene: Scene, frames: int) -> Rollout:
-        """Timed without what happens once for scenes of one shape, such as compiling and capturing graphs."""
+        """Timed without what happens once for scenes of one shape and length, as compiling and capturing graphs."""
         state, _, pushes = scene.window(0, frames)
         if self.num_keypoints is not None:
             # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
@@ -156,9 +156,9 @@ class Predictor:
             kept = {name: getattr(state, name)[:, :, first] for name in ("points", "velocities", "rest", "mask")}
             state = replace(state, **kept)
         state, pushes = state.to(self.device), pushes.to(self.device)
-        if self._warm != (state.mask.shape, scene.frame_dt):
-            self.model(state, min(frames, 3), scene.frame_dt, pushes[:, :2])
-            self._warm = (state.mask.shape, scene.frame_dt)
+        if self._warm != (state.mask.shape, frames, scene.frame_dt):
+            self.model(state, frames, scene.frame_dt, pushes)
+            self._warm = (state.mask.shape, frames, scene.frame_dt)
         _synchronize(self.device)
         start = time.perf_counter()
         predicted = self.model(state, frames, scene.frame_dt, pushes)

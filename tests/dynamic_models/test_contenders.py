@@ -1,6 +1,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from dynamic_models.ballistic import Ballistic
 from dynamic_models.checkpoint import CheckpointInfo
 from dynamic_models.contenders import GuessedSimulation, Predictor, Truth
 from dynamic_models.data import Scene, load_scene
+from dynamic_models.state import SceneState
 from gaussians.errors import InputError
 from gaussians.files import read_json, write_json
 from gaussians.trajectory import Frame, TrajectoryReader, TrajectoryWriter
@@ -87,6 +89,21 @@ def test_a_model_gets_as_many_keypoints_as_it_was_trained_on(layout: Layout, sce
     state, _, pushes = fewer.window(0, 4)
     assert torch.equal(positions, Ballistic()(state, 4, 0.02, pushes)[0])
     assert seconds is not None
+
+
+def test_what_is_timed_was_done_before(scene: Scene) -> None:
+    """A rollout as long as the timed one, once for scenes of one shape and length: graphs are captured for both."""
+    lengths: list[int] = []
+
+    class Counted(Ballistic):
+        def forward(self, scene: SceneState, num_frames: int, *others: Any) -> torch.Tensor:
+            lengths.append(num_frames)
+            return super().forward(scene, num_frames, *others)
+
+    contender = Predictor("ours", Counted(), torch.device("cpu"))
+    for frames in (6, 6, 4):
+        contender.roll_out(scene, frames)
+    assert lengths == [6, 6, 6, 4, 4]
 
 
 def test_another_frame_rate_is_an_error(scene: Scene) -> None:
