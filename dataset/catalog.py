@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.layout import Layout, subdirectories
-from gaussians.errors import InputError
-from gaussians.validation import read_json_as
+from gaussians.stage.errors import InputError
+from gaussians.stage.validation import read_json_as
 
 Split = Literal["train", "novel", "custom"]
 Vector = tuple[float, float, float]

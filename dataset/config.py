@@ -19,9 +19,9 @@ from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
 from dataset.mpm.lattice import WORLD_TO_MPM
 from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import Orbit
-from gaussians.errors import InputError
-from gaussians.files import read_json
-from gaussians.validation import validated
+from gaussians.stage.atomic_files import read_json
+from gaussians.stage.errors import InputError
+from gaussians.stage.validation import validated
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
@@ -181,7 +181,7 @@ class Config(LawSettings):
         """``substep_dt``.
 
         Raises:
-            ValueError: it is still ``auto``; ``dataset.stability`` chooses one.
+            ValueError: it is still ``auto``; ``dataset.simulation.stability`` chooses one.
         """
         if self.substep_dt == "auto":
             raise ValueError("substep_dt: expected a number of seconds, found auto")

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from dataset.catalog import ObjectEntry, objects_of_split
 from dataset.layout import Layout, add_data_root
-from dataset.placement import GAP, SPACE, Body, fits_at_origin, place
-from dataset.scene_config import PlacedObject, Scenes, scene_name, scenes_to_json, write_scenes
-from gaussians.command_line import ArgumentParser, run
-from gaussians.errors import InputError
-from gaussians.files import read_json
-from gaussians.ply import read_ply
+from dataset.scenes.placement import GAP, SPACE, Body, fits_at_origin, place
+from dataset.scenes.scene_configs import PlacedObject, Scenes, scene_name, scenes_to_json, write_scenes
+from gaussians.files.ply import read_ply
+from gaussians.stage.atomic_files import read_json
+from gaussians.stage.command_line import ArgumentParser, run
+from gaussians.stage.errors import InputError
 
 _DRAWS = 100
 

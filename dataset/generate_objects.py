@@ -32,16 +32,16 @@ from dataset.catalog import (
     object_json,
 )
 from dataset.layout import BACKGROUND_CLOUDS, Layout, add_data_root
-from dataset.mesh_objects import UP_AXES, default_up, mesh_gaussians
+from dataset.objects.meshes import UP_AXES, default_up, mesh_gaussians
+from dataset.objects.splats import DEFAULT_UP, splat_gaussians
 from dataset.shapes.backgrounds import SCENERIES
 from dataset.shapes.objects import SOLIDS
 from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import object_gaussians
-from dataset.splat_objects import DEFAULT_UP, splat_gaussians
-from gaussians.command_line import ArgumentParser, run
-from gaussians.errors import InputError
-from gaussians.files import write_json
-from gaussians.ply import write_ply
+from gaussians.files.ply import write_ply
+from gaussians.stage.atomic_files import write_json
+from gaussians.stage.command_line import ArgumentParser, run
+from gaussians.stage.errors import InputError
 
 PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, -0.94), 1.0, center=(0.0, 0.0, 0.0), crop=False)
 """Our backgrounds are upright and in metres, with the table top at z = 0."""

@@ -16,13 +16,13 @@ import torch
 from tqdm import tqdm
 
 from dataset.layout import POINT_CLOUD, Layout, add_data_root
-from dataset.scene_config import PlacedObject, read_scenes
+from dataset.scenes.scene_configs import PlacedObject, read_scenes
 from gaussians.cameras import Cameras, Orbit, write_cameras
-from gaussians.command_line import ArgumentParser, run, take_shard
-from gaussians.errors import InputError
-from gaussians.files import atomic_path, write_json
-from gaussians.ply import read_ply, write_ply
+from gaussians.files.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import atomic_path, write_json
+from gaussians.stage.command_line import ArgumentParser, run, take_shard
+from gaussians.stage.errors import InputError
 
 DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
 """The published cameras of dynamic_config.json, in world coordinates."""

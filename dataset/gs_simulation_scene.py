@@ -35,13 +35,11 @@ from tqdm import tqdm
 
 import gaussians
 from dataset.config import Config, load_config, with_flag
-from dataset.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
-from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
-from dataset.scene import filled_scene, load_scene
-from dataset.scene_objects import (
+from dataset.scenes.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
+from dataset.scenes.scene_objects import (
     ObjectMaterial,
     SceneObject,
     add_material_arguments,
@@ -50,14 +48,16 @@ from dataset.scene_objects import (
     scene_name,
     scene_objects,
 )
-from dataset.simulation import Simulation
-from dataset.stability import check_substep, limits, with_automatic_substep
-from gaussians.claims import claim_each
-from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
-from gaussians.errors import InputError
-from gaussians.files import file_hash
-from gaussians.hdf5 import COMPRESSIONS
-from gaussians.trajectory import FIELDS, TrajectoryMeta, TrajectoryReader, TrajectoryWriter, read_meta
+from dataset.simulation.initial_motion import check_names
+from dataset.simulation.moving_gaussians import filled_scene, load_scene
+from dataset.simulation.simulation import Simulation
+from dataset.simulation.stability import check_substep, limits, with_automatic_substep
+from gaussians.files.hdf5 import COMPRESSIONS
+from gaussians.files.trajectory import FIELDS, TrajectoryMeta, TrajectoryReader, TrajectoryWriter, read_meta
+from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.claims import claim_each
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run, take_shard
+from gaussians.stage.errors import InputError
 
 
 @dataclass(frozen=True)

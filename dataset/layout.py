@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussians.errors import InputError
+from gaussians.stage.errors import InputError
 
 POINT_CLOUD = Path("point_cloud/iteration_30000/point_cloud.ply")
 BACKGROUND_CLOUDS = ("gaussians_feedforward.ply", "gaussians_postopt.ply")

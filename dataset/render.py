@@ -34,19 +34,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset.clip_writer import Outputs
 from dataset.config import Config, load_config
-from dataset.frame_reader import moving_gaussians
-from dataset.initial_views import depth_is_there, orbit_views, write_depth, write_initial_views
 from dataset.layout import Layout, add_data_root
-from dataset.render_jobs import RenderJob, find_jobs
-from dataset.rendering import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.trajectory_objects import TrajectoryObjects, trajectory_objects
-from dataset.views import View
-from gaussians.claims import claim_each
-from gaussians.command_line import ArgumentParser, resolve_device, run, take_shard
-from gaussians.errors import InputError
-from gaussians.trajectory import TrajectoryReader
+from dataset.rendering.clip_writer import Outputs
+from dataset.rendering.frame_reader import moving_gaussians
+from dataset.rendering.initial_views import depth_is_there, orbit_views, write_depth, write_initial_views
+from dataset.rendering.render_jobs import RenderJob, find_jobs
+from dataset.rendering.scene_renderer import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
+from dataset.rendering.views import View
+from dataset.scenes.trajectory_objects import TrajectoryObjects, trajectory_objects
+from gaussians.files.trajectory import TrajectoryReader
+from gaussians.stage.claims import claim_each
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run, take_shard
+from gaussians.stage.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dataset.contact_sheet import choose, contact_sheet
-from dataset.dataset_readme import MARK, readme
-from dataset.statistics import Statistics, collect
-from gaussians.command_line import ArgumentParser, resolve_device, run
-from gaussians.errors import InputError
-from gaussians.files import atomic_path
+from dataset.summary.contact_sheet import choose, contact_sheet
+from dataset.summary.dataset_readme import MARK, readme
+from dataset.summary.statistics import Statistics, collect
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run
+from gaussians.stage.errors import InputError
 
 _SHEET, _README = "contact_sheet.jpg", "README.md"
 _LARGEST_SHEET = 65_500  # pixels, a JPEG's

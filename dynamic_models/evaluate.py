@@ -31,15 +31,15 @@ import torch
 from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
-from dynamic_models.comparison_video import Tile, write_comparison
-from dynamic_models.contenders import BALLISTIC, GUESSED, TRUTH, Contender, Truth, load_contenders
-from dynamic_models.data import Scene, choose_groups, load_scenes
-from dynamic_models.evaluation import Result, SceneSet, evaluate, of_set, ranked
-from dynamic_models.models import MODELS
-from dynamic_models.report import Report, plot_errors, plot_name, to_json, to_markdown, trained_frames
-from gaussians.command_line import ArgumentParser, resolve_device, run
-from gaussians.errors import InputError
-from gaussians.files import atomic_path, made_directory, write_json
+from dynamic_models.data.windows import Scene, choose_groups, load_scenes
+from dynamic_models.evaluation.comparison_video import Tile, write_comparison
+from dynamic_models.evaluation.contenders import BALLISTIC, GUESSED, TRUTH, Contender, Truth, load_contenders
+from dynamic_models.evaluation.judge import Result, SceneSet, evaluate, of_set, ranked
+from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_json, to_markdown, trained_frames
+from dynamic_models.models.registry import MODELS
+from gaussians.stage.atomic_files import atomic_path, made_directory, write_json
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run
+from gaussians.stage.errors import InputError
 
 _MODEL_FREE_KEYPOINTS = 512
 _ONE_SET = "all"

@@ -30,25 +30,25 @@ from torch import nn
 from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
-from dynamic_models.backward import Backward, average_gradients
-from dynamic_models.checkpoint import TRAINED, CheckpointInfo, check_weights, load_checkpoint, save_checkpoint
-from dynamic_models.data import (
+from dynamic_models.data.batches import Samples
+from dynamic_models.data.scene_state import MATERIAL_FIELDS
+from dynamic_models.data.windows import (
     Scene,
     choose_groups,
     collate_windows,
     load_scenes,
 )
-from dynamic_models.metrics import trajectory_errors
-from dynamic_models.models import MODELS, build_model
-from dynamic_models.samples import Samples
-from dynamic_models.schedule import learning_rate, window_length
-from dynamic_models.state import MATERIAL_FIELDS
-from dynamic_models.training_arguments import NO_TRACKER, add_training_arguments, check_args
-from dynamic_models.training_pictures import plot_curves, write_rollout
-from dynamic_models.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
-from gaussians.claims import claim
-from gaussians.command_line import ArgumentParser, resolve_device, run
-from gaussians.errors import InputError
+from dynamic_models.evaluation.metrics import trajectory_errors
+from dynamic_models.models.checkpoints import TRAINED, CheckpointInfo, check_weights, load_checkpoint, save_checkpoint
+from dynamic_models.models.registry import MODELS, build_model
+from dynamic_models.training.arguments import NO_TRACKER, add_training_arguments, check_args
+from dynamic_models.training.backward import Backward, average_gradients
+from dynamic_models.training.pictures import plot_curves, write_rollout
+from dynamic_models.training.schedule import learning_rate, window_length
+from dynamic_models.training.training_state import MetricsLog, Progress, StopSignal, load_state, save_state
+from gaussians.stage.claims import claim
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run
+from gaussians.stage.errors import InputError
 
 _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row

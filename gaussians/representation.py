@@ -7,8 +7,8 @@ import torch
 
 from gaussians.covariance import covariance_from_scales, scales_from_covariance, transform_covariance
 from gaussians.rotations import matrix_to_quaternion, multiply_quaternions
-from gaussians.shapes import check_shape
 from gaussians.spherical_harmonics import degree_of, rotate_sh
+from gaussians.stage.shape_checks import check_shape
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from gaussians.shapes import check_shape
+from gaussians.stage.shape_checks import check_shape
 
 
 def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,12 @@ import torch
 from dataset.catalog import BACKGROUNDS, object_by_name, object_json
 from dataset.layout import POINT_CLOUD
 from gaussians.cameras import Cameras, Orbit, write_cameras
-from gaussians.files import file_hash, write_json
-from gaussians.hdf5 import Compression, write_hdf5
-from gaussians.ply import write_ply
+from gaussians.files.hdf5 import Compression, write_hdf5
+from gaussians.files.ply import write_ply
+from gaussians.files.trajectory import FIELDS, Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.files.video import VideoWriter
 from gaussians.representation import Gaussians
-from gaussians.trajectory import FIELDS, Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
-from gaussians.video import VideoWriter
+from gaussians.stage.atomic_files import file_hash, write_json
 
 GROUP, BACKGROUND = "2", "table6"
 OBJECTS = ("ball", "duck")

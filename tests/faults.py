@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gaussians.video import read_video
+from gaussians.files.video import read_video
 
 SIMULATE, RENDER = "dataset.gs_simulation_scene", "dataset.render"
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dataset.layout import POINT_CLOUD
-from gaussians.hdf5 import COMPRESSIONS
-from gaussians.ply import read_ply
-from gaussians.trajectory import TrajectoryMeta, TrajectoryObject, TrajectoryReader
+from gaussians.files.hdf5 import COMPRESSIONS
+from gaussians.files.ply import read_ply
+from gaussians.files.trajectory import TrajectoryMeta, TrajectoryObject, TrajectoryReader
 from tests import minimal_reader
 from tests.dataset_fixture import (
     BACKGROUND,
@@ -28,7 +28,7 @@ from tests.dataset_fixture import (
     write_dataset,
     write_published_dataset,
 )
-from tools.dataset_walk import Tree
+from tools.checks.dataset_walk import Tree
 
 PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 SCENE = SCENES[0]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
-from dynamic_models.training_state import Progress, save_state
-from gaussians.errors import InputError
-from gaussians.hdf5 import write_hdf5
-from gaussians.ply import write_ply
+from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
+from dynamic_models.training.training_state import Progress, save_state
+from gaussians.files.hdf5 import write_hdf5
+from gaussians.files.ply import write_ply
+from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians
 
 

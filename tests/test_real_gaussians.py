@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaussians.ply import read_ply, write_ply
-from gaussians.trajectory import TrajectoryReader
-from gaussians.video import read_video
+from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.video import read_video
 
 Command = Callable[..., None]
 FRAMES = 24

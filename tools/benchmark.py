@@ -33,21 +33,19 @@ from pathlib import Path
 
 import torch
 
-from gaussians.command_line import ArgumentParser, resolve_device, run
-from gaussians.errors import InputError
-from gaussians.files import atomic_path
-from tools import (
-    benchmark_bounds,
-    benchmark_clip,
-    benchmark_dense_motion,
-    benchmark_keypoints,
-    benchmark_rasterizer,
-    benchmark_render,
-    benchmark_rollout,
-    benchmark_simulator,
-    benchmark_sweep,
-    benchmark_training,
-)
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run
+from gaussians.stage.errors import InputError
+from tools.benchmarks import bounds as benchmark_bounds
+from tools.benchmarks import clip as benchmark_clip
+from tools.benchmarks import dense_motion as benchmark_dense_motion
+from tools.benchmarks import keypoints as benchmark_keypoints
+from tools.benchmarks import rasterizer as benchmark_rasterizer
+from tools.benchmarks import render as benchmark_render
+from tools.benchmarks import rollout as benchmark_rollout
+from tools.benchmarks import simulator as benchmark_simulator
+from tools.benchmarks import sweep as benchmark_sweep
+from tools.benchmarks import training as benchmark_training
 
 Row = dict[str, object]
 PARTS: dict[str, Callable[[torch.device], Iterable[Row]]] = {

@@ -25,10 +25,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gaussians.command_line import ArgumentParser, run, take_shard
-from gaussians.errors import InputError
-from tools.dataset_walk import STAGES, Tree
-from tools.findings import Check, Findings
+from gaussians.stage.command_line import ArgumentParser, run, take_shard
+from gaussians.stage.errors import InputError
+from tools.checks.dataset_walk import STAGES, Tree
+from tools.checks.findings import Check, Findings
 
 _SHOWN = 20
 

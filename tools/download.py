@@ -31,10 +31,10 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from tqdm import tqdm
 
 from dataset.layout import add_data_root
-from gaussians.command_line import ArgumentParser, run
-from gaussians.errors import InputError
-from tools.download_sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
-from tools.http_download import Checksum, Patience, RemoteFile, download, is_complete, partial_path
+from gaussians.stage.command_line import ArgumentParser, run
+from gaussians.stage.errors import InputError
+from tools.downloads.http_download import Checksum, Patience, RemoteFile, download, is_complete, partial_path
+from tools.downloads.sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 
 from dataset.layout import Layout, add_data_root
-from gaussians.command_line import ArgumentParser, run
-from tools.splat_source import open_background, open_source
-from tools.splat_viewer import SplatViewer, check_port
+from gaussians.stage.command_line import ArgumentParser, run
+from tools.viewer.splat_source import open_background, open_source
+from tools.viewer.splat_viewer import SplatViewer, check_port
 
 
 def main() -> None:

@@ -27,21 +27,21 @@ from typing import Any
 
 import torch
 
-from dataset.clip_writer import Outputs
 from dataset.config import Config, load_config
-from dataset.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
-from dataset.initial_motion import check_names
 from dataset.layout import Layout, add_data_root, find_point_cloud
-from dataset.rendering import add_picture_arguments, chosen_by, renderer_for, write_clip
-from dataset.scene import load_scene
-from dataset.scene_objects import add_material_arguments, scene_name, scene_objects
-from dataset.views import View
-from dynamic_models.checkpoint import CheckpointInfo, default_checkpoint, load_checkpoint
-from dynamic_models.models import MODELS
-from gaussians.command_line import ArgumentParser, resolve_device, run
-from gaussians.errors import InputError
-from gaussians.files import file_hash, read_json, write_json
-from videogen.prediction import Materials, choose_materials, predict_motion
+from dataset.rendering.clip_writer import Outputs
+from dataset.rendering.scene_renderer import add_picture_arguments, chosen_by, renderer_for, write_clip
+from dataset.rendering.views import View
+from dataset.scenes.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
+from dataset.scenes.scene_objects import add_material_arguments, scene_name, scene_objects
+from dataset.simulation.initial_motion import check_names
+from dataset.simulation.moving_gaussians import load_scene
+from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
+from dynamic_models.models.registry import MODELS
+from gaussians.stage.atomic_files import file_hash, read_json, write_json
+from gaussians.stage.command_line import ArgumentParser, resolve_device, run
+from gaussians.stage.errors import InputError
+from videogen.motion.prediction import Materials, choose_materials, predict_motion
 
 
 def parse_arguments() -> argparse.Namespace:

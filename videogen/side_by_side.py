@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gaussians.command_line import ArgumentParser, run
-from gaussians.errors import InputError
-from gaussians.video import VideoWriter, frame_rate, read_video
+from gaussians.files.video import VideoWriter, frame_rate, read_video
+from gaussians.stage.command_line import ArgumentParser, run
+from gaussians.stage.errors import InputError
 
 
 def side_by_side(videos: list[Path], titles: list[str], output: Path) -> int:

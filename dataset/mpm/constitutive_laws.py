@@ -22,8 +22,8 @@ from typing import Annotated, Any, Literal
 import warp as wp
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataset.mpm.polar import polar_rotation, svd
 from dataset.mpm.strain import logarithmic_strain, logarithms, with_strain
+from gaussians.rotation_kernels import polar_rotation, svd
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

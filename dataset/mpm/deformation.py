@@ -7,7 +7,7 @@ from enum import IntEnum
 import warp as wp
 
 from dataset.mpm.lattice import LatticeStruct, coordinates, is_inside
-from dataset.mpm.polar import polar_rotation
+from gaussians.rotation_kernels import polar_rotation
 
 wp.set_module_options({"enable_backward": False})
 

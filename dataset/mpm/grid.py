@@ -3,7 +3,7 @@
 import warp as wp
 
 from dataset.mpm.lattice import NODES_IN_BLOCK, Lattice
-from gaussians.warp_runtime import start_warp
+from gaussians.stage.warp_runtime import start_warp
 
 vec4l = wp.types.vector(length=4, dtype=wp.int64)
 

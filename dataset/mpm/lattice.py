@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from gaussians.shapes import check_shape
+from gaussians.stage.shape_checks import check_shape
 
 WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the configuration, metres."""

@@ -10,8 +10,8 @@ import warp as wp
 from dataset.mpm.boundary_conditions import PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.lattice import Lattice
-from gaussians.shapes import check_shape
-from gaussians.warp_runtime import start_warp
+from gaussians.stage.shape_checks import check_shape
+from gaussians.stage.warp_runtime import start_warp
 
 STABLE_SHARE = 0.68
 """Of the time that sound takes through a cell, a substep that is stable with any damping, Poisson's ratio and number of

@@ -18,7 +18,7 @@ import warp as wp
 
 from dataset.mpm.model import MPMModel
 from dataset.mpm.state import MPMState
-from gaussians.shapes import check_shape
+from gaussians.stage.shape_checks import check_shape
 
 wp.set_module_options({"enable_backward": False})
 

@@ -27,9 +27,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from dataset.mpm import particle_filling_kernels as kernels
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.opacity_density import CellGrid, Ellipsoids, closed, opacity_density, without_haze
-from gaussians.errors import InputError
-from gaussians.shapes import check_shape
-from gaussians.warp_runtime import start_warp
+from gaussians.stage.errors import InputError
+from gaussians.stage.shape_checks import check_shape
+from gaussians.stage.warp_runtime import start_warp
 
 MOST_CELLS = 2**25
 """Of an object's grid: with up to 40 bytes a cell, 1.3 GiB."""

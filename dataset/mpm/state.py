@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from gaussians.shapes import check_shape
+from gaussians.stage.shape_checks import check_shape
 
 
 @dataclass(frozen=True)

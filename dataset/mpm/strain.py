@@ -8,7 +8,7 @@ everywhere, series give it without a decomposition.
 
 import warp as wp
 
-from dataset.mpm.polar import cofactor, svd
+from gaussians.rotation_kernels import cofactor, svd
 
 
 @wp.func

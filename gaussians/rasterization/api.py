@@ -7,7 +7,7 @@ import torch
 
 from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
-from gaussians.shapes import check_shape
+from gaussians.stage.shape_checks import check_shape
 
 Backend = Literal["gsplat", "warp"]
 _DEVICE_TYPES: dict[Backend, str] = {"gsplat": "cuda", "warp": "cpu"}

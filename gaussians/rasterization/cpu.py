@@ -14,7 +14,7 @@ from gaussians.cameras import Cameras
 from gaussians.rasterization.image_model import MIN_ALPHA
 from gaussians.rasterization.kernels import TILE, Camera, Covariance, Splat, covariance_from_scales, draw_band, project
 from gaussians.representation import Gaussians
-from gaussians.warp_runtime import start_warp
+from gaussians.stage.warp_runtime import start_warp
 
 
 def draw(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dataset import gs_simulation_scene
-from gaussians.ply import write_ply
+from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
 
 POINT_CLOUD = "point_cloud/iteration_30000/point_cloud.ply"

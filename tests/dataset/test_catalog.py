@@ -17,7 +17,7 @@ from dataset.catalog import (
 from dataset.layout import Layout
 from dataset.shapes.backgrounds import SCENERIES
 from dataset.shapes.objects import SOLIDS
-from gaussians.errors import InputError
+from gaussians.stage.errors import InputError
 
 CHAIR = {"index": 100, "youngs_modulus": 5e5, "density": 400.0, "scale": 0.8, "prompt": "A chair."}
 

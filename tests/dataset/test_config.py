@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.config import Config, load_config
-from gaussians.errors import InputError
+from gaussians.stage.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config"
 UNKNOWN_TYPE = (

@@ -13,10 +13,10 @@ from dataset.catalog import OBJECTS, ObjectEntry, objects_of_split
 from dataset.generate_configs import draw_scenes, load_bodies
 from dataset.generate_objects import write_object
 from dataset.layout import Layout
-from dataset.placement import Body, place
-from gaussians.errors import InputError
-from gaussians.ply import write_ply
+from dataset.scenes.placement import Body, place
+from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
 
 
 @pytest.fixture(scope="module")

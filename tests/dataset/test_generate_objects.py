@@ -10,23 +10,23 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
-from dataset.background import load_background
 from dataset.catalog import BACKGROUNDS, OBJECTS, object_by_name, object_json
 from dataset.generate_objects import write_background
 from dataset.generate_scene import DEFAULT_ORBIT
 from dataset.layout import Layout
-from dataset.mesh_objects import EXTENT, mesh_gaussians
+from dataset.objects.meshes import EXTENT, mesh_gaussians
+from dataset.rendering.background import load_background
 from dataset.shapes.covering import SurfaceSamples, cover_surface
 from dataset.shapes.fields import box, capsule, sphere, torus, union
 from dataset.shapes.objects import SOLIDS
 from dataset.shapes.sampling import FieldSampler
 from dataset.shapes.solid import Part, Solid, object_gaussians, solid_gaussians
-from gaussians.errors import InputError
-from gaussians.files import file_hash
-from gaussians.ply import read_ply
+from gaussians.files.ply import read_ply
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import sh_to_rgb
+from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.errors import InputError
 
 NAMES = [entry.name for entry in OBJECTS]
 COUNT = 1_500

@@ -15,11 +15,11 @@ from dataset import generate_scene
 from dataset.catalog import object_by_name
 from dataset.generate_scene import DEFAULT_ORBIT
 from dataset.layout import Layout
-from dataset.scene_config import read_scenes
+from dataset.scenes.scene_configs import read_scenes
 from gaussians.cameras import read_cameras
-from gaussians.errors import InputError
-from gaussians.ply import read_ply, write_ply
+from gaussians.files.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
 
 SCENES = {
     "0_ball_duck": {"scene_object_idxs": [0, 7], "translation": [[0, 0, 0], [0.1, -0.05, 0.5]], "scale": [0.4, 0.3]},

@@ -13,14 +13,14 @@ from dataset.config import Config, MaterialRegion
 from dataset.layout import Layout
 from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.mpm.solver import MPMSolver
-from dataset.scene import load_scene
-from dataset.scene_objects import SceneObject, label_rows, object_materials, scene_objects
-from dataset.simulation import Simulation
-from gaussians.errors import InputError
-from gaussians.ply import write_ply
+from dataset.scenes.scene_objects import SceneObject, label_rows, object_materials, scene_objects
+from dataset.simulation.moving_gaussians import load_scene
+from dataset.simulation.simulation import Simulation
+from gaussians.files.ply import write_ply
+from gaussians.files.trajectory import Frame, TrajectoryReader
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
-from gaussians.trajectory import Frame, TrajectoryReader
+from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import FAST, cube, gaussians_at, make_scene, simulate, write_config
 
 

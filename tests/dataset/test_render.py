@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.background import ground_plane, load_background
 from dataset.render import main
+from dataset.rendering.background import ground_plane, load_background
 from gaussians.cameras import Orbit, read_cameras
-from gaussians.errors import InputError
-from gaussians.ply import write_ply
+from gaussians.files.ply import write_ply
+from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryReader, TrajectoryWriter
+from gaussians.files.video import read_video, to_uint8
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
-from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryReader, TrajectoryWriter
-from gaussians.video import read_video, to_uint8
+from gaussians.stage.errors import InputError
 
 Render = Callable[..., Path]
 FRAMES = 6

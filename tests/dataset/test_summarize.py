@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.contact_sheet import choose
-from dataset.statistics import collect
-from gaussians.errors import InputError
-from gaussians.trajectory import TrajectoryWriter, read_meta
-from gaussians.video import read_video
+from dataset.summary.contact_sheet import choose
+from dataset.summary.statistics import collect
+from gaussians.files.trajectory import TrajectoryWriter, read_meta
+from gaussians.files.video import read_video
+from gaussians.stage.errors import InputError
 from tests.dataset_fixture import (
     BACKGROUND,
     COUNT,

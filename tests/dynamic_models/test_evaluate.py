@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from dataset.layout import Layout
-from dynamic_models import contenders, evaluate
-from dynamic_models.ballistic import Ballistic
-from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
-from dynamic_models.confidence import Estimate, estimate
-from dynamic_models.data import Scene, load_scenes
-from dynamic_models.evaluation import Result, SceneSet, ranked
-from dynamic_models.metrics import trajectory_errors
-from dynamic_models.models import build_model
-from dynamic_models.report import cell
-from gaussians.errors import InputError
-from gaussians.video import read_video
+from dynamic_models import evaluate
+from dynamic_models.data.windows import Scene, load_scenes
+from dynamic_models.evaluation import contenders
+from dynamic_models.evaluation.confidence import Estimate, estimate
+from dynamic_models.evaluation.judge import Result, SceneSet, ranked
+from dynamic_models.evaluation.metrics import trajectory_errors
+from dynamic_models.evaluation.report import cell
+from dynamic_models.models.ballistic import Ballistic
+from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
+from dynamic_models.models.registry import build_model
+from gaussians.files.video import read_video
+from gaussians.stage.errors import InputError
 
 
 def run_evaluation(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:

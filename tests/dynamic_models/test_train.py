@@ -17,15 +17,15 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from dataset.layout import Layout
 from dynamic_models import train
-from dynamic_models.checkpoint import load_checkpoint
-from dynamic_models.data import load_scenes
-from dynamic_models.metrics import trajectory_errors
-from dynamic_models.models import build_model
-from dynamic_models.ngff import NGFF
-from dynamic_models.samples import Samples, draw
-from dynamic_models.training_state import MetricsLog
-from gaussians.claims import claim
-from gaussians.errors import InputError
+from dynamic_models.data.batches import Samples, draw
+from dynamic_models.data.windows import load_scenes
+from dynamic_models.evaluation.metrics import trajectory_errors
+from dynamic_models.models.checkpoints import load_checkpoint
+from dynamic_models.models.ngff import NGFF
+from dynamic_models.models.registry import build_model
+from dynamic_models.training.training_state import MetricsLog
+from gaussians.stage.claims import claim
+from gaussians.stage.errors import InputError
 from tests.faults import start
 
 SMALL = "--num_keypoints 12 --hidden_dim 12 --num_layers 1 --steps 20 --chunk 6 --batch_size 3 --step_size 2e-2"
@@ -214,7 +214,7 @@ def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
 
 def test_room_is_reserved_for_how_scenes_end(monkeypatch: pytest.MonkeyPatch, toy_root: Path) -> None:
     """With shapes as on a GPU: what lies on the floor at the end takes more room than there is at first."""
-    monkeypatch.setattr("dynamic_models.ngff._has_fixed_shapes", lambda tensor: True)
+    monkeypatch.setattr("dynamic_models.models.ngff._has_fixed_shapes", lambda tensor: True)
     scenes = load_scenes(Layout(toy_root), ["toy"], 12, 30, progress=False)
     model = build_model(
         {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.3, "step_size": 0.02}

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import torch
 
+from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
-from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
 
 COUNT = 12
 META = TrajectoryMeta(

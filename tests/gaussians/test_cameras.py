@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaussians.cameras import Cameras, Orbit, look_at, read_cameras, write_cameras
-from gaussians.errors import InputError
+from gaussians.stage.errors import InputError
 
 ORBIT = Orbit((0.1, -0.2, 0.3), azimuth=30, elevation=20, radius=3, delta_elevation=0.1, delta_radius=0.01)
 ENTRY = {

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gaussians.errors import InputError
+from gaussians.stage.errors import InputError
 from tools import benchmark
 from tools.benchmark import describe_machine, markdown_table, record
 

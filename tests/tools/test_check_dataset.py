@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.errors import InputError
-from gaussians.hdf5 import write_hdf5
-from gaussians.trajectory import Frame, TrajectoryWriter, read_meta
+from gaussians.files.hdf5 import write_hdf5
+from gaussians.files.trajectory import Frame, TrajectoryWriter, read_meta
+from gaussians.stage.errors import InputError
 from tests.dataset_fixture import (
     BACKGROUND,
     COUNT,
@@ -27,11 +27,11 @@ from tests.dataset_fixture import (
     write_published_dataset,
     write_video,
 )
+from tests.gaussians.files.test_hdf5 import flip_a_byte_of
 from tests.gaussians.samples import change_h5
-from tests.gaussians.test_hdf5 import flip_a_byte_of
 from tools.check_dataset import check_all
-from tools.dataset_walk import Tree
-from tools.findings import Check
+from tools.checks.dataset_walk import Tree
+from tools.checks.findings import Check
 
 SCENE = SCENES[0]
 ROWS = 2 * COUNT - 1

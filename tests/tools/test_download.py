@@ -6,11 +6,11 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from gaussians.errors import InputError
-from tests.tools.flaky_server import FlakyServer, flaky_server
+from gaussians.stage.errors import InputError
+from tests.tools.downloads.flaky_server import FlakyServer, flaky_server
 from tools import download
-from tools.download_sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
-from tools.http_download import Checksum
+from tools.downloads.http_download import Checksum
+from tools.downloads.sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
 
 WEIGHTS = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
 SCENES = {

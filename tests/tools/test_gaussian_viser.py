@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.errors import InputError
-from gaussians.ply import write_ply
+from gaussians.files.ply import write_ply
+from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
-from gaussians.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.stage.errors import InputError
 from tests.conftest import ROOT
-from tools.splat_viewer import Playback, box_segments, check_port, splat_unit
+from tools.viewer.splat_viewer import Playback, box_segments, check_port, splat_unit
 
 FRAME_DT, FRAMES = 0.1, 30
 WALLS = Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=-0.94)

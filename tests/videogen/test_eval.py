@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_models.checkpoint import CheckpointInfo, save_checkpoint
-from dynamic_models.models import build_model
-from gaussians.errors import InputError
-from gaussians.ply import write_ply
+from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
+from dynamic_models.models.registry import build_model
+from gaussians.files.ply import write_ply
+from gaussians.files.video import read_video
 from gaussians.representation import Gaussians
-from gaussians.video import read_video
+from gaussians.stage.errors import InputError
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
 FRAMES = 8

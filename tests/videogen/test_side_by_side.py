@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaussians.errors import InputError
-from gaussians.video import VideoWriter, frame_rate, read_video
+from gaussians.files.video import VideoWriter, frame_rate, read_video
+from gaussians.stage.errors import InputError
 from videogen.side_by_side import main, side_by_side
 
 

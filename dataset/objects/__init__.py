@@ -1,0 +1,1 @@
+"""Objects made from meshes and from the Gaussians of other programs."""

@@ -1,0 +1,230 @@
+"""Pictures of many views on their way to files, while the next ones are drawn."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from dataset.rendering.picture_stack import picture_stack, write_png
+from gaussians.files.video import VideoWriter, to_uint8, to_yuv420p
+from gaussians.stage.atomic_files import atomic_path
+
+_SLOTS = 3
+"""Frames that may be on their way at once, which bounds the memory that they take."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write of each view, beside the video's path: ``rgb/0000.png``, ..., ``masks.h5`` and ``masks/0000.png``.
+
+    Attributes:
+        video: the video itself.
+        images: every frame as a PNG.
+        masks: every frame's instance mask, as an HDF5 dataset and as PNGs.
+    """
+
+    video: bool = True
+    images: bool = False
+    masks: bool = False
+
+    def are_there(self, path: Path) -> bool:
+        """Whether all of them are, of the view whose video goes to ``path``."""
+        return (
+            (not self.video or path.is_file())
+            and (not self.images or (path.parent / "rgb").is_dir())
+            and (not self.masks or (path.parent / "masks").is_dir())
+        )
+
+
+@dataclass
+class _Slot:
+    """One frame on its way.
+
+    Attributes:
+        on_host: its pictures of all views, by kind; on CUDA in pinned memory.
+        copied: when they are there.
+        readers: the work that still needs them.
+    """
+
+    on_host: dict[str, torch.Tensor] = field(default_factory=dict)
+    copied: torch.cuda.Event | None = None
+    readers: list[Future[None]] = field(default_factory=list)
+
+    def picture(self, kind: str, view: int) -> np.ndarray:
+        """One picture, as soon as it is there."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return self.on_host[kind][view].numpy()
+
+
+class ClipWriter:
+    """Writes the frames of V views as they come; the files appear when the ``with`` block ends well.
+
+    Each view's encoder has a thread that feeds it; PNGs and masks share one for each core. On CUDA colours are
+    converted on the device, and neither drawing nor encoding waits for the copies to the host.
+
+    Args:
+        paths: the V videos'.
+        num_frames: how many will come.
+        fps: frames per second of the videos.
+        outputs: what to write.
+        device: where the pictures are drawn.
+        encoder_threads: of each video.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        num_frames: int,
+        fps: float,
+        outputs: Outputs,
+        device: torch.device,
+        encoder_threads: int,
+    ) -> None:
+        self._paths, self._num_frames, self._outputs, self._device = paths, num_frames, outputs, device
+        self._videos = [VideoWriter(path, fps, threads=encoder_threads) for path in paths] if outputs.video else []
+        self._folders: list[Path] = []
+        self._masks: list[Callable[[int, np.ndarray], None]] = []
+        self._slots = [_Slot() for _ in range(_SLOTS)]
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._written = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "ClipWriter":
+        with ExitStack() as stack:
+            for video in self._videos:
+                stack.enter_context(video)
+            if self._outputs.images:
+                self._folders = [stack.enter_context(atomic_path(path.parent / "rgb")) for path in self._paths]
+                for folder in self._folders:
+                    folder.mkdir()
+            if self._outputs.masks:
+                names = [f"{k:04d}.png" for k in range(self._num_frames)]
+                for path in self._paths:
+                    files = path.parent / "masks.h5", "mask", path.parent / "masks", names
+                    self._masks.append(stack.enter_context(picture_stack(*files)))
+            # Left first, so that nobody writes any more when the files are finished or removed.
+            self._feeders = [_executor(stack, 1) for _ in self._videos]
+            self._pool = _executor(stack, core_count())
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, rgb: torch.Tensor, masks: torch.Tensor | None = None) -> None:
+        """Take the next frame.
+
+        Args:
+            rgb: (V, H, W, 3), 0 to 1, on the device; not to be changed afterwards.
+            masks: (V, H, W) uint8, if masks are written.
+
+        Raises:
+            InputError: a file of an earlier frame could not be written.
+        """
+        pictures = {}
+        if self._videos:
+            # On the CPU the encoder converts colours faster than PyTorch does.
+            pictures["video"] = to_yuv420p(rgb) if self._stream else to_uint8(rgb)
+        if self._folders:
+            pictures["images"] = pictures["video"] if self._videos and not self._stream else to_uint8(rgb)
+        if self._masks:
+            assert masks is not None
+            pictures["masks"] = masks
+        self.send(pictures)
+
+    def send(self, pictures: dict[str, torch.Tensor]) -> None:
+        """Take the next frame as it is to be written.
+
+        Args:
+            pictures: uint8 of V views on the device, not to be changed afterwards: "video", RGB or planes as
+                ``VideoWriter.write`` takes them, "images", RGB, and "masks", those of them that are written.
+
+        Raises:
+            InputError: a file of an earlier frame could not be written.
+        """
+        k, slot = self._written, self._slots[self._written % _SLOTS]
+        self._wait_for(slot)
+        self._bring_to_host(pictures, slot)
+        for view, video in enumerate(self._videos):
+            slot.readers.append(self._feeders[view].submit(_Task(slot, "video", view, video.write)))
+        for view, folder in enumerate(self._folders):
+            save = _Task(slot, "images", view, partial(write_png, folder / f"{k:04d}.png"))
+            slot.readers.append(self._pool.submit(save))
+        for view, write in enumerate(self._masks):
+            slot.readers.append(self._pool.submit(_Task(slot, "masks", view, partial(write, k))))
+        self._written += 1
+
+    def _bring_to_host(self, pictures: dict[str, torch.Tensor], slot: _Slot) -> None:
+        if self._stream is None:
+            slot.on_host = pictures
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            for kind, picture in pictures.items():
+                if kind not in slot.on_host:
+                    slot.on_host[kind] = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
+                slot.on_host[kind].copy_(picture, non_blocking=True)
+                picture.record_stream(self._stream)
+        # Blocking: the feeders that wait for it leave their cores to the encoders.
+        slot.copied = torch.cuda.Event(blocking=True)
+        slot.copied.record(self._stream)
+
+    def _wait_for(self, slot: _Slot) -> None:
+        for reader in slot.readers:
+            reader.result()
+        slot.readers.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if kind is not None:
+                self._stack.__exit__(kind, error, traceback)
+                return
+            for slot in self._slots:
+                self._wait_for(slot)
+            # All encoders finish at once.
+            endings = [self._feeders[view].submit(video.finish) for view, video in enumerate(self._videos)]
+            for ending in endings:
+                ending.result()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Hands one picture to one writer."""
+
+    slot: _Slot
+    kind: str
+    view: int
+    write: Callable[[np.ndarray], None]
+
+    def __call__(self) -> None:
+        self.write(self.slot.picture(self.kind, self.view))
+
+
+def _executor(stack: ExitStack, threads: int) -> Executor:
+    """Threads that end with ``stack``, after what they are at, without beginning anything more."""
+    executor = ThreadPoolExecutor(threads)
+    stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+    return executor
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def encoder_threads(num_views: int) -> int:
+    """Threads for each of as many encoders, so that together they use the machine's cores.
+
+    More than 16 make one no faster.
+    """
+    return max(1, min(16, core_count() // num_views))

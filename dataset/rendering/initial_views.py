@@ -1,0 +1,82 @@
+"""Frame 0 of a trajectory from all around: what photographs of a scene would show, with what is known of it."""
+
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset.rendering.clip_writer import Outputs, core_count
+from dataset.rendering.picture_stack import picture_stack, stack_is_complete
+from dataset.rendering.prompts import object_prompts
+from dataset.rendering.scene_renderer import SceneRenderer, write_clip
+from dataset.rendering.views import ORBIT_VIEWS, View, cameras_at, fixed_view
+from gaussians.cameras import write_cameras
+from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import write_json
+
+_VIEWS_AT_ONCE = 25
+
+
+def write_initial_views(
+    renderer: SceneRenderer,
+    gaussians: Gaussians,
+    texts: Sequence[str],
+    video: Path,
+    fps: float,
+    outputs: Outputs,
+) -> None:
+    """The orbit's 100 views as a video; beside it cameras.json, prompts.json and, if asked for, masks.
+
+    The video comes last: where it is, the others belong to it.
+
+    Args:
+        gaussians: frame 0, with labels if ``texts`` are given.
+        texts: the prompt of each label; without any there is no prompts.json.
+        outputs: whether to write the video, and whether to write masks.
+    """
+    cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
+    if texts:
+        first = renderer.masks(gaussians, cameras[:1], len(texts))[0].cpu().numpy()
+        write_json(video.parent / "prompts.json", object_prompts(gaussians, cameras, list(texts), first))
+    write_cameras(video.parent / "cameras.json", cameras)
+    # A camera that goes round while nothing moves.
+    still = itertools.repeat(gaussians.to(renderer.device), ORBIT_VIEWS)
+    write_clip(renderer, still, ORBIT_VIEWS, [(View("circle360"), video)], fps, outputs, len(texts))
+
+
+def write_depth(renderer: SceneRenderer, gaussians: Gaussians, views: Sequence[View], path: Path) -> None:
+    """Accumulated depth of one moment at ``views``, scaled to uint16: depth.h5 and depth/<view>.png."""
+    depths: list[torch.Tensor] = []
+    gaussians = gaussians.to(renderer.device)
+    for first in tqdm(range(0, len(views), _VIEWS_AT_ONCE), desc="depth", unit="view", unit_scale=_VIEWS_AT_ONCE):
+        some = views[first : first + _VIEWS_AT_ONCE]
+        cameras = cameras_at([view.cameras(renderer.orbit, renderer.resolution, 1) for view in some], 0)
+        depths.extend(renderer.draw(gaussians, cameras, accumulated_depth=True).depth)
+    depth_max = max(float(depth.max()) for depth in depths)
+    scale = 65535 / depth_max if depth_max > 0 else 0.0
+    scalars = {"depth_max": np.array(depth_max, np.float32)}
+    with (
+        picture_stack(path / "depth.h5", "depth", path / "depth", _depth_names(views), scalars) as write,
+        ThreadPoolExecutor(core_count()) as pool,
+    ):
+        levels = (np.rint(depth.cpu().numpy() * scale).astype(np.uint16) for depth in depths)
+        for written in [pool.submit(write, index, level) for index, level in enumerate(levels)]:
+            written.result()
+
+
+def depth_is_there(views: Sequence[View], path: Path) -> bool:
+    """Whether ``write_depth`` has been here."""
+    return stack_is_complete(path / "depth.h5", path / "depth", _depth_names(views))
+
+
+def _depth_names(views: Sequence[View]) -> list[str]:
+    return [f"{view.name}.png" for view in views]
+
+
+def orbit_views() -> list[View]:
+    """All views of the orbit."""
+    return [fixed_view(number) for number in range(ORBIT_VIEWS)]

@@ -1,0 +1,111 @@
+"""A scene's Gaussians as the simulation takes them: which ones move, and what fills their inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.config import Config
+from dataset.layout import find_point_cloud
+from dataset.mpm.lattice import Lattice
+from dataset.mpm.particle_filling import Filled, fill
+from dataset.scenes.scene_objects import SceneObject, label_rows
+from gaussians.covariance import transform_covariance
+from gaussians.files.ply import read_ply
+from gaussians.representation import Gaussians
+from gaussians.rotations import axis_rotation
+from gaussians.stage.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene's Gaussians in the order of the trajectory: those that move, by label, then those that do not.
+
+    Attributes:
+        gaussians: N, in the world, with covariances and labels.
+        moving: how many of them move.
+        source_index: (N,) int32, row in the scene's PLY, -1 for what was filled in.
+        filling: (M, 3), metres, in the world: particles that move with them, but are not Gaussians.
+        filling_labels: (M,), their objects.
+    """
+
+    gaussians: Gaussians
+    moving: int
+    source_index: torch.Tensor
+    filling: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    filling_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+
+def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Scene:
+    """Read a scene, leave out Gaussians below the opacity threshold, and part those that move from the others.
+
+    Gaussians outside ``sim_area`` or of no object do not move.
+
+    Raises:
+        InputError: a file is missing or damaged, or nothing is left that could move.
+    """
+    ply = find_point_cloud(path)
+    gaussians = read_ply(ply)
+    labels = label_rows(path, objects, len(gaussians))
+    visible = np.flatnonzero(gaussians.opacities.numpy() > config.opacity_threshold)
+    moves = labels[visible] >= 0
+    if config.sim_area is not None:
+        rotated = gaussians.means[visible].numpy() @ config_rotation(config).numpy().T
+        low, high = config.sim_area[0::2], config.sim_area[1::2]
+        moves &= ((rotated > low) & (rotated < high)).all(1)
+    if not moves.any():
+        raise InputError(
+            f"{ply}: no Gaussian to simulate: expected some of opacity over {config.opacity_threshold:g} inside "
+            f"sim_area {config.sim_area}"
+        )
+    order = np.lexsort((labels[visible], ~moves))
+    source = torch.from_numpy(visible[order].astype(np.int32))
+    kept = replace(gaussians.with_covariances(), labels=torch.from_numpy(labels))[source.long()]
+    return Scene(kept, int(moves.sum()), source)
+
+
+def config_rotation(config: Config) -> torch.Tensor:
+    """The rotation (3, 3) from the world to the simulation: ``rotation_degree`` about ``rotation_axis``, in turn."""
+    rotation = torch.eye(3)
+    for degrees, axis in zip(config.rotation_degree, config.rotation_axis, strict=True):
+        rotation = axis_rotation(axis, degrees) @ rotation
+    return rotation
+
+
+def filled_scene(scene: Scene, config: Config, device: torch.device | str) -> Scene:
+    """``scene`` with new particles inside its objects, as ``config.particle_filling`` says.
+
+    With its ``visualize`` they are Gaussians, each like the nearest one of its object.
+
+    Raises:
+        InputError: an object needs too many cells.
+    """
+    settings = config.particle_filling
+    if settings is None:
+        return scene
+    moving, rotation = scene.gaussians[: scene.moving], config_rotation(config)
+    assert moving.labels is not None
+    means = (moving.means.double() @ rotation.double().T).numpy()
+    covariances = transform_covariance(moving.covariance(), rotation).numpy()
+    opacities, labels = moving.opacities.numpy(), moving.labels.numpy()
+    lattice = Lattice(config.n_grid, config.grid_lim)
+    filled = fill(means, covariances, opacities, labels, settings, lattice, str(device))
+    positions = filled.positions @ rotation.numpy()
+    if settings.visualize:
+        return _with_visible_filling(scene, filled, positions, filled.nearest(means, labels))
+    return replace(scene, filling=positions, filling_labels=filled.labels)
+
+
+def _with_visible_filling(scene: Scene, filled: Filled, positions: np.ndarray, nearest: np.ndarray) -> Scene:
+    new = replace(scene.gaussians[torch.from_numpy(nearest)], means=torch.from_numpy(positions))
+    moving, still = scene.gaussians[: scene.moving], scene.gaussians[scene.moving :]
+    assert moving.labels is not None
+    order = torch.from_numpy(np.argsort(np.concatenate([moving.labels.numpy(), filled.labels]), kind="stable"))
+    source = torch.cat([scene.source_index[: scene.moving], torch.full((len(filled),), -1, dtype=torch.int32)])[order]
+    return Scene(
+        Gaussians.cat([Gaussians.cat([moving, new])[order], still]),
+        scene.moving + len(filled),
+        torch.cat([source, scene.source_index[scene.moving :]]),
+    )

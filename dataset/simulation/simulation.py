@@ -1,0 +1,245 @@
+"""A scene of Gaussians as particles of the MLS-MPM solver, and the frames of its motion."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import warp as wp
+
+from dataset.config import Config
+from dataset.mpm.deformation import Problem
+from dataset.mpm.grid import Grid
+from dataset.mpm.lattice import Lattice
+from dataset.mpm.model import Material, MPMModel, law_parameters
+from dataset.mpm.object_forces import Force, ObjectForces
+from dataset.mpm.solver import MPMSolver
+from dataset.mpm.state import MPMState
+from dataset.scenes.external_forces import ExternalForce
+from dataset.scenes.scene_objects import ObjectMaterial
+from dataset.simulation.frame_export import FrameExporter
+from dataset.simulation.initial_motion import particle_motion
+from dataset.simulation.moving_gaussians import Scene, config_rotation
+from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
+from gaussians.covariance import transform_covariance
+from gaussians.files.trajectory import Frame, TrajectoryObject, Walls
+from gaussians.stage.errors import InputError
+from gaussians.stage.warp_runtime import start_warp
+
+MIN_PARTICLES_PER_CELL = 4
+GOOD_PARTICLES_PER_CELL = 6
+
+_PROBLEMS = {
+    Problem.NOT_FINITE: ("is not finite", "a smaller substep_dt"),
+    Problem.TOO_FAST: ("moves more than a cell each substep", "a smaller substep_dt"),
+    Problem.OUTSIDE: ("left the grid", "boundary_conditions with a bounding_box"),
+}
+
+
+class Simulation:
+    """A scene in motion.
+
+    Args:
+        scene: what moves.
+        materials: one an object, by label.
+        config: all settings.
+        device: where to compute.
+        forces: on the objects, in the world.
+        grid: memory to use, which no other simulation uses meanwhile; None for its own.
+        deterministic: bitwise equal frames in each run on the same machine; of its own grid.
+
+    Attributes:
+        lattice: the grid.
+
+    Raises:
+        InputError: something that should move starts outside the grid, or is too stiff or fast for the substep.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        materials: Sequence[ObjectMaterial],
+        config: Config,
+        device: torch.device | str,
+        forces: Sequence[ExternalForce] = (),
+        grid: Grid | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self._scene, self._materials, self._config = scene, materials, config
+        self._rotation = config_rotation(config)
+        start_warp()
+        self._device = wp.get_device(str(device))
+        self.lattice = Lattice(config.n_grid, config.grid_lim)
+        moving = scene.gaussians[: scene.moving]
+        assert moving.labels is not None
+        places = np.concatenate([moving.means.double().numpy(), scene.filling])
+        self._positions = places @ self._rotation.double().numpy().T
+        self._labels = np.concatenate([moving.labels.numpy(), scene.filling_labels])
+        inside = self.lattice.contains(self._positions)
+        if not inside.all():
+            name = self._object_of(int(self._labels[np.flatnonzero(~inside)[0]]))
+            raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
+        self._volumes = self._particle_volumes()
+        self._model = self._create_model()
+        self._state = self._create_state()
+        self._check_speeds(forces)
+        self._solver = MPMSolver(self._model, self._create_forces(forces), grid, deterministic)
+        self._exporter = FrameExporter(
+            self._state,
+            scene.gaussians,
+            transform_covariance(moving.covariance(), self._rotation),
+            self._rotation,
+            self.lattice,
+            self.lattice.dx / config.substep_seconds,
+            self._labels,
+        )
+
+    def _particle_volumes(self) -> np.ndarray:
+        volumes = self.lattice.particle_volumes(self._positions)
+        for material in self._materials:
+            rows = self._labels == material.label
+            if material.material == "sand" and rows.any():
+                volumes[rows] = volumes[rows].mean()
+        return volumes
+
+    def _create_model(self) -> MPMModel:
+        def by_particle(key: str) -> np.ndarray:
+            return np.array([getattr(material, key) for material in self._materials])[self._labels]
+
+        config = self._config
+        E, nu, density, law = (by_particle(key) for key in ("youngs_modulus", "nu", "density", "material"))
+        for region in config.additional_material_params:
+            rows = region.contains(self._positions)
+            for values, value in ((E, region.E), (nu, region.nu), (density, region.density)):
+                if value is not None:
+                    values[rows] = value
+        parameters = np.zeros((len(self._labels), 4))
+        for entry in self._materials:
+            rows = self._labels == entry.label
+            parameters[rows] = law_parameters(entry.material, E[rows], entry.settings)
+        material = Material(E, nu, density, law, parameters)
+        speeds = material.speed_of_sound
+        fastest = int(speeds.argmax())
+        name = self._object_of(int(self._labels[fastest]))
+        check_substep(config, [elastic_limit(self.lattice.dx, name, speeds[fastest])])
+        return MPMModel.create(
+            self.lattice,
+            self._volumes,
+            material,
+            gravity=config.g,
+            rpic_damping=config.rpic_damping,
+            pic_damping=config.pic_damping,
+            grid_damping=config.grid_v_damping_scale,
+            boundary_conditions=config.boundary_conditions,
+            positions=self._positions,
+            device=str(self._device),
+        )
+
+    def _create_state(self) -> MPMState:
+        rotation = self._rotation.double().numpy()
+        names, masses = [material.name for material in self._materials], self._model.mass.numpy().astype(np.float64)
+        v, gradients = particle_motion(self._config, names, self._labels, self._positions @ rotation, masses)
+        state = MPMState.at_rest(self._positions, v @ rotation.T, self._device, self._model.plastic)
+        state.C.assign((rotation @ gradients @ rotation.T).astype(np.float32))
+        return state
+
+    def _check_speeds(self, forces: Sequence[ExternalForce]) -> None:
+        """Refuse a substep in which something crosses half a cell because of how it starts, falls or is pushed."""
+        masses, speeds = self._model.mass.numpy(), np.linalg.norm(self._state.v.numpy(), axis=1)
+        found = []
+        for label in np.unique(self._labels).tolist():
+            rows = self._labels == label
+            own = [force for force in forces if force.obj_id == label]
+            places = self._positions[rows] @ self._rotation.double().numpy()
+            pushed = pushed_speed(own, self._config.duration, places, masses[rows]) if own else 0.0
+            found.append(fall_limit(self._config, self._object_of(label), float(speeds[rows].max()), pushed))
+        check_substep(self._config, found)
+
+    def _create_forces(self, forces: Sequence[ExternalForce]) -> ObjectForces | None:
+        # Objects that the opacity cut or sim_area leaves no particle of cannot be pushed.
+        present = [force for force in forces if (self._labels == force.obj_id).any()]
+        if not present:
+            return None
+        rotation = self._rotation.double().numpy()
+
+        def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+            x, y, z = (rotation @ vector).tolist()
+            return x, y, z
+
+        in_simulation = [
+            Force(force.obj_id, force.start, force.end, turned(force.force), turned(force.torque), force.mass)
+            for force in present
+        ]
+        return ObjectForces(self._model, self._labels, in_simulation)
+
+    def _object_of(self, label: int) -> str:
+        return self._materials[label].name
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames of all N Gaussians, on the CPU; the first is the present.
+
+        The device simulates one frame ahead of what is taken from here. A frame's tensors are valid until the next
+        frame is taken.
+
+        Raises:
+            InputError: something is no longer finite, has left the grid, or runs away; the message has the frame, the
+                object and the setting to change.
+        """
+        self._exporter.start()
+        for k in range(self._config.frame_num):
+            if k + 1 < self._config.frame_num:
+                self._solver.advance(self._state, self._config.substeps, self._config.substep_seconds)
+                self._exporter.start()
+            frame, problem, label = self._exporter.finish()
+            if problem != Problem.NONE:
+                what, setting = _PROBLEMS[problem]
+                raise InputError(f"frame {k}: object {self._object_of(label)!r} {what}: try {setting}")
+            yield frame
+
+    def warning(self) -> str | None:
+        """One line if some object has so few particles in its cells that it may tear, with the n_grid that mends it."""
+        found = {label: self._particles_per_cell(self.lattice, label) for label in np.unique(self._labels).tolist()}
+        worst = min(found, key=lambda label: found[label])
+        if found[worst] >= MIN_PARTICLES_PER_CELL:
+            return None
+        low, high = 1, self.lattice.n_grid  # coarse enough, too fine
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = self._particles_per_cell(Lattice(middle, self.lattice.grid_lim), worst) >= GOOD_PARTICLES_PER_CELL
+            low, high = (middle, high) if enough else (low, middle)
+        return (
+            f"object {self._object_of(worst)!r} has {found[worst]:.1f} particles in an occupied cell and may tear: "
+            f"n_grid {low} gives it {GOOD_PARTICLES_PER_CELL}"
+        )
+
+    def _particles_per_cell(self, lattice: Lattice, label: int) -> float:
+        return lattice.mean_particles_per_cell(self._positions[self._labels == label])
+
+    def objects(self) -> list[TrajectoryObject]:
+        """What meta.json says of the objects; masses and volumes are those of the particles."""
+        labels = self._scene.gaussians.labels
+        assert labels is not None
+        found, masses = [], self._model.mass.numpy().astype(np.float64)
+        for material in self._materials:
+            rows = self._labels == material.label
+            found.append(
+                TrajectoryObject(
+                    name=material.name,
+                    label=material.label,
+                    index=material.index,
+                    count=int((labels == material.label).sum()),
+                    material=material.material,
+                    youngs_modulus=material.youngs_modulus,
+                    nu=material.nu,
+                    density=material.density,
+                    mass=float(masses[rows].sum()),
+                    volume=float(self._volumes[rows].sum()),
+                )
+            )
+        return found
+
+    def walls(self) -> Walls | None:
+        """Where the bounding box stands, None without one."""
+        if not any(condition.type == "bounding_box" for condition in self._config.boundary_conditions):
+            return None
+        low, high = self.lattice.walls
+        return Walls(x=(low[0], high[0]), y=(low[1], high[1]), floor=low[2])

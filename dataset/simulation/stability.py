@@ -1,0 +1,157 @@
+"""Which substep a simulation is stable with, and what sets it.
+
+Elastic waves may not cross a cell in a substep: dt < 0.68 dx / sqrt((lambda + 2 mu) / rho). Matter may not cross more
+than half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of
+the boundary conditions, by a fall through the whole grid, and by the external forces.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset.config import Config, MaterialRegion, with_flag
+from dataset.mpm.boundary_conditions import BoundaryCondition
+from dataset.mpm.lattice import Lattice
+from dataset.mpm.model import STABLE_SHARE, Material
+from dataset.scenes.external_forces import ExternalForce
+from dataset.scenes.scene_objects import ObjectMaterial
+from dataset.simulation.initial_motion import initial_velocity
+from gaussians.stage.errors import InputError
+
+SHARE_OF_A_CELL = 0.5
+"""How much of a cell matter may cross in a substep."""
+SAFETY = 0.955
+"""``with_automatic_substep``'s share of the limit: that of the published settings with their stiffest object."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A substep that something does not allow any more.
+
+    Attributes:
+        seconds: every substep must be less.
+        reason: what happens in that time.
+    """
+
+    seconds: float
+    reason: str
+
+
+def elastic_limit(dx: float, name: str, speed: float) -> Limit:
+    """Of an object whose pressure waves run at ``speed``, m/s, on cells of ``dx`` metres."""
+    reason = f"{STABLE_SHARE} of the time sound takes through a cell in {name!r} ({speed:.4g} m/s)"
+    return Limit(STABLE_SHARE * dx / speed, reason)
+
+
+def motion_limit(dx: float, what: str, speed: float) -> Limit:
+    """Of something that may move at ``speed``, m/s, on cells of ``dx`` metres."""
+    seconds = SHARE_OF_A_CELL * dx / speed if speed > 0 else math.inf
+    return Limit(seconds, f"the time {what}, at up to {speed:.4g} m/s, takes through half a cell")
+
+
+def fall_limit(config: Config, name: str, start: float, pushed: float = 0.0) -> Limit:
+    """Of an object that may fall through the whole grid, or as long as the simulation lasts.
+
+    Args:
+        start: its speed at the start, m/s.
+        pushed: what forces may add to it, m/s.
+    """
+    lattice = Lattice(config.n_grid, config.grid_lim)
+    work = sum(abs(g) * (high - low) for g, low, high in zip(config.g, *lattice.walls, strict=True))
+    through_the_grid = math.sqrt((start + pushed) ** 2 + 2 * work)
+    all_the_time = start + pushed + math.hypot(*config.g) * config.duration
+    return motion_limit(lattice.dx, repr(name), min(through_the_grid, all_the_time))
+
+
+def pushed_speed(forces: Iterable[ExternalForce], duration: float, positions: np.ndarray, masses: np.ndarray) -> float:
+    """What forces on an object may add to the speed of its fastest particle, m/s, if nothing resists.
+
+    Args:
+        duration: of the simulation, s.
+        positions: (N, 3), metres, of its particles.
+        masses: (N,), kg.
+    """
+    mass = masses.sum()
+    offsets = positions - np.average(positions, axis=0, weights=masses)
+    spread = np.einsum("p,pi,pj->ij", masses, offsets, offsets)
+    inverse_inertia = np.linalg.pinv(np.trace(spread) * np.eye(3) - spread, rcond=1e-6, hermitian=True)
+    reach = np.linalg.norm(offsets, axis=1).max()
+    total = 0.0
+    for force in forces:
+        own = mass if force.mass is None else force.mass
+        turning = (mass / own) * float(np.linalg.norm(inverse_inertia @ force.torque))
+        total += max(0.0, min(force.end, duration) - force.start) * (math.hypot(*force.force) / own + turning * reach)
+    return total
+
+
+def limits(config: Config, materials: Sequence[ObjectMaterial], regions: bool = False) -> list[Limit]:
+    """All that is known before the scene's Gaussians are read.
+
+    Args:
+        regions: include what ``additional_material_params`` would make of every object, wherever it is.
+    """
+    dx = Lattice(config.n_grid, config.grid_lim).dx
+    found = []
+    for material in materials:
+        for region in (None, *(config.additional_material_params if regions else ())):
+            found.append(elastic_limit(dx, material.name, _speed_of_sound(material, region)))
+        velocity, _ = initial_velocity(config, material.name)
+        found.append(fall_limit(config, material.name, float(np.linalg.norm(velocity))))
+    for i, condition in enumerate(config.boundary_conditions):
+        if speed := _enforced_speed(condition):
+            found.append(motion_limit(dx, f"what boundary_conditions.{i} ({condition.type}) moves", speed))
+    return found
+
+
+def _speed_of_sound(material: ObjectMaterial, region: MaterialRegion | None) -> float:
+    """Of an object, m/s, if it were made of what a region says."""
+    E, nu, density = material.youngs_modulus, material.nu, material.density
+    if region is not None:
+        E = E if region.E is None else region.E
+        nu = nu if region.nu is None else region.nu
+        density = density if region.density is None else region.density
+    alone = Material(np.array([E]), np.array([nu]), np.array([density]), material.material)
+    return float(alone.speed_of_sound[0])
+
+
+def _enforced_speed(condition: BoundaryCondition) -> float:
+    """The velocity that a condition gives to what it holds, m/s; 0 for those that only brake."""
+    if condition.type in ("cuboid", "enforce_particle_translation"):
+        return math.hypot(*condition.velocity)
+    if condition.type == "enforce_particle_velocity_rotation":
+        return math.hypot(condition.rotation_scale * condition.half_height_and_radius[1], condition.translation_scale)
+    return 0.0
+
+
+def check_substep(config: Config, found: Iterable[Limit], where: str = "") -> None:
+    """Refuse a substep that is not stable.
+
+    Args:
+        found: all limits.
+        where: what the message begins with.
+
+    Raises:
+        InputError: naming the object or condition that sets the limit and the largest substep that works.
+    """
+    limit = min(found, key=lambda entry: entry.seconds)
+    if config.substep_seconds < limit.seconds:
+        return
+    # A limit that is a whole fraction itself must not pass for one that works, whichever way it was rounded.
+    works = config.frame_dt / (math.floor(config.frame_dt / limit.seconds * (1 + 1e-6)) + 1)
+    raise InputError(
+        f"{where}substep_dt: expected less than {limit.seconds:.4g} s, {limit.reason}, found "
+        f"{config.substep_seconds:g}: the largest that works is {works:.7g}"
+    )
+
+
+def with_automatic_substep(config: Config, materials: Sequence[ObjectMaterial]) -> Config:
+    """``config`` with a number for its substep.
+
+    That is its own, or for ``auto`` the largest whole fraction of ``frame_dt`` up to ``SAFETY`` times the limit.
+    """
+    if config.substep_dt != "auto":
+        return config
+    limit = min(entry.seconds for entry in limits(config, materials, regions=True))
+    return with_flag(config, "substep_dt", config.frame_dt / math.ceil(config.frame_dt / (SAFETY * limit)))

@@ -1,0 +1,158 @@
+"""What a dataset holds: counts and sizes of its files, how often objects occur, how scenes were simulated."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset.catalog import FIRST_CUSTOM_INDEX, ObjectEntry, all_objects
+from dataset.layout import Layout, subdirectories
+from dataset.rendering.views import ORBIT_VIEWS
+from dataset.scenes.scene_configs import read_scenes
+from gaussians.files.trajectory import FIELDS, TrajectoryMeta, read_meta
+from gaussians.stage.errors import InputError
+
+STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
+FOLDERS = ("objects", "backgrounds", "scene_configs", *STAGES)
+VIEW_NAMES = (*(f"view_{k}" for k in range(ORBIT_VIEWS)), "circle360", "circle360_jitter")
+
+
+@dataclass(frozen=True)
+class SceneSummary:
+    """One scene.
+
+    Attributes:
+        group, name: of the scene.
+        objects: their names.
+        stages: those of ``STAGES`` that it has something of.
+        simulated: whether its trajectory is complete.
+        num_frames: of the trajectory; 0 without one.
+        meta: of the trajectory; None for published ones or without one.
+        videos: of its motion, fixed views first, in the order of their numbers.
+    """
+
+    group: str
+    name: str
+    objects: tuple[str, ...]
+    stages: frozenset[str]
+    simulated: bool
+    num_frames: int
+    meta: TrajectoryMeta | None
+    videos: tuple[Path, ...]
+
+    @property
+    def drawable(self) -> bool:
+        """Whether its trajectory can be drawn."""
+        return self.simulated and (self.meta is None or "cov3D" in self.meta.settings.get("save_fields", FIELDS))
+
+
+@dataclass
+class Statistics:
+    """A whole dataset.
+
+    Attributes:
+        root: of the dataset.
+        scenes: all of them, by group and number.
+        sizes: bytes below each folder of ``FOLDERS`` that is there.
+        files: their numbers.
+        catalogue: the objects that scenes may hold, by name.
+        backgrounds: names of those in the dataset.
+    """
+
+    root: Path
+    scenes: list[SceneSummary]
+    sizes: Counter[str] = field(default_factory=Counter)
+    files: Counter[str] = field(default_factory=Counter)
+    catalogue: dict[str, ObjectEntry] = field(default_factory=dict)
+    backgrounds: list[str] = field(default_factory=list)
+
+    @property
+    def groups(self) -> dict[str, list[SceneSummary]]:
+        """The scenes of each group."""
+        groups: dict[str, list[SceneSummary]] = {}
+        for scene in self.scenes:
+            groups.setdefault(scene.group, []).append(scene)
+        return groups
+
+    def occurrences(self) -> Counter[str]:
+        """How many times each object stands in a scene; objects that stand in none are 0."""
+        present = {path.name: 0 for path in subdirectories(self.root / "objects")}
+        return Counter(present | Counter(name for scene in self.scenes for name in scene.objects))
+
+    def scenes_with(self, name: str) -> int:
+        """How many scenes hold an object."""
+        return sum(name in scene.objects for scene in self.scenes)
+
+
+def collect(root: Path) -> Statistics:
+    """Look at all of a dataset's names and at the meta data of its trajectories.
+
+    Raises:
+        InputError: there is no dataset, or a scene config, object.json or meta.json is damaged.
+    """
+    layout = Layout(root)
+    if not any((root / folder).is_dir() for folder in FOLDERS):
+        raise InputError(f"{root}: no dataset: expected some of {', '.join(FOLDERS)}")
+    catalogue = {entry.name: entry for entry in all_objects(layout)}
+    pairs = list(_scene_names(layout))
+    scenes = [
+        _summary(layout, group, name, objects) for group, name, objects in tqdm(pairs, desc="scenes", unit="scene")
+    ]
+    backgrounds = [path.name for path in subdirectories(layout.backgrounds)]
+    statistics = Statistics(root, scenes, catalogue=catalogue, backgrounds=backgrounds)
+    for folder in FOLDERS:
+        for size in _file_sizes(root / folder):
+            statistics.sizes[folder] += size
+            statistics.files[folder] += 1
+    return statistics
+
+
+def _scene_names(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Group, scene and objects, of the scene configs and of every folder."""
+    configs = {path.stem for path in layout.scene_configs.glob("*.json") if not path.name.startswith(".")}
+    folders = {path.name for stage in STAGES for path in subdirectories(layout.root / stage)}
+    for group in sorted(configs | folders):
+        config = layout.scene_config(group)
+        found = {}
+        if config.is_file():
+            placed = read_scenes(config, layout)
+            found = {name: tuple(item.entry.name for item in objects) for name, objects in placed.items()}
+        for stage in STAGES:
+            for path in subdirectories(layout.root / stage / group):
+                found.setdefault(path.name, tuple(path.name.split("_")[1:]))
+        yield from ((group, name, objects) for name, objects in found.items())
+
+
+def _summary(layout: Layout, group: str, name: str, objects: tuple[str, ...]) -> SceneSummary:
+    trajectory = layout.mpm_dir(group, name)
+    meta = read_meta(trajectory)
+    frames = sum(path.stem.isdecimal() for path in trajectory.glob("*.h5")) if trajectory.is_dir() else 0
+    folders = {stage: layout.root / stage / group / name for stage in STAGES}
+    return SceneSummary(
+        group,
+        name,
+        objects,
+        stages=frozenset(stage for stage, path in folders.items() if path.is_dir()),
+        simulated=frames > 0 and (meta is None or meta.complete),
+        num_frames=meta.frame_count if meta else frames,
+        meta=meta,
+        videos=tuple(_videos(folders["dynamic"], name)),
+    )
+
+
+def _videos(folder: Path, scene: str) -> list[Path]:
+    candidates = (path / view / f"{scene}.mp4" for path in subdirectories(folder) for view in VIEW_NAMES)
+    return [path for path in candidates if path.is_file()]
+
+
+def _file_sizes(folder: Path) -> Iterator[int]:
+    for directory, _, names in os.walk(folder):
+        yield from (os.stat(os.path.join(directory, name)).st_size for name in names if not name.startswith("."))
+
+
+def split_of(entry: ObjectEntry) -> str:
+    """An object's part of the dataset, in words."""
+    return "added" if entry.index >= FIRST_CUSTOM_INDEX else entry.split

@@ -1,0 +1,1 @@
+"""Which points of different objects, or of an object and a wall, touch."""

@@ -1,0 +1,142 @@
+"""Keypoints: a few Gaussians of every object that stand for all of it, and their motion taken from a trajectory.
+
+Farthest-point sampling starts at the point farthest from the object's centroid, so the same object has the same
+keypoints everywhere. The rows that were chosen are stored with the motion.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dynamic_models.data.farthest_points import farthest_point_sampling
+from gaussians.stage.errors import InputError
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.shape_checks import check_shape
+from gaussians.files.trajectory import TrajectoryReader
+
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class KeypointClip:
+    """The motion of O objects' keypoints over T frames; entries past an object's own number are 0.
+
+    Attributes:
+        positions: (T, O, P, 3), metres.
+        velocities: (T, O, P, 3), metres per second, or None where the trajectory holds none.
+        rows: (O, P) int64, which Gaussian each keypoint is, -1 where there is none.
+        labels: (O,) int64, the objects' values among the trajectory's labels, ascending.
+    """
+
+    positions: torch.Tensor
+    velocities: torch.Tensor | None
+    rows: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(O, P), bool."""
+        return self.rows >= 0
+
+
+def keypoint_rows(
+    positions: torch.Tensor, labels: torch.Tensor, num_keypoints: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (O, P) of every object's keypoints, -1 past the points that an object has, and the objects' labels (O,).
+
+    Objects come in the order of their labels; negative labels are no object. P is ``num_keypoints``, or the points of
+    the largest object where that has fewer.
+
+    Args:
+        positions: (N, 3).
+        labels: (N,), whole numbers.
+
+    Raises:
+        InputError: there is no object.
+    """
+    check_shape("labels", labels, len(positions))
+    values, places = labels.cpu().numpy().astype(np.int64), positions.cpu()
+    objects = np.unique(values[values >= 0])
+    if not len(objects):
+        raise InputError("labels: expected at least one object (a label of 0 or more), found none")
+    chosen = []
+    for label in objects:
+        members = torch.from_numpy(np.flatnonzero(values == label))
+        chosen.append(members[farthest_point_sampling(places[members], num_keypoints)])
+    rows = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+    return rows, torch.from_numpy(objects)
+
+
+def extract_keypoints(
+    reader: TrajectoryReader, labels: torch.Tensor, num_keypoints: int, cache: Path | None = None
+) -> KeypointClip:
+    """Keypoints of frame 0 followed through all frames, one frame in memory at a time.
+
+    Args:
+        labels: (N,), the object of each Gaussian, negative for none.
+        cache: a file to keep the result in and to take it from. It remembers which trajectory files (name, size, time
+            of change), labels and settings it was made of, and is made again where any differs.
+
+    Raises:
+        InputError: a frame is damaged, or ``cache`` cannot be written.
+    """
+    key = _cache_key(reader.path, labels, num_keypoints)
+    clip = _read_cache(cache, key) if cache else None
+    if clip is not None:
+        return clip
+    try:
+        rows, objects = keypoint_rows(reader.positions(0), labels, num_keypoints)
+    except InputError as error:
+        raise InputError(f"{reader.path}: {error}") from None
+    mask = (rows >= 0)[..., None]
+    positions, velocities = [], []
+    for k in range(reader.num_frames):
+        frame = reader.frame(k, ("pos", "vel"))
+        positions.append(frame.means[rows.clamp_min(0)] * mask)
+        if frame.velocities is not None:
+            velocities.append(frame.velocities[rows.clamp_min(0)] * mask)
+    complete = len(velocities) == len(positions)
+    clip = KeypointClip(torch.stack(positions), torch.stack(velocities) if complete else None, rows, objects)
+    if cache is None:
+        return clip
+    _write_cache(cache, key, clip)
+    return _read_cache(cache, key) or clip  # read back, it is mapped from the file and does not occupy memory
+
+
+def _cache_key(trajectory: Path, labels: torch.Tensor, num_keypoints: int) -> str:
+    files = sorted(path for path in trajectory.iterdir() if path.suffix in (".h5", ".json", ".npy"))
+    identity = {
+        "version": _CACHE_VERSION,
+        "trajectory": str(trajectory.resolve()),
+        "num_keypoints": num_keypoints,
+        "labels": hashlib.sha256(labels.cpu().numpy().astype(np.int64).tobytes()).hexdigest(),
+        "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+    }
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def _read_cache(cache: Path, key: str) -> KeypointClip | None:
+    if not cache.is_file():
+        return None
+    try:
+        with safe_open(cache, "pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except SafetensorError:
+        return None  # damaged: made again
+    return KeypointClip(tensors["positions"], tensors.get("velocities"), tensors["rows"], tensors["labels"])
+
+
+def _write_cache(cache: Path, key: str, clip: KeypointClip) -> None:
+    tensors = {"positions": clip.positions, "rows": clip.rows, "labels": clip.labels}
+    if clip.velocities is not None:
+        tensors["velocities"] = clip.velocities
+    with atomic_path(cache) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"key": key}))

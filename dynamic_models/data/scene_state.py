@@ -1,0 +1,123 @@
+"""What every dynamics model takes and returns: a scene's state in, a trajectory out.
+
+A model is called as ``model(scene, num_frames, frame_dt, pushes)`` and returns world keypoints (B, T, O, P, 3), metres.
+Scenes of a batch may have different numbers of objects, and objects different numbers of keypoints: ``mask`` says which
+entries exist, and the others never influence the result.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from gaussians.stage.shape_checks import check_shape
+from gaussians.files.trajectory import TrajectoryMeta
+
+MATERIAL_FIELDS = ("youngs_modulus", "nu", "density", "mass")
+WALL_FIELDS = ("x_min", "x_max", "y_min", "y_max", "floor")
+_NO_WALL = 1e6  # metres: so far away that nothing gets there
+
+
+class World(BaseModel):
+    """Gravity and the walls of the simulation box, open above; the defaults are those of the published data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    gravity: tuple[float, float, float] = (0.0, 0.0, -5.0)
+    """m/s^2"""
+    walls: tuple[float, float, float, float, float] = (-1.94, 1.94, -1.94, 1.94, -0.94)
+    """x_min, x_max, y_min, y_max, floor, metres"""
+
+    @staticmethod
+    def of_trajectory(meta: TrajectoryMeta | None) -> "World":
+        """The world that a trajectory was simulated in; without ``meta`` (published data) the default."""
+        if meta is None:
+            return World()
+        if meta.walls is None:
+            return World(gravity=meta.gravity, walls=(-_NO_WALL, _NO_WALL, -_NO_WALL, _NO_WALL, -_NO_WALL))
+        return World(gravity=meta.gravity, walls=(*meta.walls.x, *meta.walls.y, meta.walls.floor))
+
+
+@dataclass(frozen=True)
+class SceneState:
+    """B scenes of up to O objects with up to P keypoints each, at one moment.
+
+    Attributes:
+        points: (B, O, P, 3), where the keypoints are, metres.
+        velocities: (B, O, P, 3), metres per second.
+        rest: (B, O, P, 3), the same keypoints of the undeformed objects, in any position, metres.
+        mask: (B, O, P), bool, which keypoints exist; an object without any does not exist.
+        materials: (B, O, 4): Young's modulus [Pa], Poisson's ratio, density [kg/m^3], mass [kg]; NaN for unknown.
+        gravity: (B, 3), m/s^2.
+        walls: (B, 5): x_min, x_max, y_min, y_max, floor, metres.
+    """
+
+    points: torch.Tensor
+    velocities: torch.Tensor
+    rest: torch.Tensor
+    mask: torch.Tensor
+    materials: torch.Tensor
+    gravity: torch.Tensor
+    walls: torch.Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("points", self.points, "B", "O", "P", 3)
+        batch, objects, count, _ = self.points.shape
+        check_shape("velocities", self.velocities, batch, objects, count, 3)
+        check_shape("rest", self.rest, batch, objects, count, 3)
+        check_shape("mask", self.mask, batch, objects, count)
+        check_shape("materials", self.materials, batch, objects, len(MATERIAL_FIELDS))
+        check_shape("gravity", self.gravity, batch, 3)
+        check_shape("walls", self.walls, batch, len(WALL_FIELDS))
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All attributes, in order."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "SceneState":
+        """``function`` of each attribute."""
+        return SceneState(*map(function, self.tensors()))
+
+    def to(self, device: torch.device | str) -> "SceneState":
+        return self.map(lambda tensor: tensor.to(device))
+
+
+class DynamicsModel(Protocol):
+    """The one interface of every model, learned or not."""
+
+    def __call__(
+        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``scene.points``, masked entries are 0.
+
+        Args:
+            frame_dt: seconds from frame to frame.
+            pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
+                mean of each frame; None for none.
+        """
+
+
+def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> SceneState:
+    """Single scenes as one batch, padded to the largest number of objects and of keypoints among them, or to
+    ``objects`` and ``points`` if these are larger."""
+    objects = max(objects, *(state.mask.shape[1] for state in states))
+    points = max(points, *(state.mask.shape[2] for state in states))
+    batched: dict[str, torch.Tensor] = {}
+    for field in fields(SceneState):
+        tensors = [getattr(state, field.name) for state in states]
+        if field.name in ("points", "velocities", "rest", "mask"):
+            tensors = [pad(tensor, 1, (objects, points)) for tensor in tensors]
+        elif field.name == "materials":
+            tensors = [pad(tensor, 1, (objects,)) for tensor in tensors]
+        batched[field.name] = torch.cat(tensors)
+    return SceneState(**batched)
+
+
+def pad(tensor: torch.Tensor, first: int, sizes: Sequence[int]) -> torch.Tensor:
+    """Fill ``tensor`` up with zeros so that its dimensions from ``first`` on have ``sizes``."""
+    shape = (*tensor.shape[:first], *sizes, *tensor.shape[first + len(sizes) :])
+    padded = tensor.new_zeros(shape)
+    padded[tuple(slice(size) for size in tensor.shape)] = tensor
+    return padded

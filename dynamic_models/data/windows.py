@@ -1,0 +1,269 @@
+"""Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset.catalog import object_by_name
+from dataset.layout import Layout
+from dynamic_models.data.keypoints import KeypointClip, extract_keypoints
+from dynamic_models.data.pushes import Force, mean_pushes
+from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
+from gaussians.stage.errors import InputError
+from gaussians.rotations import axis_rotation
+from gaussians.files.trajectory import TrajectoryMeta, TrajectoryReader, read_labels
+from gaussians.stage.validation import validated
+
+TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
+_WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
+
+
+class Window(NamedTuple):
+    """Frames of B scenes.
+
+    Attributes:
+        state: the scenes at the first of T frames.
+        target: (B, T, O, P, 3), their keypoints in all of them, metres.
+        pushes: (B, T - 1, O, 6), see ``DynamicsModel``.
+    """
+
+    state: SceneState
+    target: torch.Tensor
+    pushes: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One simulated scene.
+
+    Attributes:
+        name: ``group/scene``.
+        clip: the keypoints' motion over all frames.
+        materials: (O, 4), see ``SceneState``.
+        world: gravity and walls.
+        frame_dt: seconds from frame to frame.
+        dx: cell size of the simulation's grid, metres; 0 for unknown.
+        wall_time: seconds that the simulation took, if it was recorded.
+        forces: external ones on its objects.
+    """
+
+    name: str
+    clip: KeypointClip
+    materials: torch.Tensor
+    world: World
+    frame_dt: float
+    dx: float
+    wall_time: float | None
+    forces: tuple[Force, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.clip.positions)
+
+    def window(self, start: int, length: int) -> Window:
+        """``length`` frames of this one scene from frame ``start`` on."""
+        positions = self.clip.positions
+        state = SceneState(
+            points=positions[None, start],
+            velocities=velocities_at(self.clip, start, self.frame_dt)[None],
+            rest=positions[None, 0],
+            mask=self.clip.mask[None],
+            materials=self.materials[None],
+            gravity=torch.tensor([self.world.gravity]),
+            walls=torch.tensor([self.world.walls]),
+        )
+        labels, masses = self.clip.labels.tolist(), self.materials[:, MATERIAL_FIELDS.index("mass")].tolist()
+        pushes = mean_pushes(self.forces, labels, masses, length, self.frame_dt, start)
+        return Window(state, positions[None, start : start + length], pushes[None])
+
+
+def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
+    """Velocities (O, P, 3) at frame ``k``, metres per second.
+
+    Taken from the trajectory where it holds them, else second-order differences of positions: central ones, or
+    one-sided at the ends; both are exact for constant accelerations.
+    """
+    if clip.velocities is not None:
+        return clip.velocities[k]
+    p, last = clip.positions, len(clip.positions) - 1
+    if last == 0:
+        return torch.zeros_like(p[0])
+    if last == 1:
+        return (p[1] - p[0]) / frame_dt
+    if k == 0:
+        return (-3 * p[0] + 4 * p[1] - p[2]) / (2 * frame_dt)
+    if k == last:
+        return (3 * p[k] - 4 * p[k - 1] + p[k - 2]) / (2 * frame_dt)
+    return (p[k + 1] - p[k - 1]) / (2 * frame_dt)
+
+
+def collate_windows(windows: Sequence[Window], objects: int = 0, points: int = 0) -> Window:
+    """Windows of equal length as one batch, padded as ``collate`` does."""
+    state = collate([window.state for window in windows], objects, points)
+    _, objects, points = state.mask.shape
+    targets = [pad(window.target, 2, (objects, points)) for window in windows]
+    return Window(state, torch.cat(targets), torch.cat([pad(window.pushes, 2, (objects,)) for window in windows]))
+
+
+def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
+    """The same motion seen from another side: turned about the vertical axis and, half of the time, mirrored.
+
+    Physics knows no preferred horizontal direction, so this is more data for nothing. Scenes that come near a side
+    wall are turned by quarter turns, and the walls with them.
+    """
+    state, target, pushes = window
+    reach = target[..., :2].norm(dim=-1).amax()
+    free = bool(reach < state.walls[:, :4].abs().amin() - _WALL_MARGIN)
+    draw, mirrored = torch.rand(2, generator=generator)
+    quarters = int(draw * 4)
+    rotation = axis_rotation(2, float(draw) * 360 if free else quarters * 90)
+    walls = state.walls
+    if mirrored < 0.5:
+        rotation = rotation @ torch.diag(torch.tensor([1.0, -1.0, 1.0]))
+        walls = torch.stack([walls[:, 0], walls[:, 1], -walls[:, 3], -walls[:, 2], walls[:, 4]], -1)
+    for _ in range(0 if free else quarters):
+        walls = torch.stack([-walls[:, 3], -walls[:, 2], walls[:, 0], walls[:, 1], walls[:, 4]], -1)
+    turned = replace(
+        state,
+        points=state.points @ rotation.T,
+        velocities=state.velocities @ rotation.T,
+        rest=state.rest @ rotation.T,
+        gravity=state.gravity @ rotation.T,
+        walls=walls,
+    )
+    # A mirror image turns the other way.
+    torque = pushes[..., 3:] @ rotation.T * torch.det(rotation).sign()
+    return Window(turned, target @ rotation.T, torch.cat([pushes[..., :3] @ rotation.T, torque], -1))
+
+
+def add_noise(window: Window, speed: float, generator: torch.Generator) -> Window:
+    """The same with a random velocity added to each object's at the start, of standard deviation ``speed``, m/s.
+
+    The target stays: a model learns to come back to it (Sanchez-Gonzalez et al. 2020 do so in every step).
+    """
+    state = window.state
+    noise = speed * torch.randn(*state.mask.shape[:2], 1, 3, generator=generator) * state.mask[..., None]
+    return window._replace(state=replace(state, velocities=state.velocities + noise))
+
+
+def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:
+    """``groups``, or without any those of 3_0 to 3_8 that have trajectories, or else all that have.
+
+    Raises:
+        InputError: a group, or any at all, is missing.
+    """
+    present = layout.groups_in_mpm()
+    if not present:
+        raise InputError(f"{layout.root / 'mpm'}: no trajectories: expected <group>/<scene>/0000.h5")
+    if groups:
+        for group in groups:
+            if group not in present:
+                raise InputError(f"{layout.mpm(group)}: no such group; there are {', '.join(present)}")
+        return list(groups)
+    return [group for group in TRAINING_GROUPS if group in present] or present
+
+
+def load_scenes(
+    layout: Layout,
+    groups: Iterable[str],
+    num_keypoints: int,
+    num_frames: int,
+    per_group: int | None = None,
+    cache: Path | None = None,
+    frame_dt: float | None = None,
+    progress: bool = True,
+) -> list[Scene]:
+    """The first ``per_group`` scenes of every group, with their keypoints taken from the trajectories.
+
+    Args:
+        num_frames: frames that every scene must have.
+        cache: directory of extracted keypoints; default ``<root>/keypoints``.
+        frame_dt: what all scenes must have, seconds; default: what the first one has.
+
+    Raises:
+        InputError: a scene is damaged, too short, or of another frame_dt, or there is none.
+    """
+    cache = cache or layout.root / "keypoints"
+    names = [(group, scene) for group in groups for scene in layout.scenes_in_mpm(group)[:per_group]]
+    if not names:
+        raise InputError(f"{layout.root / 'mpm'}: no scenes in groups {', '.join(groups)}")
+    scenes: list[Scene] = []
+    for group, name in tqdm(names, desc="keypoints", unit="scene", disable=not progress):
+        scene = load_scene(layout, group, name, num_keypoints, cache / group / f"{name}_{num_keypoints}.safetensors")
+        where = layout.mpm_dir(group, name)
+        frame_dt = frame_dt or scene.frame_dt
+        if abs(scene.frame_dt - frame_dt) > 1e-6:
+            raise InputError(f"{where}: frame_dt: expected {frame_dt:g} s, found {scene.frame_dt:g} s")
+        if scene.num_frames < num_frames:
+            raise InputError(f"{where}: expected at least {num_frames} frames (--steps), found {scene.num_frames}")
+        scenes.append(scene)
+    return scenes
+
+
+def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache: Path | None = None) -> Scene:
+    """One scene of the dataset.
+
+    Raises:
+        InputError: its trajectory is damaged or incomplete, or nothing tells its objects apart.
+    """
+    reader = TrajectoryReader(layout.mpm_dir(group, name))
+    labels = object_labels(layout, group, name, reader)
+    clip = extract_keypoints(reader, labels, num_keypoints, cache)
+    meta = reader.meta
+    return Scene(
+        name=f"{group}/{name}",
+        clip=clip,
+        materials=_materials(layout, name, clip.labels, meta),
+        world=World.of_trajectory(meta),
+        frame_dt=reader.frame_dt,
+        dx=meta.dx if meta else 0.0,
+        wall_time=meta.wall_time if meta else None,
+        forces=_forces(reader),
+    )
+
+
+def object_labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> torch.Tensor:
+    """The object of every Gaussian. Published trajectories do not say: there the scene's segmentation does, or the
+    numbers of Gaussians of the catalogue's objects that the scene is named after."""
+    if reader.labels is not None:
+        return reader.labels
+    segmentation = layout.scene_dir(group, name) / "segmentation.npy"
+    if segmentation.is_file():
+        labels = read_labels(segmentation)
+        if len(labels) == reader.count:
+            return labels
+    counts = [object_by_name(part).gaussian_count for part in name.split("_")[1:]]
+    if not counts or sum(counts) != reader.count:
+        raise InputError(
+            f"{reader.path}: cannot tell objects apart: no labels.npy or segmentation.npy for {reader.count} "
+            f"Gaussians, and the catalogue's objects in its name have {sum(counts)}"
+        )
+    return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+
+
+def _forces(reader: TrajectoryReader) -> tuple[Force, ...]:
+    recorded = reader.meta.settings.get("external_forces", []) if reader.meta else []
+    return validated(f"{reader.path / 'meta.json'}: settings.external_forces", recorded, tuple[Force, ...])
+
+
+def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: TrajectoryMeta | None) -> torch.Tensor:
+    """(O, 4) from meta.json, or for published data from the catalogue by the names in the scene's name."""
+    rows = torch.full((len(labels), 4), math.nan)
+    if meta is None:
+        for row, part in zip(rows, itertools.islice(name.split("_"), 1, None), strict=False):
+            entry = object_by_name(part)
+            row[:3] = torch.tensor([entry.youngs_modulus, 0.3, entry.density])
+        return rows
+    by_label = {entry.label: entry for entry in meta.objects}
+    for row, label in zip(rows, labels.tolist(), strict=True):
+        if label in by_label:
+            known = by_label[label]
+            row[:] = torch.tensor([known.youngs_modulus, known.nu, known.density, known.mass])
+    return rows

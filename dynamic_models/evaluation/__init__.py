@@ -1,0 +1,1 @@
+"""What the evaluation is made of: contenders, metrics, plausibility, reports, videos."""

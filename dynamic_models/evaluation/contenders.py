@@ -1,0 +1,220 @@
+"""What an evaluation compares: learned models, free flight, simulations with guessed materials, the truth itself."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from dataset.layout import Layout
+from dynamic_models.data.scene_state import DynamicsModel
+from dynamic_models.data.windows import Scene
+from dynamic_models.models.ballistic import Ballistic
+from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
+from dynamic_models.models.registry import MODELS
+from gaussians.files.trajectory import TrajectoryReader, read_labels
+from gaussians.stage.errors import InputError
+
+TRUTH = "simulation"
+BALLISTIC = "ballistic"
+GUESSED = "mpm_vlm"
+
+
+class Rollout(NamedTuple):
+    """Attributes:
+    positions: (T, O, P, 3), metres, on the CPU.
+    seconds: wall time, None where it is not known.
+    """
+
+    positions: torch.Tensor
+    seconds: float | None
+
+
+class Contender(Protocol):
+    """What predicts scenes."""
+
+    @property
+    def name(self) -> str:
+        """In reports."""
+
+    @property
+    def num_keypoints(self) -> int | None:
+        """How many of every object's it predicts, None for all."""
+
+    def check(self, scene: Scene, frames: int) -> None:
+        """Raise ``InputError`` if it cannot predict ``frames`` of ``scene``, before any work is done."""
+
+    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+        """Predict ``frames`` of ``scene`` from the first one on."""
+
+
+class Truth:
+    """The simulation that the others are measured against, with the time that it took."""
+
+    name = TRUTH
+    num_keypoints: int | None = None
+
+    def check(self, scene: Scene, frames: int) -> None:
+        """Scenes are checked as they are loaded."""
+
+    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+        seconds = _share_of_time(scene.wall_time, scene.num_frames, frames)
+        return Rollout(scene.clip.positions[:frames], seconds)
+
+
+class GuessedSimulation:
+    """Simulations made beforehand with materials that a vision-language model guessed, in <root>/mpm_vlm."""
+
+    name = GUESSED
+    num_keypoints: int | None = None
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def check(self, scene: Scene, frames: int) -> None:
+        reader = TrajectoryReader(self._path(scene))
+        for what, expected, found in (
+            ("Gaussians", len(_order(self._layout, scene)), reader.count),
+            ("seconds from frame to frame", scene.frame_dt, reader.frame_dt),
+        ):
+            if abs(found - expected) > 1e-6:
+                raise InputError(f"{reader.path}: expected {expected:g} {what} as in mpm/{scene.name}, found {found:g}")
+        if reader.num_frames < frames:
+            raise InputError(f"{reader.path}: expected at least {frames} frames, found {reader.num_frames}")
+        order = reader.path / "source_index.npy"
+        if order.is_file() and not torch.equal(read_labels(order), _order(self._layout, scene)):
+            raise InputError(f"{order}: its Gaussians are not those of mpm/{scene.name}, or in another order")
+
+    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+        """The same Gaussians as the truth's keypoints."""
+        reader = TrajectoryReader(self._path(scene))
+        rows, mask = scene.clip.rows.clamp_min(0), scene.clip.mask[..., None]
+        positions = torch.stack([reader.positions(k)[rows] * mask for k in range(frames)])
+        wall_time = reader.meta.wall_time if reader.meta else None
+        return Rollout(positions, _share_of_time(wall_time, reader.num_frames, frames))
+
+    def _path(self, scene: Scene) -> Path:
+        return self._layout.root / GUESSED / scene.name
+
+
+def _order(layout: Layout, scene: Scene) -> torch.Tensor:
+    """(N,), which row of the scene's point cloud each Gaussian of its simulation is."""
+    path = layout.root / "mpm" / scene.name
+    order = path / "source_index.npy"
+    if order.is_file():
+        return read_labels(order)
+    return torch.arange(TrajectoryReader(path).count, dtype=torch.int32)
+
+
+def _share_of_time(seconds: float | None, simulated: int, frames: int) -> float | None:
+    """What ``frames`` took of the ``seconds`` of a simulation, all of whose steps are alike."""
+    return None if seconds is None else seconds * (frames - 1) / max(1, simulated - 1)
+
+
+@dataclass
+class Predictor:
+    """A model that is rolled out here and now.
+
+    Attributes:
+        name: in reports.
+        model: on ``device``.
+        device: where it computes.
+        info: of its checkpoint, None for a model that has none.
+        checkpoint: the file or directory that it came from.
+    """
+
+    name: str
+    model: DynamicsModel
+    device: torch.device
+    info: CheckpointInfo | None = None
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._warm: tuple[torch.Size, int, float] | None = None
+
+    @property
+    def num_keypoints(self) -> int | None:
+        return self.info.num_keypoints if self.info else None
+
+    def check(self, scene: Scene, frames: int) -> None:
+        if self.info and abs(self.info.frame_dt - scene.frame_dt) > 1e-6:
+            raise InputError(
+                f"{self.checkpoint}: trained with {self.info.frame_dt:g} s from frame to frame, "
+                f"scene {scene.name} has {scene.frame_dt:g} s"
+            )
+
+    @torch.no_grad()
+    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+        """Timed without what happens once for scenes of one shape and length, as compiling and capturing graphs."""
+        state, _, pushes = scene.window(0, frames)
+        if self.num_keypoints is not None:
+            # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
+            first = slice(self.num_keypoints)
+            kept = {name: getattr(state, name)[:, :, first] for name in ("points", "velocities", "rest", "mask")}
+            state = replace(state, **kept)
+        state, pushes = state.to(self.device), pushes.to(self.device)
+        if self._warm != (state.mask.shape, frames, scene.frame_dt):
+            self.model(state, frames, scene.frame_dt, pushes)
+            self._warm = (state.mask.shape, frames, scene.frame_dt)
+        _synchronize(self.device)
+        start = time.perf_counter()
+        predicted = self.model(state, frames, scene.frame_dt, pushes)
+        _synchronize(self.device)
+        return Rollout(predicted[0].cpu(), time.perf_counter() - start)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def load_contenders(
+    names: Sequence[str], checkpoints: Sequence[str], layout: Layout, device: torch.device, compiled: bool = False
+) -> list[Contender]:
+    """What --models and --checkpoints ask for.
+
+    Args:
+        names: models; what is no known model must have a checkpoint of that name.
+        checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any get their
+            ``default_checkpoint``.
+        compiled: of learned models, see ``FrameModel``.
+
+    Raises:
+        InputError: a name or checkpoint is unknown, there twice, missing, damaged, or of another model.
+    """
+    given: dict[str, Predictor] = {}
+    for text in checkpoints:
+        predictor = _load(text, device, compiled)
+        if predictor.name in given:
+            raise InputError(f"--checkpoints: two are of {predictor.name}: give one of them another name, name=path")
+        given[predictor.name] = predictor
+    for name in given:
+        if name not in names:
+            raise InputError(f"--checkpoints: one is of {name}, which is not among --models {','.join(names)}")
+    known = (*MODELS, GUESSED, BALLISTIC)
+    for name in names:
+        if name not in (*known, *given):
+            raise InputError(f"--models: expected {', '.join(known)} or a name of --checkpoints, found {name!r}")
+    contenders: list[Contender] = []
+    for name in names:
+        if name == BALLISTIC:
+            contenders.append(Predictor(name, Ballistic(), device))
+        elif name == GUESSED:
+            contenders.append(GuessedSimulation(layout))
+        else:
+            contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device, compiled))
+    return contenders
+
+
+def _load(text: str, device: torch.device, compiled: bool) -> Predictor:
+    name, equals, path = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):  # a path, which may hold the sign elsewhere
+        name, path = "", text
+    if name in (TRUTH, GUESSED, BALLISTIC):
+        raise InputError(f"--checkpoints {text}: {name} is no learned model: give the checkpoint another name")
+    model, info = load_checkpoint(path, name if name in MODELS else None)
+    model.compiled = compiled
+    return Predictor(name or info.settings["dynamic_model"], model.to(device), device, info, Path(path))

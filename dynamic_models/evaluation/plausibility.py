@@ -1,0 +1,200 @@
+"""Whether a motion obeys physics, simulated or predicted; docs/metrics.md has the formulas.
+
+Everything is taken from the positions of keypoints, so that whoever made a motion, it is measured in the same way.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dynamic_models.evaluation.penetration import Solid, penetration_depths
+
+_LAST_STEPS = 5
+_LEAST_REACH = 0.1  # metres: the published models' objects feel each other from there
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One scene in motion, in float64.
+
+    Attributes:
+        positions: (T, O, P, 3), metres, of keypoints; T >= 2.
+        mask: (O, P), bool, which of them exist; every object has one.
+        masses: (O,), kg.
+        gravity: (3,), m/s^2.
+        walls: (5,), x_min, x_max, y_min, y_max, floor, metres.
+        frame_dt: seconds from frame to frame.
+        pushed: (T - 1, O), bool, on which objects external forces act between two frames.
+        reach: metres; things nearer than this may act on each other.
+    """
+
+    positions: torch.Tensor
+    mask: torch.Tensor
+    masses: torch.Tensor
+    gravity: torch.Tensor
+    walls: torch.Tensor
+    frame_dt: float
+    pushed: torch.Tensor
+    reach: float
+
+    def centers(self) -> torch.Tensor:
+        """(T, O, 3), mean keypoint of every object, metres."""
+        return _mean_over_points(self.positions, self.mask)
+
+    def velocities(self) -> torch.Tensor:
+        """(T - 1, O, P, 3), mean ones between two frames, m/s."""
+        return self.positions.diff(dim=0) / self.frame_dt
+
+    def boxes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Smallest and largest coordinates (T, O, 3) of every object, metres."""
+        missing = ~self.mask[..., None]
+        low = self.positions.masked_fill(missing, torch.inf).amin(-2)
+        return low, self.positions.masked_fill(missing, -torch.inf).amax(-2)
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """What a motion does that nature does not; NaN where a scene cannot tell.
+
+    Attributes:
+        momentum_drift: change of momentum that nothing explains, over mass and time, m/s^2.
+        energy_gain: largest rise of the mechanical energy above that at the start, over mass, J/kg.
+        interpenetration: depth of the deepest keypoint inside another object, mean over frames, metres.
+        floor_penetration: depth of the deepest keypoint below the floor, mean over frames, metres.
+        final_speed: root mean squared speed of keypoints over the last steps, m/s.
+    """
+
+    momentum_drift: float
+    energy_gain: float
+    interpenetration: float
+    floor_penetration: float
+    final_speed: float
+
+
+def plausibility(motion: Motion, solids: Sequence[Solid]) -> Plausibility:
+    """All measures of one motion.
+
+    Args:
+        solids: of its objects, as they lie in frame 0.
+    """
+    depths = penetration_depths(motion.positions, motion.mask, solids)
+    return Plausibility(
+        momentum_drift=momentum_drift(motion),
+        energy_gain=energy_gain(motion),
+        interpenetration=float(depths.mean()),
+        floor_penetration=float(floor_penetration(motion).mean()),
+        final_speed=final_speed(motion),
+    )
+
+
+def contact_reach(dx: float) -> float:
+    """How near things of a simulation with cells of ``dx`` metres act on each other: those whose quadratic B-splines,
+    1.5 cells to each side, share a node of the grid."""
+    return max(_LEAST_REACH, 3 * dx)
+
+
+def momentum_drift(motion: Motion) -> float:
+    """Change of momentum beside gravity's, m/s^2, of objects that nothing outside of them is near.
+
+    Objects form a cluster where one's box comes within ``reach`` of the other's, in this frame or the next to it: what
+    they do to each other does not change the momentum of both. A cluster is free while none of its objects is within
+    ``reach`` of a wall or pushed.
+    """
+    centers = motion.centers()
+    connected = _connected(_boxes_touch(motion))
+    free = ~(connected & _exposed(motion)[:, None]).any(-1)
+    drift, total = 0.0, 0.0
+    for members, first, last in _free_flights(connected, free):
+        if last - first < 2:
+            continue
+        masses = motion.masses[list(members), None]
+        center = (masses * centers[first : last + 1, list(members)]).sum(1) / masses.sum()
+        speeds = center.diff(dim=0) / motion.frame_dt
+        time = (last - first - 1) * motion.frame_dt
+        unexplained = speeds[-1] - speeds[0] - motion.gravity * time
+        drift += float(masses.sum() * unexplained.norm())
+        total += float(masses.sum()) * time
+    return drift / total if total else float("nan")
+
+
+def _boxes_touch(motion: Motion) -> torch.Tensor:
+    """(T, O, O), bool: whether two boxes are within reach in a frame or next to it."""
+    low, high = motion.boxes()
+    apart = (low[:, :, None] - high[:, None] > motion.reach).any(-1)
+    touch = ~(apart | apart.mT)
+    # A frame more on either side, so that the shortest collision lies within the time of a cluster.
+    spread = touch.clone()
+    spread[1:] |= touch[:-1]
+    spread[:-1] |= touch[1:]
+    return spread
+
+
+def _connected(touch: torch.Tensor) -> torch.Tensor:
+    """(T, O, O), bool: whether two objects touch, directly or through others."""
+    connected = touch.double()
+    for _ in range(int(touch.shape[-1]).bit_length()):
+        connected = (connected @ connected).clamp_max(1)
+    return connected > 0
+
+
+def _exposed(motion: Motion) -> torch.Tensor:
+    """(T, O), bool: near a wall or the floor, or pushed in the step before or after."""
+    low, high = motion.boxes()
+    x_min, x_max, y_min, y_max, floor = motion.walls
+    gaps = [low[..., 0] - x_min, x_max - high[..., 0], low[..., 1] - y_min, y_max - high[..., 1], low[..., 2] - floor]
+    near = torch.stack(gaps).amin(0) < motion.reach
+    never = motion.pushed.new_zeros(1, motion.pushed.shape[1])
+    return near | torch.cat([never, motion.pushed]) | torch.cat([motion.pushed, never])
+
+
+def _free_flights(connected: torch.Tensor, free: torch.Tensor) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Members, first and last frame of every cluster as long as it is free and nobody joins or leaves."""
+    begun: dict[tuple[int, ...], int] = {}
+    for frame in range(len(free) + 1):
+        now = set()
+        if frame < len(free):
+            rows = connected[frame][free[frame]].tolist()
+            now = {tuple(i for i, member in enumerate(row) if member) for row in rows}
+        for members in sorted(begun.keys() - now):
+            yield members, begun.pop(members), frame - 1
+        begun |= dict.fromkeys(now - begun.keys(), frame)
+
+
+def mechanical_energy(motion: Motion) -> torch.Tensor:
+    """(T - 1,), J/kg: kinetic energy of all keypoints and height of the centres, half-way between two frames.
+
+    In free flight it is constant to rounding. What is stored in deformed objects is not seen.
+    """
+    kinetic = _mean_over_points(motion.velocities().square().sum(-1, keepdim=True) / 2, motion.mask).squeeze(-1)
+    centers = motion.centers()
+    potential = -(centers[1:] + centers[:-1]) / 2 @ motion.gravity
+    return ((kinetic + potential) * motion.masses).sum(-1) / motion.masses.sum()
+
+
+def energy_gain(motion: Motion) -> float:
+    """Largest rise of the mechanical energy above its first value, J/kg; NaN where external forces do work.
+
+    Objects begin undeformed, so what they store is taken from this energy and can but come back.
+    """
+    if motion.pushed.any():
+        return float("nan")
+    energy = mechanical_energy(motion)
+    return float((energy - energy[0]).amax())
+
+
+def floor_penetration(motion: Motion) -> torch.Tensor:
+    """(T,), metres: how far below the floor the deepest keypoint is."""
+    low, _ = motion.boxes()
+    return (motion.walls[4] - low[..., 2].amin(-1)).clamp_min(0)
+
+
+def final_speed(motion: Motion) -> float:
+    """Root mean squared speed of keypoints over the last steps, m/s."""
+    squared = motion.velocities()[-_LAST_STEPS:].square().sum(-1)
+    return float(squared[:, motion.mask].mean().sqrt())
+
+
+def _mean_over_points(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(..., O, C), mean of values (..., O, P, C) over the points that exist."""
+    return (values * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True)

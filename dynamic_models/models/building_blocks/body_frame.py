@@ -1,0 +1,115 @@
+"""Objects taken apart into a rigid motion and what remains of it: the deformation, in the body's own axes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dynamic_models.data.scene_state import SceneState
+from gaussians.rotations import polar_rotation, rotated
+
+_FEW = 16  # terms of a sum that is not one over points
+
+
+@dataclass(frozen=True)
+class BodyState:
+    """World keypoints are R q + x; their velocities are v + omega x (R q) + R qdot.
+
+    Attributes:
+        q: (B, O, P, 3), keypoints relative to the centre, body axes, metres; 0 where masked.
+        qdot: (B, O, P, 3), their velocities in the body, metres per second.
+        q0: (B, O, P, 3), q of the undeformed body.
+        x: (B, O, 3), centre, world, metres.
+        v: (B, O, 3), its velocity, metres per second.
+        R: (B, O, 3, 3), body to world.
+        omega: (B, O, 3), angular velocity, world axes, radians per second.
+    """
+
+    q: torch.Tensor
+    qdot: torch.Tensor
+    q0: torch.Tensor
+    x: torch.Tensor
+    v: torch.Tensor
+    R: torch.Tensor
+    omega: torch.Tensor
+
+
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``a @ b`` of matrices (..., n, k) and (..., k, m), small but for n or k, in full precision also under autocast.
+
+    Compiled, it is no matrix product, so that it becomes part of what comes before and after it. Sums over points, also
+    in gradients, are then one for each row or column of the small matrix, of which compilers make fast kernels.
+    """
+    if not torch.compiler.is_compiling():
+        with torch.autocast(a.device.type, enabled=False):
+            return a.to(b) @ b
+    a = a.to(b)
+    if a.shape[-1] <= _FEW:
+        terms = [column * row for column, row in zip(a.split(1, -1), b.split(1, -2), strict=True)]
+        return sum(terms[1:], terms[0])
+    return torch.stack([(row[..., None] * b).sum(-2) for row in a.unbind(-2)], -2)
+
+
+def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Rotate (..., B, O, P, 3) by (B, O, 3, 3)."""
+    return product(points, rotations.mT)
+
+
+def split_motion(state: SceneState) -> BodyState:
+    """Centre, orientation, and linear and angular velocity that explain most of a scene's state.
+
+    The centre is the mean of the keypoints; the orientation is the rotation nearest to the map from the undeformed to
+    the present shape (Kabsch 1976); the angular velocity is I^-1 L of equal point masses.
+    """
+    mask = state.mask[..., None]
+    count = mask.sum(-2).clamp_min(1)
+    x = _mean(state.points, mask, count)
+    v = _mean(state.velocities, mask, count)
+    arms = (state.points - x[..., None, :]) * mask
+    q0 = (state.rest - _mean(state.rest, mask, count)[..., None, :]) * mask
+    with torch.no_grad(), torch.autocast(arms.device.type, enabled=False):
+        R = polar_rotation(arms.mT @ q0)
+    relative = (state.velocities - v[..., None, :]) * mask
+    omega = _angular_velocity(arms, relative)
+    qdot = relative - torch.linalg.cross(omega[..., None, :].expand_as(arms), arms)
+    return BodyState(turn(R.mT, arms), turn(R.mT, qdot), q0, x, v, R, omega)
+
+
+def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """(B, O, 3, 3) applied to (B, O, 3), without a matrix product: in full precision also under autocast."""
+    return (matrices * vectors[..., None, :]).sum(-1)
+
+
+def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
+    """exp(phi) R (B, O, 3, 3)."""
+    return rotated(R, phi)
+
+
+def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
+    """d phi/dt with exp(phi) R turning at ``omega`` (B, O, 3): the inverse of the exponential's differential, to second
+    order in phi, which is small within a frame (Iserles et al. 2000, "Lie-group methods")."""
+    commutator = torch.linalg.cross(phi, omega)
+    return omega - commutator / 2 + torch.linalg.cross(phi, commutator) / 12
+
+
+def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    return (points * mask).sum(-2) / count
+
+
+def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
+    momentum = torch.linalg.cross(arms, velocities).sum(-2)
+    return torch.linalg.solve_ex(_second_moments_to_inertia(arms), momentum[..., None]).result.squeeze(-1)
+
+
+def inertia_over_mass(arms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Inertia tensors (B, O, 3, 3), m^2, of equal point masses at ``arms`` (B, O, P, 3) from their centre, 0 where
+    ``mask`` (B, O, P) says that there is none."""
+    return _second_moments_to_inertia(arms) / mask.sum(-1).clamp_min(1)[..., None, None]
+
+
+def _second_moments_to_inertia(arms: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(arms.device.type, enabled=False):
+        second = arms.mT @ arms
+    trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    identity = torch.eye(3, dtype=arms.dtype, device=arms.device)
+    # Thin rods and single points have axes without inertia: the small term makes their spin zero, not infinite.
+    return trace * identity - second + (1e-6 * trace + 1e-12) * identity

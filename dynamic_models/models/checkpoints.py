@@ -1,0 +1,151 @@
+"""Trained models on disk: a JSON file of settings that names its weights (safetensors) and their SHA-256.
+
+The weights are written under a name of their own first, and the JSON file, replaced in one move, is what makes them
+the checkpoint: killed anywhere, the former checkpoint is still whole. Nothing is ever unpickled.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from dynamic_models.data.scene_state import World
+from dynamic_models.models.registry import build_model
+from dynamic_models.models.rollout import FrameModel
+from gaussians.stage.atomic_files import atomic_path, file_hash, read_json, writable, write_json
+from gaussians.stage.errors import InputError
+from gaussians.stage.validation import validated
+
+FORMAT_VERSION = 1
+TRAINED, SHIPPED = Path("checkpoints"), Path(__file__).parent.parent / "pretrained"
+"""Where training writes a model's checkpoint, and where those that come with the repository are."""
+
+
+_NAMES = ("best.json", "last.json")
+
+
+class CheckpointInfo(BaseModel):
+    """The settings file of a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    format_version: int = FORMAT_VERSION
+    settings: dict[str, Any]
+    """what the model is built from; ``dynamic_model`` is its name"""
+    num_keypoints: int = Field(ge=1)
+    """of every object, in training"""
+    frame_dt: float = Field(gt=0)
+    """seconds from frame to frame, in training"""
+    world: World = World()
+    """gravity and walls of the training data"""
+    materials: dict[str, float] = {}
+    """medians over the training objects, for objects that nothing is known of"""
+    training: dict[str, Any] = {}
+    """how it was trained and how well that went, for people"""
+    weights: str = ""
+    """file beside this one"""
+    sha256: str = ""
+    """of that file"""
+
+
+def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
+    """Write ``path`` (a .json file) and the weights it names; weights of a former checkpoint there are removed.
+
+    Raises:
+        InputError: the directory cannot be written to.
+    """
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary_name = path.parent / f"{path.stem}-new.safetensors"
+        with atomic_path(temporary_name) as temporary:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+            temporary.write_bytes(save(tensors))
+        digest = file_hash(temporary_name)
+        weights = path.parent / f"{path.stem}-{digest[:8]}.safetensors"
+        temporary_name.replace(weights)
+        write_json(path, info.model_copy(update={"weights": weights.name, "sha256": digest}).model_dump())
+        for former in path.parent.glob(f"{path.stem}-*.safetensors"):
+            if former != weights:
+                former.unlink()
+
+
+def default_checkpoint(dynamic_model: str) -> Path:
+    """checkpoints/<dynamic_model> if there is a checkpoint, else the one that comes with the repository."""
+    own, shipped = TRAINED / dynamic_model, SHIPPED / dynamic_model
+    has_own = any((own / name).is_file() for name in _NAMES)
+    return shipped if not has_own and shipped.is_dir() else own
+
+
+def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[FrameModel, CheckpointInfo]:
+    """A trained model in evaluation mode, on the CPU, and its settings.
+
+    Args:
+        path: the .json file, or the directory that training wrote (there best.json, or else last.json).
+        dynamic_model: the model that it must be.
+
+    Raises:
+        InputError: the file is missing, damaged, was changed, or is of another model or of a later version.
+    """
+    path = _find(Path(path))
+    info = _read_info(path)
+    found = info.settings.get("dynamic_model")
+    if dynamic_model is not None and found != dynamic_model:
+        raise InputError(f"{path}: dynamic_model: expected {dynamic_model}, found {found}")
+    weights = path.parent / Path(info.weights).name
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file: expected the weights that {path.name} names")
+    if file_hash(weights) != info.sha256:
+        raise InputError(f"{weights}: truncated or changed: its SHA-256 is not the one in {path.name}")
+    try:
+        model = build_model(info.settings)
+        tensors = load_file(weights)
+    except InputError as error:
+        raise InputError(f"{path}: settings: {error}") from None
+    except SafetensorError as error:
+        raise InputError(f"{weights}: not a safetensors file: {error}") from None
+    check_weights(path, model, tensors)
+    model.load_state_dict(tensors)
+    return model.eval(), info
+
+
+def check_weights(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ``InputError`` unless ``tensors`` are ``model``'s by name, shape, and finite."""
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        problem = "missing from" if name in expected else "unknown among"
+        raise InputError(f"{path}: weight {name!r} is {problem} the weights; another model or other settings?")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise InputError(
+                f"{path}: weight {name!r}: expected shape {tuple(expected[name].shape)} by its settings, "
+                f"found {tuple(tensor.shape)}"
+            )
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: weight {name!r} has non-finite values")
+
+
+def _find(path: Path) -> Path:
+    if path.is_dir():
+        for name in _NAMES:
+            if (path / name).is_file():
+                return path / name
+        raise InputError(f"{path}: no checkpoint: expected best.json or last.json")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: expected a checkpoint (.json) or its directory")
+    if path.suffix != ".json":
+        raise InputError(f"{path}: expected a checkpoint's .json file or its directory")
+    return path
+
+
+def _read_info(path: Path) -> CheckpointInfo:
+    contents = read_json(path)
+    if not isinstance(contents, dict) or "settings" not in contents:
+        raise InputError(f"{path}: not a checkpoint: no field 'settings'")
+    version = contents.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(f"{path}: format_version: expected at most {FORMAT_VERSION}, found {version!r}")
+    return validated(path, contents, CheckpointInfo)

@@ -1,0 +1,326 @@
+"""Neural Gaussian Force Fields: objects as rigid bodies that deform, moved by forces that are learned where they touch.
+
+    d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
+    d x/dt = v         d v/dt = F_i / m_i + g     centre
+    d R/dt = [omega] R d omega/dt = I_i^-1 (T_i - omega x I_i omega)
+
+The state and its equations are those of arXiv 2602.00148. There a network gives the force between two objects from
+codes of their shapes; here, as for surfaces in contact, a network gives an acceleration at each keypoint near a wall or
+inside the reach of another object,
+
+    a_p = (alpha + beta u_n + kappa d_n) n + gamma u_t / (1 + |u_t|) + tau d_t / (1 + |d_t|)
+    (alpha, beta, kappa, gamma, tau) = f(u_n, d_n, |u_t|, |d_t|, nearness, share, materials)
+    d d_p/dt = u [in reach] - (1 - nearness) d_p / T
+
+with the surface's normal n, the relative velocity u, and the displacement d since the two met, as the springs of the
+discrete element method have it (Cundall & Strack 1979): how far apart objects are tells a grid's contact only whether
+they act on each other, and what has been compressed since then how they bounce. All but n is in units of what is
+typical, and every term is bounded. F_i and T_i are what these add up to. How other objects lie to a point has no
+gradient, see ``contact.body_contact``.
+An untrained network gives every contact the same damped spring and friction, from which it learns to differ.
+So forces turn with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia
+tensors: momentum and angular momentum are conserved in every collision, whatever the network says. ``ngff_published``
+is the published form, ``ngff_objects`` the same mended.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from dynamic_models.contact.body_contact import body_contact, nearest_wall
+from dynamic_models.contact.contact_search import spatial_order
+from dynamic_models.data.scene_state import SceneState
+from dynamic_models.models.building_blocks.body_frame import (
+    compose,
+    inertia_over_mass,
+    phi_rate,
+    product,
+    split_motion,
+    transform,
+    turn,
+)
+from dynamic_models.models.building_blocks.integration import State
+from dynamic_models.models.building_blocks.networks import StressNet, mlp, silent_linear
+from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
+from dynamic_models.models.rollout import Carry
+
+# Typical sizes, by which the networks' inputs are divided.
+_DEFORMATION = 0.01  # metres
+_DEFORMATION_SPEED = 0.1  # metres per second
+_SPEED = 1.0  # metres per second
+_ACCELERATION = 50.0  # m/s^2, one unit of the contact networks' output
+_STRESS = 10.0  # m/s^2
+_LIMIT = 20.0  # such units: 1000 m/s^2 stop any object within a frame
+_FAST_SPIN = 30.0  # radians per second
+_FEW = 4.0  # points: so many in touch act with half of the full force
+_TYPICAL_DENSITY = 500.0  # kg/m^3, of objects that nothing is known of
+_SAMPLED = 64  # points that a body's spacing is measured at
+_CONTEXT = 6
+_DISPLACEMENT = 0.02  # metres, of contacts
+_MEMORY = 0.04  # seconds, T of the module's docstring
+_UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
+_ROOM = 0.3  # of all possible contacts, as objects that lie on the floor and on each other have
+_MARGIN = 1.25  # times the room that was needed once
+
+
+class Objects(NamedTuple):
+    """What never changes of a scene's objects, points in ``contact_search.spatial_order``.
+
+    Attributes:
+        q0: (B, O, P, 3), undeformed points in the body's axes, metres.
+        inertia: (B, O, 3, 3), over mass, m^2, in these axes.
+        inverse_inertia: (B, O, 3, 3).
+        mass: (B, O), kg.
+        volume: (B, O), that a point stands for, m^3.
+        context: (B, O, 6), numbers for material and size.
+        number: (B, O, 1), of points, 1 for objects without any.
+        mask: (B, O, P), which points exist.
+        places: (B, O, P, 3), where in this order the scene's points are.
+    """
+
+    q0: torch.Tensor
+    inertia: torch.Tensor
+    inverse_inertia: torch.Tensor
+    mass: torch.Tensor
+    volume: torch.Tensor
+    context: torch.Tensor
+    number: torch.Tensor
+    mask: torch.Tensor
+    places: torch.Tensor
+
+
+class NGFFSettings(ForceFieldSettings):
+    """Those of a force field, and one."""
+
+    dynamic_model: Literal["ngff"] = "ngff"
+    deformation: bool = True
+    """whether objects deform, or stay as they are at the start"""
+
+
+class NGFF(ForceField):
+    """The force field of the module's docstring.
+
+    Attributes:
+        room: share of all possible contacts, two for every keypoint, that a step on a GPU computes.
+    """
+
+    memories = 1
+
+    def __init__(self, settings: NGFFSettings) -> None:
+        super().__init__(settings)
+        self.room = _ROOM
+        h, layers = settings.hidden_dim, settings.num_layers
+        head = silent_linear(h, 5)
+        with torch.no_grad():
+            head.bias.copy_(torch.tensor(_UNTRAINED))
+        self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), head)
+        self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
+
+    @property
+    def blocks(self) -> float:
+        """Of contacts, which not every point has, and of stress."""
+        return 2 * self.settings.num_layers * self.room + 6
+
+    def make_room(self, lacking: float) -> None:
+        self.room = min(1.0, _MARGIN * (self.room + lacking))
+
+    def begin(self, scene: SceneState) -> Carry:
+        """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
+        began, metres; and ``Objects``."""
+        body = split_motion(scene)
+        inertia = inertia_over_mass(body.q0, scene.mask)
+        spacing = _spacing(body.q0, scene.mask)
+        count = scene.mask.sum(-1).clamp_min(1)
+        E, _, density, mass = scene.materials.unbind(-1)
+        known = torch.where(density.isnan(), _TYPICAL_DENSITY, density)
+        mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
+        radii = inertia.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()  # of gyration
+        context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
+        context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
+        described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
+
+        order = spatial_order(body.q0, scene.mask)
+        q, qdot, q0 = (points.gather(2, _thrice(order)) for points in (body.q, body.qdot, body.q0))
+        objects = Objects(
+            q0,
+            inertia,
+            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to say so
+            mass,
+            spacing**3,
+            described,
+            count[..., None],
+            scene.mask.gather(2, order),
+            _thrice(order.argsort(-1)),
+        )
+        still = qdot if self.stress is not None else torch.zeros_like(qdot)
+        unmoved = torch.zeros_like(q).repeat(2, 1, 1, 1, 1)
+        return q, still, body.x, body.v, body.omega, body.R, unmoved, *objects
+
+    def points(self, carry: Carry) -> torch.Tensor:
+        return super().points(carry).gather(2, Objects(*carry[-len(Objects._fields) :]).places)
+
+    def derivative(
+        self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
+    ) -> State:
+        q, qdot, x, v, phi, omega, unmoved, displacements = y
+        objects = Objects(*constant)
+        R = compose(phi, R0)
+        arms = turn(R, q)
+        world = arms + x[..., None, :]
+        velocities = v[..., None, :] + torch.linalg.cross(omega[..., None, :].expand_as(arms), arms) + turn(R, qdot)
+        contacts, force, torque, rates = self._contacts(scene, objects, x, world, velocities, displacements)
+
+        turning = transform(R.mT, omega)
+        gyroscopic = torch.linalg.cross(turning, transform(objects.inertia, turning))
+        # An explicit step of it runs away where a frame sees most of a revolution.
+        gyroscopic = gyroscopic / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
+        angular = transform(objects.inverse_inertia, transform(R.mT, torque + push[..., 3:]) - gyroscopic)
+        return (
+            qdot,
+            self._stress(objects, q - objects.q0, qdot, turn(R.mT, contacts / _ACCELERATION)),
+            v,
+            force + push[..., :3] + scene.gravity[:, None],
+            phi_rate(phi, omega),
+            transform(R, angular),
+            unmoved,
+            rates,
+        )
+
+    def _contacts(
+        self,
+        scene: SceneState,
+        objects: Objects,
+        x: torch.Tensor,
+        world: torch.Tensor,
+        velocities: torch.Tensor,
+        displacements: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """With walls and with other objects: accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass
+        (B, O, 3) of objects; and rates of the displacements, m/s. What one object feels, the other feels too."""
+        mask, context, own_mass = objects.mask, objects.context, objects.mass[..., None]
+        gaps, wall_normals = nearest_wall(world, scene.walls)
+        at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * mask
+        other = body_contact(world, velocities, x, mask, objects.volume, self.settings.threshold)
+        nearness = torch.stack([at_walls, other.nearness])
+        normals = torch.stack([wall_normals, other.normals])
+        relative = torch.stack([velocities, velocities - other.velocities])
+
+        described = torch.cat([context, torch.ones_like(own_mass), own_mass], -1)
+        partners = _of_partners(other.partner, described)
+        other_mass = partners[..., -1]
+        # What a collision accelerates: of two bodies the reduced mass, and a wall's own is infinite.
+        reduced = torch.stack([own_mass.expand_as(other_mass), own_mass * other_mass / (own_mass + other_mass)])
+        partners = torch.stack([torch.zeros_like(partners), partners])[..., :-1]
+        own = context[:, :, None].expand(*nearness.shape, -1)
+        touching = nearness.sum(-1, keepdim=True)
+        share = 10 * touching / objects.number  # of the object's points; a tenth counts as one
+        moving = torch.cat([relative, displacements, nearness[..., None], share.expand_as(nearness)[..., None]], -1)
+        local = self._local_acceleration(nearness, moving, torch.cat([normals, own, partners], -1))
+
+        weights = nearness / (touching + _FEW)
+        forces = (reduced * weights)[..., None] * local  # N
+        # With moments about the world's origin.
+        wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
+        # What acts on a point of an object acts the other way on its partner.
+        owner = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None]
+        total = wrenches[0].sum(-2) + product((owner - other.partner).mT, wrenches[1]).sum(1)
+        force, moment = (total / own_mass).chunk(2, -1)
+        rates = _rate(nearness, relative, displacements)
+        return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
+
+    def _local_acceleration(self, nearness: torch.Tensor, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """The equation of a_p, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
+
+        Args:
+            moving, fixed: (2, B, O, P, n), see ``_accelerations``.
+        """
+        touching = (nearness > 0).flatten()
+        count = len(touching)
+        if _has_fixed_shapes(nearness):
+            rows, left_out = first_rows(touching, math.ceil(self.room * count))
+            self.lacking.copy_(torch.maximum(self.lacking, left_out / count))
+        else:
+            rows = touching.nonzero().squeeze(1)
+        taken = rows.clamp_max(count - 1)
+        found = _accelerations(
+            self.contact, *(entry.flatten(0, -2).index_select(0, taken) for entry in (moving, fixed))
+        )
+        return found.new_zeros(count + 1, 3).index_copy(0, rows, found)[:-1].view(*nearness.shape, 3)
+
+    def _stress(
+        self,
+        objects: Objects,
+        displacement: torch.Tensor,
+        qdot: torch.Tensor,
+        contacts: torch.Tensor,
+    ) -> torch.Tensor:
+        """Accelerations of the deformation, (B, O, P, 3), that do not move the centre."""
+        if self.stress is None:
+            return torch.zeros_like(qdot)
+        mask = objects.mask[..., None]
+        own = objects.context[:, :, None].expand(*objects.mask.shape, -1)
+        features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
+        stress = limit(self.stress(features, objects.mask).to(qdot), _LIMIT) * mask
+        mean = stress.sum(-2, keepdim=True) / objects.number[..., None]
+        return _STRESS * (stress - mean) * mask
+
+
+def _thrice(rows: torch.Tensor) -> torch.Tensor:
+    """Indices (B, O, P) as ``gather`` takes them for vectors, (B, O, P, 3)."""
+    return rows[..., None].expand(*rows.shape, 3)
+
+
+def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
+    return product(partner, values[:, None])
+
+
+def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
+    """Whether shapes must not depend on data, as in CUDA graphs."""
+    return tensor.is_cuda
+
+
+def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true. Neither
+    waits for the device."""
+    number = chosen.cumsum(0)
+    rows = torch.searchsorted(number, torch.arange(1, room + 1, device=chosen.device))
+    return rows, (number[-1] - room).clamp_min(0)
+
+
+def _accelerations(network: nn.Module, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """The equation of a_p, for points.
+
+    Args:
+        moving: (..., 8), relative velocity, displacement, nearness and share.
+        fixed: (..., 3 + n), what has no gradient: normal, own context, the partner's and whether there is one.
+    """
+    relative, displacements, numbers = moving.split((3, 3, 2), -1)
+    normals, described = fixed[..., :3], fixed[..., 3:]
+    vectors = torch.stack([relative / _SPEED, displacements / _DISPLACEMENT])
+    along = (vectors * normals).sum(-1, keepdim=True)
+    across = vectors - along * normals
+    size = (across.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    outputs = network(torch.cat([*along, *size, numbers, described], -1)).to(relative)
+    normal = outputs[..., :1] + outputs[..., 1:2] * along[0] + outputs[..., 2:3] * along[1]
+    normal, friction, shear = limit(torch.cat([normal, outputs[..., 3:]], -1), _LIMIT).split(1, -1)
+    sliding, sheared = across / (1 + size)
+    return _ACCELERATION * (normal * normals + friction * sliding + shear * sheared)
+
+
+def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.Tensor) -> torch.Tensor:
+    """Of displacements since contact began, (B, O, P, 3), m/s; those out of reach are forgotten."""
+    near = nearness.clamp_max(1)[..., None]
+    return torch.where(near > 0, relative, 0.0) - (1 - near) / _MEMORY * displacements
+
+
+def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, O), metres: mean distance of some of an object's points to the nearest other one."""
+    some = points[..., :_SAMPLED, :]
+    squared = (some[..., :, None, :] - points[..., None, :, :]).square().sum(-1)
+    itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
+    nearest = squared.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1).sqrt()
+    counted = mask[..., :_SAMPLED] & nearest.isfinite()
+    return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)

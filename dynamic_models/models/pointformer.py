@@ -1,0 +1,147 @@
+"""Pointformer: a transformer over all keypoints of a scene that says where each goes next.
+
+In every frame, for the points x of all objects together:
+
+    tokens = L2 relu(L1 x)
+    tokens = encoder(tokens)                post-norm, one head, feed-forward of the same width (Vaswani et al. 2017)
+    x <- x + 0.1 M2 relu(M1 norm(tokens))
+
+It sees positions alone: no velocities, no materials, not which point belongs to which object, and neither gravity nor
+walls, which it has to learn from where things are. External forces are no input: the rigid velocity that they would
+give an object in free space is added to the predicted motion, and stays.
+
+Where the published code differs: there is no dropout, which would be noise in every one of many frames, and the last
+layer starts at zero, so that an untrained model stands still.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+
+from dynamic_models.data.scene_state import SceneState
+from dynamic_models.models.building_blocks.exact_attention import exact_attention
+from dynamic_models.models.building_blocks.networks import silent_linear
+from dynamic_models.models.building_blocks.rigid_push import angular_acceleration, centers, turned
+from dynamic_models.models.rollout import Carry, FrameModel
+
+_STEP = 0.1  # metres: one unit of output
+_FLASH_WIDTH = 256  # widest head of flash attention
+
+
+class PointformerSettings(BaseModel):
+    """What must be known besides the weights to use a trained Pointformer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    dynamic_model: Literal["pointformer"] = "pointformer"
+    hidden_dim: int = Field(512, ge=1)
+    """of tokens and of the feed-forward blocks"""
+    num_layers: int = Field(2, ge=1)
+    """of the encoder"""
+
+
+class Pointformer(FrameModel):
+    """The model of the module's docstring."""
+
+    activation_limit = 8.0 * 2**30
+    expensive = (torch.ops.dynamic_models.exact_attention.default, torch.ops.torch_attn._varlen_attn.default)
+
+    def __init__(self, settings: PointformerSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        h = settings.hidden_dim
+        self.lift = nn.Linear(3, h)
+        self.position = nn.Sequential(nn.ReLU(), nn.Linear(h, h))
+        self.encoder = nn.ModuleList(EncoderLayer(h) for _ in range(settings.num_layers))
+        self.head = nn.Sequential(nn.LayerNorm(h), nn.Linear(h, h), nn.ReLU(), silent_linear(h, 3))
+
+    def begin(self, scene: SceneState) -> Carry:
+        """Points; the velocity (B, O, 3) and angular velocity that external forces gave each object; and what never
+        changes: the order (B, O P) that moves padding to the end, and where each scene and its padding begin (2 B + 1).
+        """
+        batch, objects, count = scene.mask.shape
+        total = objects * count
+        existing = scene.mask.flatten(1)
+        order = (~existing).to(torch.uint8).argsort(dim=1, stable=True)
+        starts = total * torch.arange(batch, device=order.device)
+        edges = torch.stack([starts, starts + existing.sum(1)], 1).flatten()
+        edges = torch.nn.functional.pad(edges, (0, 1), value=batch * total).int()
+        still = torch.zeros_like(scene.points[:, :, 0])
+        return scene.points * scene.mask[..., None], still, still, order, edges
+
+    def points(self, carry: Carry) -> torch.Tensor:
+        return carry[0]
+
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        points, v, omega, order, edges = carry
+        center = centers(points, scene.mask)
+        arms = (points - center[..., None, :]) * scene.mask[..., None]
+        dv = push[..., :3] * frame_dt
+        domega = angular_acceleration(arms, scene.mask, push[..., 3:]) * frame_dt
+        pushed = (center + (v + dv / 2) * frame_dt)[..., None, :]
+        pushed = pushed + turned(arms, (omega + domega / 2) * frame_dt)
+
+        by_order = order[..., None].expand(-1, -1, 3)
+        moved = self.displacements(points.flatten(1, 2).gather(1, by_order), edges)
+        moved = torch.zeros_like(moved).scatter(1, by_order, moved).view_as(points)
+        return (pushed + moved) * scene.mask[..., None], v + dv, omega + domega, order, edges
+
+    def displacements(self, points: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3), metres, in one frame, of the points (B, N, 3) of whole scenes, those that exist first."""
+        # In bfloat16 a place would be known to some millimetres only.
+        with torch.autocast(points.device.type, enabled=False):
+            tokens = self.lift(points)
+        tokens = self.position(tokens)
+        for layer in self.encoder:
+            tokens = layer(tokens, edges)
+        return _STEP * self.head(tokens).to(points)
+
+    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
+        """Some ten tensors for each layer and point."""
+        return 40.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 1)
+
+
+class EncoderLayer(nn.Module):
+    """The layer of ``torch.nn.TransformerEncoderLayer`` with one head and no dropout, initialised as there, and with
+    attention that never writes its weights to memory."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, tokens: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(tokens).chunk(3, -1)
+        tokens = self.attention_norm(tokens + self.out(attention(q, k, v, edges)))
+        return self.feed_forward_norm(tokens + self.feed_forward(tokens))
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    """softmax(q k^T / sqrt(h)) v within each scene; what padding gets is unspecified, but finite.
+
+    Args:
+        q, k, v: (B, N, h), in each scene padding last.
+        edges: (2 B + 1,), int32: where, in all B N rows, the scenes and the paddings after them begin, and B N.
+    """
+    batch, total, width = q.shape
+    if q.is_cuda and q.element_size() == 2 and width <= _FLASH_WIDTH and width % 8 == 0:
+        # Padding is a scene of its own: no mask is read, and no work is done for pairs across.
+        q, k, v = (x.reshape(batch * total, 1, width) for x in (q, k, v))
+        mixed = varlen_attn(q, k, v, edges, edges, total, total)
+        assert isinstance(mixed, torch.Tensor)
+        return mixed.view(batch, total, width)
+    counts = edges[1::2] - edges[:-1:2]
+    if q.is_cuda and q.dtype == torch.float32:
+        return exact_attention(q, k, v, counts)[0]
+    existing = torch.arange(total, device=q.device) < counts[:, None]
+    q, k, v = (x[:, None] for x in (q, k, v))
+    return scaled_dot_product_attention(q, k, v, existing[:, None, None])[:, 0]

@@ -1,0 +1,86 @@
+"""From Gaussians at one moment to the predicted motion of their keypoints."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from dynamic_models.data.keypoints import keypoint_rows
+from dynamic_models.data.scene_state import MATERIAL_FIELDS, DynamicsModel, SceneState, World
+from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
+from gaussians.stage.shape_checks import check_shape
+
+
+@dataclass(frozen=True)
+class PredictedKeypoints:
+    """Motion of the keypoints of O objects over T frames; frame 0 is where they are now.
+
+    Attributes:
+        labels: the label of each object among the Gaussians, ascending.
+        rows: for each object, the rows (P_o,) of the Gaussians that are its keypoints.
+        positions: for each object, (T, P_o, 3), metres, on the CPU.
+    """
+
+    labels: list[int]
+    rows: list[torch.Tensor]
+    positions: list[torch.Tensor]
+
+
+@torch.no_grad()
+def predict_keypoints(
+    model: DynamicsModel,
+    gaussians: Gaussians,
+    num_keypoints: int,
+    num_frames: int,
+    frame_dt: float,
+    world: World,
+    materials: torch.Tensor | None = None,
+    velocities: torch.Tensor | None = None,
+    pushes: torch.Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> PredictedKeypoints:
+    """Sample keypoints of every labelled object and roll the model out from rest, or from ``velocities``.
+
+    Args:
+        model: on ``device``; ``load_checkpoint`` gives one, with the ``num_keypoints`` and ``world`` it was trained on.
+        gaussians: undeformed objects in place, with labels; negative labels do not move.
+        num_frames: frames to predict, the present one included.
+        frame_dt: seconds from frame to frame.
+        materials: (O, 4), objects in the order of their labels: Young's modulus [Pa], Poisson's ratio,
+            density [kg/m^3], mass [kg]; NaN for unknown.
+        velocities: (N, 3), of the Gaussians now, metres per second.
+        pushes: (num_frames - 1, O, 6), see ``DynamicsModel``.
+
+    Raises:
+        InputError: no Gaussian has a label of 0 or more.
+        ValueError: an argument has another shape.
+    """
+    if gaussians.labels is None:
+        raise InputError("gaussians: expected labels that tell the objects apart")
+    rows, labels = keypoint_rows(gaussians.means, gaussians.labels, num_keypoints)
+    mask = rows >= 0
+    objects = len(rows)
+    materials = torch.full((objects, len(MATERIAL_FIELDS)), math.nan) if materials is None else materials
+    check_shape("materials", materials, objects, len(MATERIAL_FIELDS))
+    moving = torch.zeros(len(gaussians), 3) if velocities is None else velocities.cpu()
+    check_shape("velocities", moving, len(gaussians), 3)
+    points = (gaussians.means.cpu()[rows.clamp_min(0)] * mask[..., None])[None]
+    state = SceneState(
+        points=points,
+        velocities=(moving[rows.clamp_min(0)] * mask[..., None])[None],
+        rest=points,
+        mask=mask[None],
+        materials=materials[None].float(),
+        gravity=torch.tensor([world.gravity]),
+        walls=torch.tensor([world.walls]),
+    )
+    if pushes is not None:
+        check_shape("pushes", pushes, num_frames - 1, objects, 6)
+        pushes = pushes[None].to(device)
+    predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
+    return PredictedKeypoints(
+        labels=labels.tolist(),
+        rows=[row[own] for row, own in zip(rows, mask, strict=True)],
+        positions=[predicted[:, i, own] for i, own in enumerate(mask)],
+    )

@@ -1,0 +1,108 @@
+"""The flags of ``dynamic_models.train``, with the published names and defaults."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import get_args
+
+from dynamic_models.models.building_blocks.integration import OdeMethod
+from dynamic_models.models.registry import MODELS
+from gaussians.stage.errors import InputError
+
+NO_TRACKER = "none"
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that is not shared with other commands."""
+    add = parser.add_argument
+    add("--groups", nargs="+", help="groups to train on (default: those of 3_0 ... 3_8 that exist, else all present)")
+    add("--val_groups", nargs="+", help="groups to validate on; the best checkpoint is then chosen by them")
+    add("--sample_num", type=int, default=60, help="scenes taken of every group")
+    add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
+    add("--output", type=Path, help="checkpoint directory (default: checkpoints/<experiment_name or dynamic_model>)")
+    add("--resume", choices=("auto", "none"), default="auto", help="go on with the training in --output, or start anew")
+    add(
+        "--pretrained",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin with the weights and network sizes of this one, for example dynamic_models/pretrained/ngff",
+    )
+    add("--seed", type=int, default=0, help="of weights, windows and order")
+
+    add("--dynamic_model", choices=tuple(MODELS), default="ngff", help="which model")
+    add("--num_keypoints", type=int, default=4096, help="keypoints of every object")
+    add("--hidden_dim", type=int, default=512, help="width of the networks")
+    add("--num_layers", type=int, default=2, help="depth of the networks")
+    add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
+    add(
+        "--threshold",
+        type=float,
+        help="distance of contact [m] (default: the larger of 0.05 and 3 dx, as far as simulated particles reach)",
+    )
+    add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
+    add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
+    add("--deformation", action=argparse.BooleanOptionalAction, default=True, help="whether ngff's objects deform")
+    add("--ode_method", choices=get_args(OdeMethod), default="euler", help="adaptive: dopri5")
+    add("--step_size", type=float, default=5e-3, help="longest step of a fixed-step method [s]")
+    add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
+    add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")
+
+    add("--steps", type=int, default=100, help="frames of every scene to learn from")
+    add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
+    add("--chunk_start", type=int, help="frames of a window at first; grows to --chunk by half of the training")
+    add("--dt", type=float, help="seconds from frame to frame; the data must agree (default: what the data says)")
+    add(
+        "--loss",
+        choices=("mse", "rmse"),
+        default="rmse",
+        help="what is minimised; rmse: the root of each window's mean square, which is what is logged, so that all "
+        "windows count alike",
+    )
+    add("--epochs", type=int, default=2001, help="times that every scene is seen")
+    add("--time_limit", type=float, help="end after so many seconds; the schedules shorten accordingly")
+    add("--batch_size", type=int, default=8, help="windows in a batch of one process")
+    add("--gradient_accumulation_steps", type=int, default=1, help="batches before an update")
+    add("--lr", type=float, default=1e-4, help="peak learning rate, reached after 2 %% of the training")
+    add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
+    add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
+    add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
+    add("--noise", type=float, default=0.0, help="added to objects' velocities at a window's start [m/s]")
+    add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="fuse the model's kernels on a GPU, which takes a minute and then halves the time (default: for trainings "
+        "without or with a longer --time_limit than 10 minutes)",
+    )
+    add("--save_interval", type=int, default=100, help="epochs between checkpoints and validations")
+    add(
+        "--video_interval",
+        type=int,
+        default=500,
+        help="epochs between videos of a rollout; 0: none, else one at the end too",
+    )
+    trackers = ("tensorboard", "wandb", "swanlab", NO_TRACKER)
+    add("--training_tracker", choices=trackers, default=trackers[0], help="where to log, besides metrics.jsonl")
+    add("--project_name", default="ngff", help="the tracker's project")
+    add("--experiment_name", help="name of the run for the tracker and the checkpoint directory")
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Raise ``InputError`` for flags that no training can use."""
+    positive = "sample_num num_keypoints hidden_dim num_layers threshold radius mass step_size rtol atol dt epochs"
+    positive += " time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    for name in positive.split():
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise InputError(f"--{name}: expected a positive number, found {value}")
+    for name in ("video_interval", "noise"):
+        if not getattr(args, name) >= 0:
+            raise InputError(f"--{name}: expected 0 or more, found {getattr(args, name)}")
+    if not 2 <= args.chunk <= args.steps:
+        raise InputError(f"--chunk: expected 2 to {args.steps} (--steps), found {args.chunk}")
+    if args.chunk_start is not None and not 2 <= args.chunk_start <= args.chunk:
+        raise InputError(f"--chunk_start: expected 2 to {args.chunk} (--chunk), found {args.chunk_start}")
+    if args.min_lr > args.lr:
+        raise InputError(f"--min_lr: expected at most {args.lr:g} (--lr), found {args.min_lr:g}")
+    if args.training_tracker != NO_TRACKER and importlib.util.find_spec(args.training_tracker) is None:
+        raise InputError(f"--training_tracker: {args.training_tracker} is not installed; pip install it")

@@ -1,0 +1,1 @@
+"""File formats, one module each: PLY, tensor files, HDF5, trajectories, video."""

@@ -1,0 +1,117 @@
+"""HDF5 files of arrays: written whole, optionally compressed with checksums, and read with errors in one line."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import h5py
+import hdf5plugin
+import numpy as np
+import torch
+
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.errors import InputError
+
+Compression = Literal["none", "fletcher32", "gzip", "blosc-zstd"]
+"""How arrays lie in a file: as they are; with checksums; compressed, with checksums."""
+COMPRESSIONS: tuple[str, ...] = get_args(Compression)
+
+_CHUNK_BYTES = 1 << 20
+_FILTERS: dict[str, dict[str, Any]] = {
+    "fletcher32": {},
+    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
+    # The filter shuffles by itself; higher levels gain one or two per cent.
+    "blosc-zstd": dict(hdf5plugin.Blosc("zstd", clevel=3, shuffle=hdf5plugin.Blosc.SHUFFLE)),
+}
+
+
+def storage(array: np.ndarray, compression: Compression) -> dict[str, Any]:
+    """What ``h5py.Group.create_dataset`` takes to store ``array`` so: chunks of about 1 MiB, filters, Fletcher-32."""
+    if compression == "none" or not array.size:
+        return {}
+    # Chunks of one size, since HDF5 fills up the last one.
+    rows = math.ceil(len(array) / math.ceil(array.nbytes / _CHUNK_BYTES))
+    return {"chunks": (rows, *array.shape[1:]), "fletcher32": True} | _FILTERS[compression]
+
+
+def write_hdf5(
+    path: str | Path, datasets: Mapping[str, np.ndarray], compression: Compression = "none", **settings: Any
+) -> None:
+    """Write an HDF5 file of ``datasets``, atomically.
+
+    Args:
+        compression: see ``Compression``; for arrays with dimensions.
+        settings: of arrays with dimensions, as ``h5py.Group.create_dataset`` takes them: chunks, compression_opts.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    # In memory first: HDF5 itself crashes where a disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for key, array in datasets.items():
+            file.create_dataset(key, data=array, **((storage(array, compression) | settings) if array.ndim else {}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read from.
+
+    Raises:
+        InputError: the file is missing, or HDF5 finds something wrong with it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise InputError(f"{path}: truncated or damaged HDF5 file: {error}") from None
+
+
+def dataset_of(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
+    """The dataset ``name`` of an open file, its values not read yet.
+
+    Raises:
+        InputError: there is none, or it holds anything but real numbers.
+    """
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: no dataset {name!r}")
+    if dataset.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {name}: expected real numbers, found {dataset.dtype}")
+    return dataset
+
+
+def values_of(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
+    """A dataset's values as float32.
+
+    Raises:
+        InputError: its bytes do not fit their checksum or cannot be decompressed, or a value is not finite.
+    """
+    try:
+        with np.errstate(over="ignore"):  # a float64 past float32's range becomes inf, which is reported
+            array = np.asarray(dataset, dtype=np.float32)
+    except OSError as error:
+        reason = "its bytes do not fit their checksum" if dataset.fletcher32 else "its bytes cannot be read"
+        raise InputError(f"{path}: {name}: truncated or damaged HDF5 file: {reason} ({error})") from None
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {name}: expected finite values")
+    return torch.from_numpy(array)
+
+
+def read_values(path: Path, name: str) -> torch.Tensor:
+    """The values of the dataset ``name`` of a file, as float32.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such dataset of real, finite numbers.
+    """
+    with open_hdf5(path) as file:
+        return values_of(path, name, dataset_of(path, name, file))

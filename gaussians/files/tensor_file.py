@@ -1,0 +1,112 @@
+"""Gaussians as a dictionary of tensors in a .pt file, as reconstructions are published.
+
+The file holds raw parameters, as a PLY file does: logarithms of the scales and logits of the opacities. It is read
+without unpickling code.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gaussians.representation import Gaussians
+from gaussians.spherical_harmonics import MAX_DEGREE
+from gaussians.stage.errors import InputError
+
+_SHAPES = {"means": (3,), "scales": (3,), "rotations": (4,), "opacities": ()}
+
+
+def read_tensor_file(path: str | Path) -> Gaussians:
+    """Read a .pt file with ``means`` (N, 3), ``scales`` (N, 3), ``rotations`` (N, 4) wxyz, ``opacities`` (N,),
+    ``harmonics`` (N, K, 3) and, where objects are told apart, ``labels`` (N,).
+
+    Every array may have a leading dimension of 1. Coefficients beyond degree 3 are cut off.
+
+    Returns:
+        Gaussians on the CPU, float32, with unit quaternions.
+
+    Raises:
+        InputError: the file is missing, damaged, holds anything but tensors and plain values, lacks one of the arrays,
+            or one has another shape, values that are not finite, or a zero quaternion.
+    """
+    path = Path(path)
+    contents = _load(path)
+    means = _array(path, contents, "means", None)
+    count = len(means)
+    if count == 0:
+        raise InputError(f"{path}: means: expected at least one Gaussian")
+    scales = _array(path, contents, "scales", count).exp()
+    if not scales.isfinite().all():
+        raise InputError(f"{path}: scales: expected logarithms of metres, found a value past float32's range")
+    quaternions = _array(path, contents, "rotations", count)
+    norms = quaternions.double().norm(dim=1, keepdim=True)
+    if not (norms > 0).all():
+        raise InputError(f"{path}: rotations: expected non-zero quaternions")
+    return Gaussians(
+        means=means,
+        opacities=_array(path, contents, "opacities", count).sigmoid(),
+        sh=_harmonics(path, contents, count),
+        scales=scales,
+        quaternions=(quaternions / norms).float(),
+        labels=_labels(path, contents, count),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:  # torch.load has no exception of its own for what it cannot or must not unpickle
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: expected a dictionary of tensors: {first_line}") from None
+    if not isinstance(contents, dict):
+        raise InputError(f"{path}: expected a dictionary of tensors, found {type(contents).__name__}")
+    return contents
+
+
+def _tensor(path: Path, contents: dict[str, Any], name: str) -> torch.Tensor:
+    tensor = contents.get(name)
+    if not isinstance(tensor, torch.Tensor):
+        present = ", ".join(sorted(str(key) for key in contents)) or "nothing"
+        raise InputError(f"{path}: no tensor {name!r}: found {present}")
+    if tensor.is_complex() or tensor.layout != torch.strided:
+        raise InputError(f"{path}: {name}: expected real numbers in a dense tensor")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise InputError(f"{path}: {name}: expected finite values")
+    return tensor
+
+
+def _array(path: Path, contents: dict[str, Any], name: str, count: int | None) -> torch.Tensor:
+    """The float32 array of ``name``, (count, ...), without a leading 1; any number of rows if ``count`` is None."""
+    tensor, shape = _tensor(path, contents, name).float(), _SHAPES[name]
+    if name == "opacities" and tensor.ndim and tensor.shape[-1] == 1 != count:
+        tensor = tensor.squeeze(-1)  # (N, 1)
+    if tensor.ndim == len(shape) + 2 and tensor.shape[0] == 1:
+        tensor = tensor.squeeze(0)
+    if tensor.ndim != len(shape) + 1 or tensor.shape[1:] != shape or len(tensor) != (count or len(tensor)):
+        expected = ", ".join(str(size) for size in ("N" if count is None else count, *shape))
+        raise InputError(f"{path}: {name}: expected shape ({expected}), found {tuple(tensor.shape)}")
+    return tensor
+
+
+def _harmonics(path: Path, contents: dict[str, Any], count: int) -> torch.Tensor:
+    sh = _tensor(path, contents, "harmonics").float()
+    if sh.ndim == 4 and sh.shape[0] == 1:
+        sh = sh.squeeze(0)
+    if sh.ndim == 2:
+        sh = sh[:, None]  # degree 0 alone
+    if sh.ndim == 3 and sh.shape[1] == 3 != sh.shape[2]:
+        sh = sh.mT
+    if sh.ndim != 3 or sh.shape[0] != count or sh.shape[2] != 3 or round(sh.shape[1] ** 0.5) ** 2 != sh.shape[1]:
+        raise InputError(f"{path}: harmonics: expected shape ({count}, (degree + 1)^2, 3), found {tuple(sh.shape)}")
+    return sh[:, : (MAX_DEGREE + 1) ** 2].contiguous()
+
+
+def _labels(path: Path, contents: dict[str, Any], count: int) -> torch.Tensor | None:
+    if contents.get("labels") is None:
+        return None
+    labels = _tensor(path, contents, "labels")
+    if labels.is_floating_point() or labels.numel() != count:
+        raise InputError(f"{path}: labels: expected {count} whole numbers, found {labels.dtype} {tuple(labels.shape)}")
+    return labels.reshape(count).int()

@@ -1,0 +1,122 @@
+"""Directories that one process writes at a time, however many are given the same work."""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from gaussians.stage.atomic_files import CLAIMED, made_directory, writable
+
+LOCK_NAME = ".lock"
+_UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
+_PAUSE = 0.2  # seconds
+
+Item = TypeVar("Item")
+
+
+def claim_each(
+    items: Iterable[Item], directory: Callable[[Item], Path], is_done: Callable[[Item], bool]
+) -> Generator[Item, None, None]:
+    """Yield those of ``items`` that are not done, each while its directory is claimed for this process.
+
+    What other processes hold is left to them until all else is done. Then they are waited for; where one of them ends
+    without having done its item, by a kill say, the item is ours. So all items are done at the end, none of them twice.
+    Close the generator (``contextlib.closing``) where the work may fail: that frees the item in hand.
+
+    Args:
+        directory: of an item's files; made if absent.
+        is_done: whether an item's files are complete.
+
+    Raises:
+        InputError: a directory cannot be written to.
+    """
+    held = []
+    for item in items:
+        if is_done(item):
+            continue
+        with claim(directory(item)) as holder:
+            if holder is not None:
+                tqdm.write(f"{directory(item)}: {holder} is writing it; left for the end")
+                held.append(item)
+            elif not is_done(item):  # somebody may just have ended
+                yield item
+    for item in held:
+        waiting = False
+        while not is_done(item):
+            with claim(directory(item)) as holder:
+                if holder is None and not is_done(item):
+                    yield item
+                    break
+            if holder is not None and not waiting:
+                tqdm.write(f"{directory(item)}: waiting for {holder}")
+                waiting = True
+            time.sleep(_PAUSE)
+
+
+@contextmanager
+def claim(directory: Path) -> Iterator[str | None]:
+    """Claim ``directory`` until the block ends: yields None, or the process that holds it, in words.
+
+    The claim is an flock of the file ``.lock`` in it, which the system frees when the process ends in whatever way. It
+    holds between machines on NFS from Linux 2.6.12 on, GPFS, Lustre mounted with ``flock``, BeeGFS with global file
+    locks, CephFS. Where a file system refuses locks, a warning says so, and nothing is claimed.
+
+    Raises:
+        InputError: the directory cannot be written to.
+    """
+    directory = directory.absolute()
+    with made_directory(directory):
+        with writable(directory):
+            lock = _lock(directory / LOCK_NAME)
+        if isinstance(lock, str):
+            yield lock
+            return
+        CLAIMED.add(directory)
+        try:
+            yield None
+        finally:
+            CLAIMED.discard(directory)
+            # Before the lock is free: who has opened the file by now finds that it is no longer the one of this name.
+            (directory / LOCK_NAME).unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | str:
+    """An open and locked file, or who has locked it."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks no file that is open for reading only
+        except FileNotFoundError:  # another process made the directory, left it empty and removed it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 200).decode(errors="replace").strip()
+            os.close(file)
+            return holder or "another process"
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                os.close(file)
+                raise
+            tqdm.write(f"{path.parent}: warning: no locks here ({error.strerror}): give no two processes the same work")
+            return file
+        if _is_current(file, path):
+            os.truncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            return file
+        os.close(file)
+
+
+def _is_current(file: int, path: Path) -> bool:
+    """Whether an open file is still the one at ``path``, and not one that was removed since."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

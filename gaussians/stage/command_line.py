@@ -1,0 +1,136 @@
+"""What every command of the project shares: flags, exit status, and the choice of device."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+import torch
+
+from gaussians.stage.errors import InputError, Terminated
+
+Item = TypeVar("Item")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An ``argparse`` parser whose ``--help`` shows the module's docstring and every default; errors are one line."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=_HelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help shows every flag)\n")
+
+    def add_device(self) -> None:
+        self.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="where to compute; auto: a GPU if there is one",
+        )
+
+    def add_shard(self) -> None:
+        self.add_argument(
+            "--shard",
+            type=parse_shard,
+            default=(0, 1),
+            metavar="i/n",
+            help="take every n-th scene, starting with the i-th (0 <= i < n), so that processes can share the work",
+        )
+
+    def add_overwrite(self) -> None:
+        self.add_argument("--overwrite", action="store_true", help="redo what is already complete")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # By identity: the default 0 equals False, and is worth telling.
+        if action.default is None or action.default is False or action.default in ([], (0, 1)):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's ``main``: an ``InputError`` becomes one line on stderr and exit status 2.
+
+    SIGTERM drops what is half written, and becomes one line and the shell's status for it, 143.
+    """
+    try:
+        with _ends_by_signals():
+            main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@contextmanager
+def _ends_by_signals() -> Iterator[None]:
+    """SIGTERM raises ``Terminated``, and Ctrl-C ``KeyboardInterrupt``, wherever the main thread is."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    hook = sys.unraisablehook
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
+        raise Terminated
+
+    handlers = {Terminated: terminate, KeyboardInterrupt: signal.default_int_handler}
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised in a __del__ or in a callback from C: raise it once more, when that is over.
+        if handler := handlers.get(unraisable.exc_type):
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            hook(unraisable)
+
+    try:
+        sys.unraisablehook = raise_again
+        signal.signal(signal.SIGTERM, terminate)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for ``--device auto|cpu|cuda``.
+
+    Raises:
+        InputError: CUDA was asked for by name and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"i/n"`` as two integers with 0 <= i < n; for ``argparse``."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"expected i/n with 0 <= i < n, found {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def take_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
+    """Every n-th item from the i-th on."""
+    index, count = shard
+    return list(items[index::count])

@@ -1,0 +1,59 @@
+"""What a JSON file says, checked against a type, with errors in one line."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from gaussians.stage.atomic_files import read_json
+from gaussians.stage.errors import InputError
+
+T = TypeVar("T")
+
+
+def read_json_as(path: str | Path, kind: type[T]) -> T:
+    """Read a JSON file as ``kind``: a pydantic model, a dataclass, or a list or dict of them.
+
+    Raises:
+        InputError: the file is missing, not JSON, or does not fit ``kind``.
+    """
+    return validated(path, read_json(path), kind)
+
+
+def validated(where: str | Path, value: Any, kind: type[T]) -> T:
+    """``value``, as JSON has it, as ``kind``.
+
+    Raises:
+        InputError: it does not fit; the message begins with ``where`` and names the field, what was expected and what
+            was found.
+    """
+    try:
+        # In JSON mode arrays are tuples, and strict types convert nothing else.
+        return TypeAdapter(kind).validate_json(json.dumps(value))
+    except ValidationError as error:
+        raise InputError(f"{where}: {describe_problem(error)}") from None
+
+
+def describe_problem(error: ValidationError) -> str:
+    """The first problem of a validation in one line: field, what was expected, what was found."""
+    problems = error.errors(include_url=False, include_context=False)
+    # Of a field's alternatives (a number, or numbers by name) report the one whose JSON type fits.
+    of_first_field = [problem for problem in problems if problem["loc"][:1] == problems[0]["loc"][:1]]
+    problem = max(of_first_field, key=lambda p: (len(p["loc"]), not p["type"].endswith("_type")))
+    # A key of the file may hold line breaks: escape them.
+    place = ".".join(json.dumps(step).strip('"') for step in problem["loc"] if not _is_alternative(step))
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place}: unknown key"
+    if problem["type"] == "missing":
+        return f"{place}: missing"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if problem["type"] != "value_error":
+        found = json.dumps(problem["input"], default=str)
+        message += f", found {found if len(found) <= 60 else found[:57] + '...'}"
+    return f"{place}: {message}" if place else message
+
+
+def _is_alternative(step: int | str) -> bool:
+    """Whether a step of an error's place is pydantic's name for one alternative of a union."""
+    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "tuple[", "constrained-")))

@@ -1,0 +1,130 @@
+"""External forces from the JSON file to the trajectory."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset.scenes.external_forces import ExternalForce, forces_on_scene, load_external_forces
+from gaussians.files.trajectory import TrajectoryReader
+from gaussians.stage.errors import InputError
+from tests.dataset.scene_files import make_scene, simulate, write_config
+
+# Fine enough that the two objects, 0.2 m apart, do not feel each other.
+FLOATING: dict[str, Any] = {"n_grid": 64, "g": [0.0, 0.0, 0.0]}
+
+PUSH = {"obj_id": 1, "start": 0.01, "end": 0.03, "force": [20.0, 0.0, 0.0], "torque": [0.0, 0.0, 0.0]}
+
+
+def write(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "forces.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_forces_arrive(tmp_path: Path) -> None:
+    path = write(tmp_path, {"0_ball_duck": [PUSH, PUSH | {"obj_id": 0, "mass": 2}], "other": []})
+    forces = load_external_forces(path)
+    expected = ExternalForce(obj_id=1, start=0.01, end=0.03, force=(20.0, 0.0, 0.0))
+    assert forces["0_ball_duck"] == (expected, expected.model_copy(update={"obj_id": 0, "mass": 2.0}))
+    assert forces_on_scene(forces, "0_ball_duck", 2, path) == forces["0_ball_duck"]
+    assert forces_on_scene(forces, "somewhere else", 2, path) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"obj_id": -1}, "0_ball.1.obj_id: expected greater than or equal to 0, found -1"),
+        ({"obj_id": 0.5}, "0_ball.1.obj_id: expected a valid integer, found 0.5"),
+        ({"start": -0.1}, "0_ball.1.start: expected greater than or equal to 0, found -0.1"),
+        ({"end": 0.01}, "0_ball.1: end: expected more than start = 0.01, found 0.01"),
+        ({"end": math.inf}, "0_ball.1.end: expected a finite number"),
+        ({"force": [1, 2]}, "0_ball.1.force.2: missing"),
+        ({"torque": [1, 2, "x"]}, "0_ball.1.torque.2: expected a valid number"),
+        ({"mass": 0}, "0_ball.1.mass: expected greater than 0, found 0"),
+        ({"weight": 1}, "0_ball.1.weight: unknown key"),
+    ],
+)
+def test_refusals_name_file_scene_entry_and_field(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    path = write(tmp_path, {"0_ball": [PUSH, PUSH | changes]})
+    with pytest.raises(InputError) as caught:
+        load_external_forces(path)
+    assert str(caught.value).startswith(f"{path}: {expected}")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.dictionaries(st.text(max_size=8), st.lists(st.dictionaries(st.sampled_from([*PUSH]), JSON))) | JSON)
+def test_any_json_is_either_valid_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: Any
+) -> None:
+    path = write(tmp_path_factory.getbasetemp(), content)
+    try:
+        forces = load_external_forces(path)
+    except InputError as error:
+        message = str(error)
+    else:
+        assert all(force.end > force.start for entries in forces.values() for force in entries)
+        return
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("rotation", [{}, {"rotation_degree": [90.0], "rotation_axis": [2]}])
+def test_pushed_object_gains_force_times_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotation: dict[str, Any]
+) -> None:
+    scene, output = make_scene(tmp_path / "0_ball_duck"), tmp_path / "mpm"
+    flags = ["--use_external_forces", "--external_forces_config", str(write(tmp_path, {"0_ball_duck": [PUSH]}))]
+    simulate(monkeypatch, scene, write_config(tmp_path, **FLOATING, **rotation), output, *flags)
+    reader = TrajectoryReader(output)
+    assert reader.meta is not None
+    last = reader.frame(3)
+    assert last.velocities is not None
+    ball, duck = last.velocities[:300], last.velocities[300:]
+    assert (ball == 0).all()
+    # In the world, whatever the simulation is turned by. Free of stress, all of the object moves alike.
+    speed = 20.0 * 0.02 / reader.meta.objects[1].mass
+    torch.testing.assert_close(duck, torch.tensor([speed, 0.0, 0.0]).expand(300, 3), atol=1e-6, rtol=1e-5)
+    assert reader.meta.settings["external_forces"] == [PUSH | {"mass": None}]
+
+
+def test_other_forces_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, output, config = make_scene(tmp_path / "0_ball_duck", count=50), tmp_path / "mpm", write_config(tmp_path)
+    flags = ["--use_external_forces", "--external_forces_config", str(tmp_path / "forces.json")]
+    write(tmp_path, {"0_ball_duck": [PUSH]})
+    simulate(monkeypatch, scene, config, output, *flags)
+    written = (output / "0003.h5").stat().st_mtime_ns
+    write(tmp_path, {"0_ball_duck": [PUSH], "another": [PUSH]})
+    simulate(monkeypatch, scene, config, output, *flags)
+    assert (output / "0003.h5").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="made with other external_forces; --overwrite"):
+        simulate(monkeypatch, scene, config, output)
+    write(tmp_path, {"0_ball_duck": [PUSH | {"force": [0.0, 20.0, 0.0]}]})
+    with pytest.raises(InputError, match="made with other external_forces; --overwrite"):
+        simulate(monkeypatch, scene, config, output, *flags)
+
+
+def test_bad_forces_are_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, output, config = make_scene(tmp_path / "0_ball_duck", count=50), tmp_path / "mpm", write_config(tmp_path)
+    path = write(tmp_path, {"0_ball_duck": [PUSH, PUSH | {"obj_id": 2}]})
+    flags = ["--external_forces_config", str(path)]
+    with pytest.raises(InputError, match=r"0_ball_duck\.1\.obj_id: expected less than 2, the number of objects"):
+        simulate(monkeypatch, scene, config, output, "--use_external_forces", *flags)
+    with pytest.raises(InputError, match="expected both or neither"):
+        simulate(monkeypatch, scene, config, output, *flags)
+    write(tmp_path, {"0_ball_duck": [PUSH | {"force": [0.0, 1e5, 0.0]}]})
+    with pytest.raises(InputError, match=r"substep_dt: expected less than .*, the time 'duck', at up to"):
+        simulate(monkeypatch, scene, config, output, "--use_external_forces", *flags)
+    assert not output.exists()

@@ -1,0 +1,93 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynamic_models.data.windows import velocities_at
+from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows
+from gaussians.stage.errors import InputError
+from gaussians.files.trajectory import TrajectoryReader
+
+
+def test_rows_belong_to_their_objects_and_padding_is_marked() -> None:
+    labels = torch.tensor([-1] * 4 + [2] * 3 + [0] * 10)
+    rows, objects = keypoint_rows(torch.rand(17, 3), labels, 6)
+    assert objects.tolist() == [0, 2]
+    assert rows.shape == (2, 6)
+    assert (labels[rows[0]] == 0).all()
+    assert sorted(rows[1].tolist()) == [-1, -1, -1, 4, 5, 6]
+
+
+def test_scene_without_objects_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one object"):
+        keypoint_rows(torch.rand(3, 3), torch.full((3,), -1), 2)
+
+
+@pytest.fixture
+def trajectory(tmp_path: Path, toy_scene_writer: Callable[..., None]) -> Path:
+    toy_scene_writer(tmp_path / "scene", seed=1, frames=4, count=50)
+    return tmp_path / "scene"
+
+
+def extract(trajectory: Path, cache: Path, num_keypoints: int = 8) -> KeypointClip:
+    reader = TrajectoryReader(trajectory)
+    assert reader.labels is not None
+    return extract_keypoints(reader, reader.labels, num_keypoints, cache)
+
+
+def test_clip_follows_the_trajectory(trajectory: Path, tmp_path: Path) -> None:
+    clip = extract(trajectory, tmp_path / "cache.safetensors")
+    reader = TrajectoryReader(trajectory)
+    for k in range(reader.num_frames):
+        frame = reader.frame(k)
+        assert frame.velocities is not None
+        assert clip.velocities is not None
+        assert torch.equal(clip.positions[k], frame.means[clip.rows])
+        assert torch.equal(clip.velocities[k], frame.velocities[clip.rows])
+
+
+def test_cache_is_used_while_nothing_changed(trajectory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache.safetensors"
+    first = extract(trajectory, cache)
+
+    def fail(*args: object) -> None:
+        raise AssertionError("the trajectory was read again")
+
+    monkeypatch.setattr(TrajectoryReader, "frame", fail)
+    again = extract(trajectory, cache)
+    assert torch.equal(first.positions, again.positions)
+    assert torch.equal(first.rows, again.rows)
+
+
+def test_cache_is_never_stale(trajectory: Path, tmp_path: Path, toy_scene_writer: Callable[..., None]) -> None:
+    cache = tmp_path / "cache.safetensors"
+    first = extract(trajectory, cache)
+    assert extract(trajectory, cache, num_keypoints=5).positions.shape[2] == 5
+    toy_scene_writer(trajectory, seed=2, frames=4, count=50)  # the same sizes, other contents
+    changed = extract(trajectory, cache)
+    assert not torch.equal(changed.positions, first.positions)
+    # A damaged cache is made again.
+    content = cache.read_bytes()
+    cache.unlink()  # what is mapped from it stays
+    cache.write_bytes(content[: len(content) // 2])
+    assert torch.equal(extract(trajectory, cache).positions, changed.positions)
+
+
+def test_change_of_time_alone_makes_the_cache_stale(trajectory: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache.safetensors"
+    extract(trajectory, cache)
+    made = cache.stat().st_ino
+    os.utime(trajectory / "0002.h5", ns=(1, 1))
+    extract(trajectory, cache)
+    assert cache.stat().st_ino != made
+
+
+def test_velocities_from_positions_are_exact_for_constant_acceleration() -> None:
+    t = torch.arange(6, dtype=torch.float64)[:, None, None, None] * 0.02
+    v, a = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.0, 3.0, -5.0]).double()
+    clip = KeypointClip(v * t + a * t**2 / 2, None, torch.zeros(1, 1).long(), torch.zeros(1).long())
+    for k in range(6):
+        # float64 rounding of differences over 0.04 s
+        torch.testing.assert_close(velocities_at(clip, k, 0.02)[0, 0], v + a * 0.02 * k, rtol=0, atol=1e-12)

@@ -1,0 +1,186 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynamic_models.models import checkpoints as checkpoint_module
+from dynamic_models.models.checkpoints import (
+    SHIPPED,
+    CheckpointInfo,
+    default_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from dynamic_models.models.prediction import predict_keypoints
+from dynamic_models.models.registry import build_model
+from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
+
+SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.07}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "best.json", build_model(SETTINGS), info())
+    return tmp_path / "best.json"
+
+
+def info() -> CheckpointInfo:
+    return CheckpointInfo(settings=SETTINGS, num_keypoints=64, frame_dt=0.02, materials={"density": 500.0})
+
+
+def weights(checkpoint: Path) -> Path:
+    return checkpoint.parent / json.loads(checkpoint.read_text())["weights"]
+
+
+def edit(checkpoint: Path, **changes: object) -> None:
+    checkpoint.write_text(json.dumps(json.loads(checkpoint.read_text()) | changes))
+
+
+def test_what_was_saved_comes_back(checkpoint: Path) -> None:
+    torch.manual_seed(0)
+    expected = build_model(SETTINGS).state_dict()
+    for path in (checkpoint, checkpoint.parent):
+        model, found = load_checkpoint(path, "ngff")
+        assert not model.training
+        assert found.model_dump(exclude={"weights", "sha256"}) == info().model_dump(exclude={"weights", "sha256"})
+        assert model.settings.threshold == 0.07
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, expected[name])
+
+
+def test_saving_again_leaves_one_pair_of_files(checkpoint: Path) -> None:
+    save_checkpoint(checkpoint, build_model(SETTINGS), info())
+    assert sorted(path.suffix for path in checkpoint.parent.iterdir()) == [".json", ".safetensors"]
+    load_checkpoint(checkpoint)
+
+
+def test_own_checkpoints_go_before_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, shipped = Path("checkpoints/ngff"), tmp_path / "shipped" / "ngff"
+    monkeypatch.setattr(checkpoint_module, "SHIPPED", shipped.parent)
+    assert default_checkpoint("ngff") == own  # whose absence load_checkpoint then reports
+    save_checkpoint(shipped / "best.json", build_model(SETTINGS), info())
+    own.mkdir(parents=True)  # of a training that has not saved yet
+    assert default_checkpoint("ngff") == shipped
+    save_checkpoint(own / "last.json", build_model(SETTINGS), info())
+    assert default_checkpoint("ngff") == own
+    assert default_checkpoint("gcn") == Path("checkpoints/gcn")
+
+
+def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing: no such file"):
+        load_checkpoint(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"expected best\.json or last\.json"):
+        load_checkpoint(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"\.json file or its directory"):
+        load_checkpoint(weights(checkpoint))
+    weights(checkpoint).unlink()
+    with pytest.raises(InputError, match=r"safetensors: no such file"):
+        load_checkpoint(checkpoint)
+
+
+def test_truncated_or_changed_weights_are_refused(checkpoint: Path) -> None:
+    path = weights(checkpoint)
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    with pytest.raises(InputError, match="truncated or changed"):
+        load_checkpoint(checkpoint)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match="truncated or changed"):
+        load_checkpoint(checkpoint)
+
+
+def test_pickles_are_not_read(checkpoint: Path) -> None:
+    import hashlib
+
+    torch.save({"weights": torch.zeros(3)}, weights(checkpoint))
+    digest = hashlib.sha256(weights(checkpoint).read_bytes()).hexdigest()
+    edit(checkpoint, sha256=digest)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_checkpoint(checkpoint)
+
+
+def test_other_models_and_settings_are_refused(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="dynamic_model: expected gcn, found ngff"):
+        load_checkpoint(checkpoint, "gcn")
+    edit(checkpoint, settings=SETTINGS | {"hidden_dim": 16})
+    with pytest.raises(InputError, match=r"expected shape \(.*\) by its settings, found"):
+        load_checkpoint(checkpoint)
+    edit(checkpoint, settings=SETTINGS | {"num_layers": 2})
+    with pytest.raises(InputError, match="is missing from the weights"):
+        load_checkpoint(checkpoint)
+    edit(checkpoint, settings=SETTINGS | {"colour": 1})
+    with pytest.raises(InputError, match="settings: colour"):
+        load_checkpoint(checkpoint)
+    edit(checkpoint, settings={"dynamic_model": "nerf"})
+    with pytest.raises(InputError, match=r"expected one of ngff.*'nerf'"):
+        load_checkpoint(checkpoint)
+
+
+def test_foreign_json_is_refused(checkpoint: Path) -> None:
+    edit(checkpoint, format_version=99)
+    with pytest.raises(InputError, match="format_version: expected at most 1, found 99"):
+        load_checkpoint(checkpoint)
+    edit(checkpoint, format_version=1, num_keypoints=-3)
+    with pytest.raises(InputError, match="num_keypoints"):
+        load_checkpoint(checkpoint)
+    checkpoint.write_text('{"a": 1}')
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(checkpoint)
+    checkpoint.write_text('{"settings": ')
+    with pytest.raises(InputError, match="not valid JSON"):
+        load_checkpoint(checkpoint)
+
+
+def test_weights_elsewhere_are_not_followed(checkpoint: Path, tmp_path: Path) -> None:
+    """A checkpoint names a file beside it; a path to anywhere else is not opened."""
+    edit(checkpoint, weights="../../etc/passwd")
+    with pytest.raises(InputError, match=r"passwd: no such file: expected the weights"):
+        load_checkpoint(checkpoint)
+
+
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+    model = build_model(SETTINGS)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = torch.nan
+    save_checkpoint(tmp_path / "best.json", model, info())
+    with pytest.raises(InputError, match="non-finite"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/best.json")), ids=lambda path: path.parent.name)
+def test_shipped_checkpoints_are_whole(path: Path) -> None:
+    model, found = load_checkpoint(path, path.parent.name.removesuffix("_coarse"))
+    assert found.training["scenes"] >= 200
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, found.weights}
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["ngff", "ngff_coarse"])
+def test_shipped_force_fields_drop_a_ball(name: str, ball_points: torch.Tensor) -> None:
+    """Free fall out of reach of the floor, then rest on it; in training no ball fell alone."""
+    model, found = load_checkpoint(SHIPPED / name, "ngff")
+    height, radius, floor = -0.4, 0.2, found.world.walls[4]
+    gaussians = Gaussians(
+        means=ball_points + torch.tensor([0.0, 0.0, height]),
+        opacities=torch.ones(len(ball_points)),
+        sh=torch.zeros(len(ball_points), 1, 3),
+        scales=torch.full((len(ball_points), 3), 0.01),
+        quaternions=torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(len(ball_points), 1),
+        labels=torch.zeros(len(ball_points), dtype=torch.int32),
+    )
+    materials = torch.tensor([[8e5, 0.3, 600.0, 20.0]])
+    predicted = predict_keypoints(model, gaussians, found.num_keypoints, 100, 0.02, found.world, materials)
+    points = predicted.positions[0]
+    fallen = points[10].mean(0) - points[0].mean(0)
+    torch.testing.assert_close(fallen, torch.tensor([0.0, 0.0, -2.5 * 0.2**2]), rtol=0, atol=1e-4)
+    # The grids of the training data have cells of 3 and 6 cm.
+    assert float(points[..., 2].min()) > floor - 0.03
+    assert float(points[-1, :, 2].mean()) == pytest.approx(floor + radius, abs=0.04)
+    assert float((points[-1] - points[-2]).norm(dim=-1).max()) < 0.02 * 0.5  # slower than 0.5 m/s
+    extent = (points[-1] - points[-1].mean(0)).norm(dim=-1).max()
+    assert float(extent) == pytest.approx(radius, abs=0.03)

@@ -1,0 +1,70 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from gaussians.files.hdf5 import COMPRESSIONS, read_values, write_hdf5
+from gaussians.files.trajectory import TrajectoryReader
+from gaussians.stage.errors import InputError
+from tests.gaussians.samples import rest_gaussians, write_ours
+
+CHECKED = [compression for compression in COMPRESSIONS if compression != "none"]
+# Smooth, as positions are; of more than one chunk.
+VALUES = np.linspace(-1, 1, 900_000, dtype=np.float32).reshape(-1, 3)
+
+
+def flip_a_byte_of(path, name):
+    """Damage the stored bytes of the middle chunk of a dataset."""
+    with h5py.File(path) as file:
+        dataset = file[name]
+        chunk = dataset.id.get_chunk_info(dataset.id.get_num_chunks() // 2)
+        place = chunk.byte_offset + chunk.size // 2
+    contents = bytearray(path.read_bytes())
+    contents[place] ^= 0x10
+    path.write_bytes(contents)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_trajectory_is_read_back_whatever_way_it_was_stored(tmp_path, compression, dtype):
+    frames = write_ours(tmp_path / "scene", compression=compression, dtype=dtype)
+    reader = TrajectoryReader(tmp_path / "scene")
+    for written, read in zip(frames, reader.frames(), strict=True):
+        assert torch.equal(read.means, written.means.to(getattr(torch, dtype)).float())
+        assert torch.equal(read.covariances, written.covariances)
+    assert torch.equal(reader.sh, rest_gaussians().sh.to(getattr(torch, dtype)).float())
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_what_is_called_compressed_is_smaller_and_what_has_checksums_says_so(tmp_path, compression):
+    write_hdf5(tmp_path / "a.h5", {"pos": VALUES, "scalar": np.float32(3)}, compression)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["pos"].fletcher32 is (compression != "none")
+        assert np.array_equal(file["pos"], VALUES)
+        assert file["scalar"][()] == 3
+    size = (tmp_path / "a.h5").stat().st_size
+    if compression in ("gzip", "blosc-zstd"):
+        assert size < VALUES.nbytes / 2
+    else:
+        assert size < VALUES.nbytes * 1.02
+
+
+@pytest.mark.parametrize("compression", CHECKED)
+def test_a_single_wrong_bit_is_detected_and_named(tmp_path, compression):
+    path = tmp_path / "0001.h5"
+    write_hdf5(path, {"pos": VALUES, "vel": VALUES}, compression)
+    flip_a_byte_of(path, "vel")
+    assert np.array_equal(read_values(path, "pos").numpy(), VALUES)
+    with pytest.raises(InputError, match=r"0001\.h5: vel: truncated or damaged HDF5 file: its bytes do not fit"):
+        read_values(path, "vel")
+
+
+def test_settings_of_a_dataset_go_beside_the_compression(tmp_path):
+    write_hdf5(tmp_path / "a.h5", {"pos": VALUES}, "gzip", chunks=(1000, 3))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert (file["pos"].chunks, file["pos"].compression, file["pos"].fletcher32) == ((1000, 3), "gzip", True)
+
+
+def test_arrays_of_no_rows_are_stored_too(tmp_path):
+    write_hdf5(tmp_path / "a.h5", {"pos": np.zeros((0, 3), np.float32)}, "blosc-zstd")
+    assert read_values(tmp_path / "a.h5", "pos").shape == (0, 3)

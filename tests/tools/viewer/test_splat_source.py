@@ -1,0 +1,127 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.layout import POINT_CLOUD, Layout
+from gaussians.files.ply import write_ply
+from gaussians.files.trajectory import TrajectoryWriter
+from gaussians.stage.atomic_files import write_json
+from gaussians.stage.errors import InputError
+from tests.gaussians.samples import COUNT, META, random_gaussians, rest_gaussians, rigid_frame
+from tools.viewer.splat_source import open_background, open_source
+
+LAYOUT = Layout(Path("nowhere"))
+
+
+def write_trajectory(path: Path, frames: int = 3, complete: bool = True, fields: tuple[str, ...] = ("pos", "cov3D")):  # type: ignore[no-untyped-def]
+    rest = rest_gaussians()
+    with TrajectoryWriter(path, META, rest.opacities, rest.sh, rest.labels, fields=fields) as writer:
+        for k in range(frames):
+            writer.write(rigid_frame(rest, k))
+        if complete:
+            writer.finish()
+    return rest
+
+
+def test_trajectory_is_read_frame_by_frame(tmp_path: Path) -> None:
+    rest = write_trajectory(tmp_path)
+    source = open_source(tmp_path, LAYOUT)
+    assert (len(source), source.frame_count, source.frame_dt, source.walls) == (COUNT, 3, META.frame_dt, META.walls)
+    for k in range(3):
+        expected = rigid_frame(rest, k)
+        means, covariances = source.shapes(k)
+        assert torch.equal(means, expected.means)
+        assert torch.equal(covariances, expected.covariances)
+    # Labels are -1, 0, 1 in turn; meta.json names the first object alone.
+    assert list(source.objects) == ["ball", "object 1", "rest"]
+    assert torch.equal(source.objects["ball"], torch.arange(1, COUNT, 3))
+    # Degree 0: 0.5 + Y_00 * coefficient.
+    torch.testing.assert_close(source.colors, (0.5 + 0.28209479 * rest.sh[:, 0]).clamp(0, 1))
+
+
+def test_a_frame_that_is_damaged_later_says_so(tmp_path: Path) -> None:
+    write_trajectory(tmp_path)
+    source = open_source(tmp_path, LAYOUT)
+    (tmp_path / "0001.h5").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"0001\.h5: truncated or damaged"):
+        source.shapes(1)
+
+
+def test_incomplete_trajectory_is_shown_with_a_note(tmp_path: Path) -> None:
+    write_trajectory(tmp_path, frames=2, complete=False)
+    meta = META.model_copy(update={"frame_count": 5})
+    write_json(tmp_path / "meta.json", meta.model_dump())
+    source = open_source(tmp_path, LAYOUT)
+    assert source.frame_count == 2
+    assert "incomplete" in source.note
+
+
+def test_positions_alone_are_dots(tmp_path: Path) -> None:
+    write_trajectory(tmp_path, fields=("pos",))
+    means, covariances = open_source(tmp_path, LAYOUT).shapes(1)
+    assert covariances.shape == (len(means), 6)
+    assert torch.equal(covariances[0, [0, 3, 5]], covariances[0, 0].expand(3))
+    assert not covariances[:, [1, 2, 4]].any()
+
+
+def test_published_trajectory_without_labels_is_one_object(tmp_path: Path) -> None:
+    path = tmp_path / "0_ball_duck"
+    write_trajectory(path)
+    for name in ("meta.json", "labels.npy"):
+        (path / name).unlink()
+    source = open_source(path, LAYOUT)
+    assert [len(rows) for rows in source.objects.values()] == [COUNT]
+    assert source.walls is None
+
+
+def test_scene_is_parted_by_its_labels(tmp_path: Path) -> None:
+    scene = replace(random_gaussians(6, degree=1), labels=None)
+    write_ply(tmp_path / POINT_CLOUD, scene)
+    np.save(tmp_path / "segmentation.npy", np.array([1, 0, 0, -1, 1, 0], np.int32))
+    entries = [{"label": k, "name": "ball", "index": 0} for k in range(2)]
+    write_json(tmp_path / "objects.json", entries)
+    source = open_source(tmp_path, LAYOUT)
+    assert {name: rows.tolist() for name, rows in source.objects.items()} == {
+        "ball 0": [1, 2, 5],
+        "ball 1": [0, 4],
+        "rest": [3],
+    }
+    assert source.frame_count == 1
+    # Through logarithms of the scales and back: a few float32 roundings.
+    torch.testing.assert_close(source.shapes(0)[1], scene.covariance(), rtol=1e-5, atol=1e-6)
+
+
+def test_damaged_labels_are_not_passed_over(tmp_path: Path) -> None:
+    write_ply(tmp_path / POINT_CLOUD, random_gaussians(6, degree=0))
+    np.save(tmp_path / "segmentation.npy", np.zeros(5, np.int32))
+    with pytest.raises(InputError, match="expected 6 labels"):
+        open_source(tmp_path, LAYOUT)
+
+
+def test_real_gaussians_open(real_data: Path) -> None:
+    source = open_source(real_data / "gaussians" / "donut.ply", LAYOUT)
+    assert len(source) == 45_624
+    assert list(source.objects) == ["donut"]
+
+
+def test_background_is_placed(tmp_path: Path) -> None:
+    gaussians = random_gaussians(5, degree=0)
+    write_ply(tmp_path / "gaussians_feedforward.ply", gaussians)
+    placement = {"rotation": [0, 0, 0], "translation": [0, 0, 5], "scale": 2, "center": [0, 0, 0], "crop": False}
+    write_json(tmp_path / "placement.json", placement)
+    means, _ = open_background(tmp_path).shapes(0)
+    torch.testing.assert_close(means, gaussians.means * 2 + torch.tensor([0, 0, 5.0]))
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.ply", "absent.pt"])
+def test_what_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: no such file or directory"):
+        open_source(tmp_path / name, LAYOUT)
+
+
+def test_other_directory_is_no_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a PLY file or a directory"):
+        open_source(tmp_path, LAYOUT)

@@ -1,0 +1,63 @@
+"""Seconds that extracting keypoints from a trajectory takes, and what of them reading and choosing explain."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dynamic_models.data.keypoints import extract_keypoints, keypoint_rows
+from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryReader, TrajectoryWriter
+
+_WORKLOADS = {"cuda": ((48_000, 100), (232_788, 100)), "cpu": ((48_000, 100),)}  # Gaussians, frames
+_OBJECTS, _KEYPOINTS = 3, 2048
+_REPEATS = 3
+
+
+def measure(device: torch.device) -> list[dict[str, object]]:
+    """The best of three, after one to warm up; always on the CPU, from files in the operating system's cache.
+
+    The files lie in a temporary directory (the environment variable TMPDIR moves it).
+    """
+    rows = []
+    for count, frames in _WORKLOADS[device.type]:
+        labels = (torch.arange(count) * _OBJECTS // count).int()
+        with tempfile.TemporaryDirectory(prefix="keypoints") as name:
+            _write(Path(name), labels, frames)
+            reader = TrajectoryReader(name)
+            start = reader.positions(0)
+            rows.append(
+                {
+                    "what": "keypoints of a trajectory",
+                    "Gaussians": count,
+                    "keypoints": _OBJECTS * _KEYPOINTS,
+                    "frames": frames,
+                    "seconds": _best(lambda: extract_keypoints(reader, labels, _KEYPOINTS)),  # noqa: B023
+                    "reading": _best(lambda: [reader.positions(k) for k in range(len(reader))]),  # noqa: B023
+                    "choosing": _best(lambda: keypoint_rows(start, labels, _KEYPOINTS)),  # noqa: B023
+                }
+            )
+    return rows
+
+
+def _write(path: Path, labels: torch.Tensor, frames: int) -> None:
+    """Balls of Gaussians in a row, positions only."""
+    count, generator = len(labels), torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+    means = 0.2 * directions * torch.rand(count, 1, generator=generator) ** (1 / 3)
+    means[:, 0] += 0.5 * labels
+    meta = TrajectoryMeta(frame_dt=0.02, substep_dt=1e-4, frame_count=frames, dx=0.02, gravity=(0.0, 0.0, -5.0))
+    with TrajectoryWriter(path, meta, torch.ones(count), torch.zeros(count, 1, 3), labels, fields=("pos",)) as writer:
+        for k in range(frames):
+            writer.write(Frame(means + 1e-3 * k))
+        writer.finish()
+
+
+def _best(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_REPEATS + 1):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

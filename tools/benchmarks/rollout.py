@@ -1,0 +1,63 @@
+"""Seconds that a rollout of an NGFF takes, whatever its weights."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from dynamic_models.data.scene_state import SceneState, World
+from dynamic_models.models.registry import build_model
+
+_SMALLER = ((3, 512, 128, 100), (3, 2048, 128, 100))  # objects, keypoints, hidden, steps
+_WORKLOADS = {"cpu": _SMALLER, "cuda": (*_SMALLER, (3, 2048, 256, 200))}
+# Whether compiled, and the precision of matrix products.
+_VARIANTS = {"cpu": ((False, "float32"),), "cuda": ((False, "float32"), (True, "float32"), (True, "TF32"))}
+_FRAMES, _FRAME_DT = 100, 0.02
+_REPEATS = 3
+
+
+def measure(device: torch.device) -> Iterator[dict[str, object]]:
+    """The best of three rollouts of 100 frames, one scene, by Euler steps, after one to warm up, each until all frames
+    are in the device's memory."""
+    for objects, keypoints, hidden, steps in _WORKLOADS[device.type]:
+        for compiled, products in _VARIANTS[device.type]:
+            row: dict[str, object] = {"compiled": compiled, "products": products, "objects": objects}
+            row |= {"keypoints": keypoints, "hidden": hidden, "frames": _FRAMES, "steps": steps}
+            torch.set_float32_matmul_precision("high" if products == "TF32" else "highest")
+            yield row | {"seconds": _seconds(compiled, device, objects, keypoints, hidden, steps)}
+    torch.set_float32_matmul_precision("highest")
+
+
+@torch.no_grad()
+def _seconds(compiled: bool, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int) -> float:
+    torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
+    settings: dict[str, object] = {"dynamic_model": "ngff", "hidden_dim": hidden, "num_layers": 4, "threshold": 0.05}
+    model = build_model(settings | {"step_size": _FRAMES * _FRAME_DT / steps}).to(device).eval()
+    model.compiled = compiled
+    state = touching_objects(objects, keypoints).to(device)
+    best = float("inf")
+    for repeat in range(_REPEATS + 1):
+        start = time.perf_counter()
+        model(state, _FRAMES, _FRAME_DT)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if repeat > 0:
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def touching_objects(objects: int, keypoints: int) -> SceneState:
+    """Balls of keypoints so near each other that every step has to search for contacts."""
+    generator = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(1, objects, keypoints, 3, generator=generator)
+    points[..., 0] += 0.4 * torch.arange(objects)[:, None]
+    world = World()
+    return SceneState(
+        points=points,
+        velocities=torch.zeros_like(points),
+        rest=points,
+        mask=torch.ones(1, objects, keypoints, dtype=torch.bool),
+        materials=torch.ones(1, objects, 4),
+        gravity=torch.tensor([world.gravity]),
+        walls=torch.tensor([world.walls]),
+    )

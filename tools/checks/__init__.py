@@ -1,0 +1,1 @@
+"""The checks of every kind of file in a dataset."""

@@ -1,0 +1,67 @@
+"""What a look at a dataset's files finds, apart: what is wrong, what killed runs left, what nobody knows."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gaussians.stage.errors import InputError
+
+
+@dataclass
+class Findings:
+    """What was found below one place of the dataset.
+
+    Attributes:
+        place: what it is: ``3_0/0_ball_duck``, ``objects/ball``.
+        defects: one line each; a dataset without any is whole.
+        leftovers: files that no program reads and that may be deleted: of killed runs, or of longer ones before.
+        unknown: files that the format does not name; no program of ours reads them.
+    """
+
+    place: str
+    defects: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    @property
+    def order(self) -> list[tuple[int, str]]:
+        """A key that sorts places by name, ``2_x`` before ``10_x``."""
+        return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"[/_]", self.place)]
+
+    def defect(self, path: Path, text: str) -> None:
+        self.defects.append(f"{path}: {text}")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What a reader refuses inside the block is a defect; the rest of the block is left out."""
+        try:
+            yield
+        except InputError as error:
+            self.defects.append(str(error))
+
+    def look_over(self, directory: Path, known: str) -> None:
+        """Note the entries of ``directory`` whose names do not match the pattern ``known``."""
+        for entry in sorted(directory.iterdir()):
+            if entry.name.startswith("."):  # temporary names and locks
+                self.leftovers.append(f"{entry}: of a run that was killed, or that still runs")
+            elif not re.fullmatch(known, entry.name):
+                self.unknown.append(str(entry))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at one place, which another process can take."""
+
+    place: str
+    look: Callable[[Findings], None]
+
+    def __call__(self) -> Findings:
+        findings = Findings(self.place)
+        self.look(findings)
+        return findings
+
+    def crashed(self) -> Findings:
+        """What there is to say when the process that looked is dead."""
+        return Findings(self.place, [f"{self.place}: a library crashed on damaged data, or memory ran out"])

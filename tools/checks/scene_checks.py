@@ -1,0 +1,111 @@
+"""Whether objects, backgrounds, scene configs and scenes are what docs/formats.md says."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset.catalog import object_by_name
+from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
+from dataset.rendering.background import load_background
+from dataset.scenes.scene_objects import SceneObject, label_rows, scene_objects
+from gaussians.cameras import read_cameras
+from gaussians.files.ply import read_ply
+from gaussians.files.trajectory import read_labels
+from tools.checks.findings import Findings
+
+
+@dataclass(frozen=True)
+class SceneCloud:
+    """What other files of a scene are compared with.
+
+    Attributes:
+        path: the scene's PLY.
+        count: its Gaussians.
+        labels: (count,), -1 or 0 to K-1; None where nothing tells its objects apart.
+        objects: K of them.
+    """
+
+    path: Path
+    count: int
+    labels: np.ndarray | None
+    objects: list[SceneObject]
+
+
+def check_object(path: Path, layout: Layout, findings: Findings) -> None:
+    """An object: ``point_cloud/iteration_30000/point_cloud.ply`` and, unless the catalogue has it, ``object.json``."""
+    findings.look_over(path, r"point_cloud|object\.json|cameras\.json|input\.ply|cfg_args|exposure\.json")
+    with findings.reading():
+        read_ply(find_point_cloud(path))
+    with findings.reading():
+        object_by_name(path.name, layout)
+
+
+def check_background(path: Path, findings: Findings) -> None:
+    """A background: its cloud, and what places it."""
+    known = r"gaussians_(feedforward|postopt)\.ply|camera_2999\.pt|placement\.json|point_cloud"
+    findings.look_over(path, known)
+    with findings.reading():
+        load_background(path)
+
+
+def check_scene(path: Path, layout: Layout, findings: Findings) -> SceneCloud | None:
+    """A scene's Gaussians, labels, objects and cameras.
+
+    Returns:
+        What was read, None where the point cloud or what labels it is damaged.
+    """
+    known = r"point_cloud|segmentation\.npy|objects\.json|cameras\.json|input\.ply|cfg_args|exposure\.json"
+    findings.look_over(path, known)
+    if (path / "cameras.json").is_file():
+        with findings.reading():
+            read_cameras(path / "cameras.json")
+    with findings.reading():
+        cloud = find_point_cloud(path)
+        count = len(read_ply(cloud))
+        objects = scene_objects(path, layout)
+        labels = _labels(path, objects, count)
+        _check_counts(path, objects, labels, findings)
+        _check_name(path, objects, findings)
+        return SceneCloud(cloud, count, labels, objects)
+    return None
+
+
+def _labels(path: Path, objects: list[SceneObject], count: int) -> np.ndarray | None:
+    """Labels of the rows; published scenes need not come with any."""
+    described = any((path / name).is_file() for name in ("segmentation.npy", "objects.json"))
+    by_count = sum(entry.count or 0 for entry in objects) == count
+    return label_rows(path, objects, count) if described or by_count or len(objects) == 1 else None
+
+
+def _check_counts(path: Path, objects: list[SceneObject], labels: np.ndarray | None, findings: Findings) -> None:
+    if labels is None or not (path / "objects.json").is_file():
+        return
+    for entry in objects:
+        found = int((labels == entry.label).sum())
+        if entry.count is not None and entry.count != found:
+            text = f"{entry.label}.count: expected {found}, as many as segmentation.npy labels so, found {entry.count}"
+            findings.defect(path / "objects.json", text)
+
+
+def _check_name(path: Path, objects: list[SceneObject], findings: Findings) -> None:
+    """A scene of the dataset is called ``<number>_<object>_<object>``."""
+    expected = "_".join(entry.name for entry in objects)
+    if re.fullmatch(r"\d+_.*", path.name) and path.name.partition("_")[2] != expected:
+        findings.defect(path, f"expected the name <number>_{expected}, after its objects")
+
+
+def check_reconstruction(path: Path, findings: Findings) -> None:
+    """``reconstruct/<group>/<scene>/<background>``: up to three clouds with their labels and cameras."""
+    findings.look_over(path, "sim|sim_refine|bg")
+    for part in sorted(folder for folder in path.iterdir() if folder.name in ("sim", "sim_refine", "bg")):
+        findings.look_over(part, r"point_cloud|segmentation\.npy|cameras\.json|objects\.json")
+        with findings.reading():
+            count = len(read_ply(find_point_cloud(part)))
+            segmentation = part / "segmentation.npy"
+            if segmentation.is_file() and len(read_labels(segmentation)) != count:
+                findings.defect(segmentation, f"expected {count} labels, one for each row of {POINT_CLOUD}")
+        if (part / "cameras.json").is_file():
+            with findings.reading():
+                read_cameras(part / "cameras.json")

@@ -1,0 +1,136 @@
+"""What the viewer shows: Gaussians of a file, a scene or a trajectory, parted into objects, read frame by frame."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dataset.layout import Layout, find_point_cloud
+from dataset.rendering.background import load_background
+from dataset.scenes.scene_objects import SceneObject, label_rows, scene_directory, scene_objects
+from gaussians.files.ply import read_ply
+from gaussians.files.tensor_file import read_tensor_file
+from gaussians.files.trajectory import TrajectoryReader, Walls
+from gaussians.representation import Gaussians
+from gaussians.spherical_harmonics import sh_to_rgb
+from gaussians.stage.errors import InputError
+
+# Trajectories of positions alone are shown as dots of this standard deviation, metres.
+_DOT = 0.004
+
+
+@dataclass(frozen=True)
+class SplatSource:
+    """N Gaussians at one or more moments.
+
+    Attributes:
+        opacities: (N,), 0 to 1.
+        colors: (N, 3), 0 to 1, as seen from any side: the viewer draws degree 0 alone.
+        objects: by name, the rows of each object; what belongs to none is called "rest".
+        shapes: means (N, 3), metres, and covariances (N, 6), metres^2, of a frame.
+        frame_count: moments; 1 for what does not move.
+        frame_dt: seconds from frame to frame.
+        walls: the simulation box.
+        note: what a person should know of it, or empty.
+    """
+
+    opacities: torch.Tensor
+    colors: torch.Tensor
+    objects: Mapping[str, torch.Tensor]
+    shapes: Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+    frame_count: int = 1
+    frame_dt: float = 1.0
+    walls: Walls | None = None
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.opacities)
+
+
+def open_source(path: Path, layout: Layout) -> SplatSource:
+    """What is at ``path``: a trajectory directory, a .pt file, or a PLY file or directory with one.
+
+    Args:
+        layout: where objects that people added are described.
+
+    Raises:
+        InputError: nothing that can be shown is there, or it is damaged.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory")
+    if path.is_dir() and ((path / "opacity.h5").is_file() or (path / "meta.json").is_file()):
+        return _open_trajectory(path, layout)
+    if path.suffix.lower() == ".pt":
+        gaussians = read_tensor_file(path)
+        return _still(gaussians, _objects_of(gaussians.labels, len(gaussians), []))
+    gaussians = read_ply(find_point_cloud(path))
+    return _still(gaussians, _objects_of_scene(path, len(gaussians), layout))
+
+
+def open_background(path: Path) -> SplatSource:
+    """A background, placed in the world as ``dataset.render`` places it.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    gaussians = load_background(path)
+    return _still(gaussians, {"background": torch.arange(len(gaussians))})
+
+
+def _still(gaussians: Gaussians, objects: Mapping[str, torch.Tensor]) -> SplatSource:
+    shape = gaussians.means, gaussians.covariance()
+    return SplatSource(gaussians.opacities, _colors(gaussians.sh), objects, lambda _: shape)
+
+
+def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
+    reader = TrajectoryReader(path, allow_incomplete=True)
+    entries = [(entry.label, entry.name) for entry in reader.meta.objects] if reader.meta else []
+    if reader.labels is None:
+        objects = _objects_of_scene(path, reader.count, layout)
+    else:
+        objects = _objects_of(reader.labels, reader.count, entries)
+
+    def shapes(k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        frame = reader.frame(k, ("pos", "cov3D"))
+        if frame.covariances is not None:
+            return frame.means, frame.covariances
+        return frame.means, (torch.tensor([1.0, 0, 0, 1, 0, 1]) * _DOT**2).expand(reader.count, 6)
+
+    note = ""
+    if reader.meta is not None and not reader.meta.complete:
+        note = f"{path}: incomplete: its simulation was interrupted or still runs; {len(reader)} frames are there"
+    walls = reader.meta.walls if reader.meta else None
+    colors = _colors(reader.sh)
+    return SplatSource(reader.opacities, colors, objects, shapes, len(reader), reader.frame_dt, walls, note)
+
+
+def _colors(sh: torch.Tensor) -> torch.Tensor:
+    dc = sh[:, :1]
+    return sh_to_rgb(dc, torch.zeros_like(dc[:, 0])).clamp(0, 1)
+
+
+def _objects_of_scene(path: Path, count: int, layout: Layout) -> dict[str, torch.Tensor]:
+    objects = scene_objects(path, layout)
+    try:
+        labels = label_rows(path, objects, count)
+    except InputError:
+        if (scene_directory(path) / "segmentation.npy").is_file():
+            raise
+        # Nothing tells the objects apart: looking at all of them is still worth while.
+        objects, labels = [SceneObject(label=0, name=path.resolve().stem)], torch.zeros(count).int().numpy()
+    return _objects_of(torch.from_numpy(labels), count, [(entry.label, entry.name) for entry in objects])
+
+
+def _objects_of(labels: torch.Tensor | None, count: int, entries: Sequence[tuple[int, str]]) -> dict[str, torch.Tensor]:
+    """Rows by name of object; those of equal name are numbered, those without a name go by their label."""
+    if labels is None:
+        return {"all": torch.arange(count)}
+    times = Counter(name for _, name in entries)
+    names = {label: name if times[name] == 1 else f"{name} {label}" for label, name in entries}
+    found = [int(label) for label in labels.unique()]
+    return {
+        names.get(label, f"object {label}" if label >= 0 else "rest"): (labels == label).nonzero().squeeze(1)
+        for label in sorted(found, key=lambda label: (label < 0, label))
+    }

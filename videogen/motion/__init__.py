@@ -1,0 +1,1 @@
+"""From predicted keypoints to the motion of every Gaussian."""

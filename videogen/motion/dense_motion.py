@@ -1,0 +1,185 @@
+"""From keypoints to every Gaussian: positions, covariances and colours carried along by a few thousand points."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+import warp as wp
+from scipy.spatial import cKDTree
+
+from dynamic_models.data.scene_state import pad
+from gaussians.representation import Gaussians
+from gaussians.rotations import polar_rotation
+from gaussians.stage.shape_checks import check_shape
+from gaussians.stage.warp_runtime import as_array, launch
+from videogen.motion.dense_motion_kernels import follow
+
+_NEIGHBOURS = 16
+# Share of the neighbourhood's size added to its second moments, so that flat or thin ones stay invertible.
+_REGULARISATION = 1e-3
+_DISTANCES_AT_ONCE = 2**24
+_FRAMES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class _Object:
+    """How an object's Gaussians follow its keypoints.
+
+    Attributes:
+        rows: (n,), its Gaussians.
+        rest: (P, 3) float64, its keypoints at rest, relative to their centroid.
+        offsets: (n, 3), its Gaussians at rest, relative to the same.
+        neighbours: (n, K), keypoints that each Gaussian follows.
+        value_weights: (n, K), weights of a displacement at the Gaussian.
+        gradient_weights: (n, K, 3), weights of the displacement's gradient there.
+    """
+
+    rows: torch.Tensor
+    rest: torch.Tensor
+    offsets: torch.Tensor
+    neighbours: torch.Tensor
+    value_weights: torch.Tensor
+    gradient_weights: torch.Tensor
+
+
+class DenseMotion:
+    """Carries Gaussians along with the keypoints of their objects.
+
+    The motion of an object's keypoints is split into the best rigid motion (Kabsch 1976) and what is left, a
+    displacement in the body frame. The displacement and its gradient D at each Gaussian come from moving least
+    squares over its nearest keypoints (Lancaster & Salkauskas 1981), so the local deformation gradient is
+    F = R (I + D). A rigid motion leaves no displacement: Gaussians then move exactly as rigidly.
+
+    Args:
+        gaussians: the scene at rest, with labels; rows whose label is not listed stay where they are.
+        object_labels: the label of each of the O objects.
+        keypoint_rows: for each object, the rows (P_o,) of ``gaussians`` that are its keypoints.
+    """
+
+    def __init__(self, gaussians: Gaussians, object_labels: list[int], keypoint_rows: list[torch.Tensor]) -> None:
+        if gaussians.labels is None:
+            raise ValueError("gaussians: expected labels")
+        self.gaussians = gaussians.with_covariances().as_float32()
+        scene = self.gaussians
+        objects = [
+            _follow(scene.means, (gaussians.labels == label).nonzero().squeeze(1), rows.to(gaussians.device))
+            for label, rows in zip(object_labels, keypoint_rows, strict=True)
+        ]
+        self._rest = [entry.rest for entry in objects]
+        self._count = sum(len(entry.rows) for entry in objects)
+        self._arrays = [
+            as_array(tensor, dtype)
+            for tensor, dtype in (*_joined(objects), (scene.covariance(), wp.float32), (scene.sh, wp.vec3))
+        ]
+
+    def at(self, keypoints: list[torch.Tensor]) -> Gaussians:
+        """The scene when the keypoints of object o are at ``keypoints[o]`` (P_o, 3), metres."""
+        return next(self.frames([points[None] for points in keypoints]))
+
+    def frames(self, keypoints: list[torch.Tensor]) -> Iterator[Gaussians]:
+        """The scene at every frame, for keypoints (T, P_o, 3) of each object; one after the other, as they are asked
+        for."""
+        num_frames = len(keypoints[0])
+        for rest, points in zip(self._rest, keypoints, strict=True):
+            check_shape("keypoints", points, num_frames, len(rest), 3)
+        for first in range(0, num_frames, _FRAMES_AT_ONCE):
+            some = [points[first : first + _FRAMES_AT_ONCE] for points in keypoints]
+            motions = [_split_motion(*of_object) for of_object in zip(self._rest, some, strict=True)]
+            displacements, rotations, centroids = zip(*motions, strict=True)
+            joined = torch.cat(displacements, 1), torch.stack(rotations, 1), torch.stack(centroids, 1)
+            yield from (self._moved(*frame) for frame in zip(*joined, strict=True))
+
+    def _moved(self, displacements: torch.Tensor, rotations: torch.Tensor, centroids: torch.Tensor) -> Gaussians:
+        """The scene at one frame.
+
+        Args:
+            displacements: (P, 3), of all objects' keypoints, in the objects' axes.
+            rotations: (O, 3, 3).
+            centroids: (O, 3).
+        """
+        scene = self.gaussians
+        # Rows that stay are already right.
+        copy = partial(torch.clone, memory_format=torch.contiguous_format)  # which the kernel writes into
+        means, covariances, sh = copy(scene.means), copy(scene.covariance()), copy(scene.sh)
+        inputs = [(displacements, wp.vec3), (rotations, wp.mat33), (centroids, wp.vec3)]
+        outputs = [(means, wp.vec3), (covariances, wp.float32), (sh, wp.vec3)]
+        frame = [as_array(tensor, dtype) for tensor, dtype in inputs + outputs]
+        launch(follow, self._count, [*self._arrays, *frame], means.device)
+        return replace(scene, means=means, covariances=covariances, sh=sh)
+
+
+def _split_motion(rest: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What an object's keypoints do in T frames besides moving rigidly, and that rigid motion, in float32.
+
+    Args:
+        rest: (P, 3) float64, relative to their centroid.
+        points: (T, P, 3).
+
+    Returns:
+        Displacements (T, P, 3) in the object's axes, rotations (T, 3, 3), and centroids (T, 3).
+    """
+    points = points.to(rest)
+    centroids = points.mean(1)
+    arms = points - centroids[:, None]
+    moments = arms.mT @ rest
+    # One or two points, or points on a line, leave a rotation open: a trace of the identity chooses none.
+    trace = rest.square().sum() + 1e-30
+    rotations = polar_rotation(moments + 1e-9 * trace * torch.eye(3).to(moments))
+    return (arms @ rotations - rest).float(), rotations.float(), centroids.float()
+
+
+def _follow(means: torch.Tensor, rows: torch.Tensor, keypoint_rows: torch.Tensor) -> _Object:
+    keypoints = means[keypoint_rows].double()
+    center = keypoints.mean(0)
+    rest, offsets = keypoints - center, (means[rows] - center).float()
+    # One neighbour more than is followed sets the radius at which weights reach 0, so that a Gaussian's motion does
+    # not jump where its set of neighbours changes.
+    count = min(_NEIGHBOURS + 1, len(rest))
+    distance, neighbours = _nearest(offsets, rest.float(), count)
+    radius = distance[:, -1:] if count > _NEIGHBOURS else 2 * distance[:, -1:]
+    weights = (1 - (distance / radius.clamp_min(1e-12)) ** 2).clamp_min(1e-6) ** 2
+    weights = weights / weights.sum(1, keepdim=True)
+
+    points = rest.float()[neighbours]
+    mean = torch.einsum("nk,nki->ni", weights, points)
+    spread = points - mean[:, None]
+    moments = torch.einsum("nk,nki,nkj->nij", weights, spread, spread)
+    trace = moments.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    moments = moments + (_REGULARISATION * trace + 1e-12) * torch.eye(3).to(moments)
+    gradient_weights = torch.linalg.solve(moments, (weights[..., None] * spread).mT).mT
+    value_weights = weights + torch.einsum("nki,ni->nk", gradient_weights, offsets - mean)
+    return _Object(rows, rest, offsets, neighbours, value_weights, gradient_weights)
+
+
+def _nearest(points: torch.Tensor, among: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances (n, count), ascending, from ``points`` (n, 3) to the nearest of ``among`` (P, 3), and these."""
+    if not points.is_cuda:
+        distances, found = cKDTree(among.numpy()).query(points.numpy(), np.arange(1, count + 1), workers=-1)
+        return torch.from_numpy(distances).float(), torch.from_numpy(found)
+    # Without sorting anything into a tree; products of matrices would cancel digits.
+    parts = [
+        torch.cdist(part, among, compute_mode="donot_use_mm_for_euclid_dist").topk(count, largest=False)
+        for part in points.split(max(1, _DISTANCES_AT_ONCE // len(among)))
+    ]
+    distances, found = zip(*parts, strict=True)
+    return torch.cat(distances), torch.cat(found)
+
+
+def _joined(objects: list[_Object]) -> Iterator[tuple[torch.Tensor, type]]:
+    """The tables of all objects' Gaussians for the kernel, with their types; neighbours count through all keypoints."""
+    most = max(entry.neighbours.shape[1] for entry in objects)
+
+    def padded(table: torch.Tensor) -> torch.Tensor:
+        """With zeros for the neighbours that an object lacks."""
+        return pad(table, 1, (most, *table.shape[2:]))
+
+    firsts = np.cumsum([0, *(len(entry.rest) for entry in objects)])[:-1].tolist()
+    yield torch.cat([entry.rows for entry in objects]).int(), wp.int32
+    yield torch.cat([torch.full_like(entry.rows, i) for i, entry in enumerate(objects)]).int(), wp.int32
+    yield torch.cat([entry.offsets for entry in objects]), wp.vec3
+    neighbours = [entry.neighbours + first for entry, first in zip(objects, firsts, strict=True)]
+    yield torch.cat([padded(table) for table in neighbours]).int(), wp.int32
+    yield torch.cat([padded(entry.value_weights) for entry in objects]), wp.float32
+    yield torch.cat([padded(entry.gradient_weights) for entry in objects]), wp.vec3
