@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.layout import Layout, subdirectories
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import read_json_as
+from gaussians.stage.json_files import read_json_as
 
 Split = Literal["train", "novel", "custom"]
 Vector = tuple[float, float, float]

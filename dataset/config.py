@@ -19,9 +19,8 @@ from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
 from dataset.mpm.lattice import WORLD_TO_MPM
 from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import Orbit
-from gaussians.stage.atomic_files import read_json
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import validated
+from gaussians.stage.json_files import read_json, validated
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),

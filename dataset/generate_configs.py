@@ -21,9 +21,9 @@ from dataset.layout import Layout, add_data_root
 from dataset.scenes.placement import GAP, SPACE, Body, fits_at_origin, place
 from dataset.scenes.scene_configs import PlacedObject, Scenes, scene_name, scenes_to_json, write_scenes
 from gaussians.files.ply import read_ply
-from gaussians.stage.atomic_files import read_json
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json
 
 _DRAWS = 100
 

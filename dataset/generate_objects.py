@@ -39,9 +39,9 @@ from dataset.shapes.objects import SOLIDS
 from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import object_gaussians
 from gaussians.files.ply import write_ply
-from gaussians.stage.atomic_files import write_json
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
 
 PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, -0.94), 1.0, center=(0.0, 0.0, 0.0), crop=False)
 """Our backgrounds are upright and in metres, with the table top at z = 0."""

@@ -20,9 +20,10 @@ from dataset.scenes.scene_configs import PlacedObject, read_scenes
 from gaussians.cameras import Cameras, Orbit, write_cameras
 from gaussians.files.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import atomic_path, write_json
+from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.command_line import ArgumentParser, run, take_shard
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
 
 DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
 """The published cameras of dynamic_config.json, in world coordinates."""

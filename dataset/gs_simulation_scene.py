@@ -52,8 +52,10 @@ from dataset.simulation.initial_motion import check_names
 from dataset.simulation.moving_gaussians import filled_scene, load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, limits, with_automatic_substep
-from gaussians.files.hdf5 import COMPRESSIONS
-from gaussians.files.trajectory import FIELDS, TrajectoryMeta, TrajectoryReader, TrajectoryWriter, read_meta
+from gaussians.files.storage_options import COMPRESSIONS, FIELDS
+from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.claims import claim_each
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run, take_shard

@@ -43,7 +43,7 @@ from dataset.rendering.render_jobs import RenderJob, find_jobs
 from dataset.rendering.scene_renderer import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.rendering.views import View
 from dataset.scenes.trajectory_objects import TrajectoryObjects, trajectory_objects
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.claims import claim_each
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run, take_shard
 from gaussians.stage.errors import InputError

@@ -37,9 +37,10 @@ from dynamic_models.evaluation.contenders import BALLISTIC, GUESSED, TRUTH, Cont
 from dynamic_models.evaluation.judge import Result, SceneSet, evaluate, of_set, ranked
 from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_json, to_markdown, trained_frames
 from dynamic_models.models.registry import MODELS
-from gaussians.stage.atomic_files import atomic_path, made_directory, write_json
+from gaussians.stage.atomic_files import atomic_path, made_directory
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
 
 _MODEL_FREE_KEYPOINTS = 512
 _ONE_SET = "all"

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, Field, FiniteFloat
 
-from gaussians.stage.atomic_files import write_json
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json_as, write_json
 from gaussians.stage.shape_checks import check_shape
-from gaussians.stage.validation import read_json_as
 
 _Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 

@@ -17,12 +17,15 @@ import torch
 from dataset.catalog import BACKGROUNDS, object_by_name, object_json
 from dataset.layout import POINT_CLOUD
 from gaussians.cameras import Cameras, Orbit, write_cameras
-from gaussians.files.hdf5 import Compression, write_hdf5
+from gaussians.files.hdf5 import write_hdf5
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import FIELDS, Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.files.storage_options import FIELDS, Compression
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import VideoWriter
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import file_hash, write_json
+from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.json_files import write_json
 
 GROUP, BACKGROUND = "2", "table6"
 OBJECTS = ("ball", "duck")

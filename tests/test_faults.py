@@ -17,7 +17,7 @@ import pytest
 
 from dataset.catalog import objects_of_split
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import FALLING, cube, gaussians_at, make_scene
 from tests.faults import RENDER, SIMULATE, Run, contents, small_disk, start, wait_for_orphans

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dataset.layout import POINT_CLOUD
-from gaussians.files.hdf5 import COMPRESSIONS
 from gaussians.files.ply import read_ply
-from gaussians.files.trajectory import TrajectoryMeta, TrajectoryObject, TrajectoryReader
+from gaussians.files.storage_options import COMPRESSIONS
+from gaussians.files.trajectory_format import TrajectoryMeta, TrajectoryObject
+from gaussians.files.trajectory_reader import TrajectoryReader
 from tests import minimal_reader
 from tests.dataset_fixture import (
     BACKGROUND,

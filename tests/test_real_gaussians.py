@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gaussians.files.ply import read_ply, write_ply
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video
 
 Command = Callable[..., None]

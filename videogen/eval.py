@@ -38,9 +38,10 @@ from dataset.simulation.initial_motion import check_names
 from dataset.simulation.moving_gaussians import load_scene
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
-from gaussians.stage.atomic_files import file_hash, read_json, write_json
+from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json, write_json
 from videogen.motion.prediction import Materials, choose_materials, predict_motion
 
 

@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from gaussians.files.trajectory import Frame, TrajectoryReader, moved
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader, moved
 from gaussians.representation import Gaussians
 
 _FIELDS = ("pos", "cov3D", "rot")

@@ -16,7 +16,7 @@ from dataset.rendering.scene_renderer import SceneRenderer, write_clip
 from dataset.rendering.views import ORBIT_VIEWS, View, cameras_at, fixed_view
 from gaussians.cameras import write_cameras
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import write_json
+from gaussians.stage.json_files import write_json
 
 _VIEWS_AT_ONCE = 25
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import read_json_as
+from gaussians.stage.json_files import read_json_as
 
 Vector = tuple[float, float, float]
 

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.catalog import ObjectEntry, all_objects
 from dataset.layout import Layout
-from gaussians.stage.atomic_files import read_json, write_json
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import validated
+from gaussians.stage.json_files import read_json, validated, write_json
 
 Vector = tuple[float, float, float]
 

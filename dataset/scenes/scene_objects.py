@@ -15,10 +15,10 @@ from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
 from dataset.mpm.constitutive_laws import LAWS, Positive
-from gaussians.files.trajectory import read_labels
+from gaussians.files.labels import read_labels
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import read_json_as
+from gaussians.stage.json_files import read_json_as
 
 
 class SceneObject(BaseModel):

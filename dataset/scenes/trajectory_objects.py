@@ -8,7 +8,7 @@ import torch
 from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from dataset.scenes.scene_objects import label_rows, scene_objects
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 
 

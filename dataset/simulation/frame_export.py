@@ -11,7 +11,7 @@ import warp as wp
 from dataset.mpm.deformation import Problem, export_particles, vec6
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.state import MPMState
-from gaussians.files.trajectory import Frame
+from gaussians.files.trajectory_format import Frame
 from gaussians.representation import Gaussians
 
 _SHAPES = {"means": wp.vec3, "covariances": vec6, "rotations": wp.mat33, "velocities": wp.vec3}

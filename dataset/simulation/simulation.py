@@ -21,7 +21,7 @@ from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.moving_gaussians import Scene, config_rotation
 from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance
-from gaussians.files.trajectory import Frame, TrajectoryObject, Walls
+from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
 

@@ -15,7 +15,7 @@ from dataset.config import Config
 from dataset.rendering.background import ground_plane
 from dataset.rendering.scene_renderer import SceneRenderer
 from dataset.summary.statistics import SceneSummary
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video, to_uint8
 from gaussians.stage.errors import InputError
 

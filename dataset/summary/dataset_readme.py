@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dataset.summary.statistics import FOLDERS, STAGES, SceneSummary, Statistics, split_of
-from gaussians.files.trajectory import FORMAT_VERSION, PUBLISHED_FRAME_DT
+from gaussians.files.trajectory_format import FORMAT_VERSION, PUBLISHED_FRAME_DT
 
 MARK = "<!-- written by dataset.summarize -->"
 """The first line, by which an earlier one is known."""
@@ -37,7 +37,7 @@ with h5py.File("mpm/<group>/<scene>/0010.h5") as frame:
 With the project Neural Gaussian Force Fields, whose `docs/formats.md` describes every file:
 
 ```python
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 
 trajectory = TrajectoryReader("mpm/<group>/<scene>")
 gaussians = trajectory.gaussians(10)  # ready to draw, labels included

@@ -12,7 +12,8 @@ from dataset.catalog import FIRST_CUSTOM_INDEX, ObjectEntry, all_objects
 from dataset.layout import Layout, subdirectories
 from dataset.rendering.views import ORBIT_VIEWS
 from dataset.scenes.scene_configs import read_scenes
-from gaussians.files.trajectory import FIELDS, TrajectoryMeta, read_meta
+from gaussians.files.storage_options import FIELDS
+from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
 from gaussians.stage.errors import InputError
 
 STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")

@@ -18,7 +18,7 @@ from dynamic_models.data.farthest_points import farthest_point_sampling
 from gaussians.stage.errors import InputError
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.shape_checks import check_shape
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 
 _CACHE_VERSION = 1
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from gaussians.stage.shape_checks import check_shape
-from gaussians.files.trajectory import TrajectoryMeta
+from gaussians.files.trajectory_format import TrajectoryMeta
 
 MATERIAL_FIELDS = ("youngs_modulus", "nu", "density", "mass")
 WALL_FIELDS = ("x_min", "x_max", "y_min", "y_max", "floor")

@@ -18,8 +18,10 @@ from dynamic_models.data.pushes import Force, mean_pushes
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
 from gaussians.stage.errors import InputError
 from gaussians.rotations import axis_rotation
-from gaussians.files.trajectory import TrajectoryMeta, TrajectoryReader, read_labels
-from gaussians.stage.validation import validated
+from gaussians.files.labels import read_labels
+from gaussians.files.trajectory_format import TrajectoryMeta
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.stage.json_files import validated
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
 _WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle

@@ -15,7 +15,8 @@ from dynamic_models.data.windows import Scene
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
-from gaussians.files.trajectory import TrajectoryReader, read_labels
+from gaussians.files.labels import read_labels
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 
 TRUTH = "simulation"

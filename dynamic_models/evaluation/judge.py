@@ -17,7 +17,7 @@ from dynamic_models.evaluation.contenders import Contender, Rollout, Truth
 from dynamic_models.evaluation.metrics import trajectory_errors
 from dynamic_models.evaluation.penetration import Solid
 from dynamic_models.evaluation.plausibility import Motion, contact_reach, plausibility
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 
 ERRORS = ("rmse", "final_position_error", "correlation")
 PLAUSIBILITY = ("momentum_drift", "energy_gain", "interpenetration", "floor_penetration", "final_speed")

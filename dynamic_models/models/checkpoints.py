@@ -16,9 +16,9 @@ from torch import nn
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.registry import build_model
 from dynamic_models.models.rollout import FrameModel
-from gaussians.stage.atomic_files import atomic_path, file_hash, read_json, writable, write_json
+from gaussians.stage.atomic_files import atomic_path, file_hash, writable
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import validated
+from gaussians.stage.json_files import read_json, validated, write_json
 
 FORMAT_VERSION = 1
 TRAINED, SHIPPED = Path("checkpoints"), Path(__file__).parent.parent / "pretrained"

@@ -12,7 +12,7 @@ from dynamic_models.models.ngff_published import NGFFPublished, NGFFPublishedSet
 from dynamic_models.models.pointformer import Pointformer, PointformerSettings
 from dynamic_models.models.rollout import FrameModel
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import describe_problem
+from gaussians.stage.json_files import describe_problem
 
 MODELS: dict[str, tuple[type[BaseModel], Callable[[Any], FrameModel]]] = {
     "ngff": (NGFFSettings, NGFF),

@@ -5,19 +5,16 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import h5py
 import hdf5plugin
 import numpy as np
 import torch
 
+from gaussians.files.storage_options import Compression
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
-
-Compression = Literal["none", "fletcher32", "gzip", "blosc-zstd"]
-"""How arrays lie in a file: as they are; with checksums; compressed, with checksums."""
-COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 
 _CHUNK_BYTES = 1 << 20
 _FILTERS: dict[str, dict[str, Any]] = {

@@ -1,9 +1,8 @@
-"""Files that are either whole or absent, and readers that say what is wrong in one line."""
+"""Files that are either whole or absent."""
 
 import errno
 import glob
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -11,7 +10,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from gaussians.stage.errors import InputError
 from gaussians.stage.processes import is_alive, own_mark
@@ -120,34 +118,6 @@ def writable(path: str | Path) -> Iterator[None]:
         if error.errno not in _REFUSALS:
             raise
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: the file is missing, unreadable, or not JSON; the message has the line and column.
-    """
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not valid JSON: expected UTF-8 text") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists nested as deep
-        raise InputError(f"{path}: not usable JSON: {error}") from None
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def file_hash(path: str | Path) -> str:

@@ -17,7 +17,8 @@ from dataset.scenes.scene_objects import SceneObject, label_rows, object_materia
 from dataset.simulation.moving_gaussians import load_scene
 from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import Frame, TrajectoryReader
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
 from gaussians.stage.errors import InputError

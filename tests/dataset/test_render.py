@@ -14,7 +14,9 @@ from dataset.render import main
 from dataset.rendering.background import ground_plane, load_background
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryReader, TrajectoryWriter
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video, to_uint8
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians

@@ -7,7 +7,8 @@ from PIL import Image
 
 from dataset.summary.contact_sheet import choose
 from dataset.summary.statistics import collect
-from gaussians.files.trajectory import TrajectoryWriter, read_meta
+from gaussians.files.trajectory_format import read_meta
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video
 from gaussians.stage.errors import InputError
 from tests.dataset_fixture import (

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dataset.layout import Layout
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
+from gaussians.files.trajectory_writer import TrajectoryWriter
 
 FLOOR, GRAVITY, FRAME_DT = -0.94, -5.0, 0.02
 BALL = {"youngs_modulus": 8e5, "nu": 0.3, "density": 600.0, "mass": 20.0, "volume": 0.03}

@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import torch
 
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 

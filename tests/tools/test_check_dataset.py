@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from gaussians.files.hdf5 import write_hdf5
-from gaussians.files.trajectory import Frame, TrajectoryWriter, read_meta
+from gaussians.files.trajectory_format import Frame, read_meta
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
 from tests.dataset_fixture import (
     BACKGROUND,

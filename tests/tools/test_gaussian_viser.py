@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryObject, TrajectoryWriter, Walls
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError

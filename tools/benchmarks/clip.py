@@ -17,8 +17,8 @@ import warp as wp
 from dataset.layout import POINT_CLOUD
 from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import write_json
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
 from gaussians.stage.warp_runtime import start_warp
 from tools.benchmarks.simulator import published
 from tools.benchmarks.workloads import DENSITY, GRAVITY, NU, RPIC_DAMPING, YOUNGS_MODULUS, Workload

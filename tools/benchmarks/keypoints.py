@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from dynamic_models.data.keypoints import extract_keypoints, keypoint_rows
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryReader, TrajectoryWriter
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 
 _WORKLOADS = {"cuda": ((48_000, 100), (232_788, 100)), "cpu": ((48_000, 100),)}  # Gaussians, frames
 _OBJECTS, _KEYPOINTS = 3, 2048

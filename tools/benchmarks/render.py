@@ -18,12 +18,14 @@ from dataset.rendering.views import View, cameras_at, fixed_view
 from gaussians.cameras import Orbit
 from gaussians.covariance import transform_covariance
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryReader, TrajectoryWriter
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video, to_uint8, to_yuv420p
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.spherical_harmonics import rgb_to_sh
-from gaussians.stage.atomic_files import write_json
+from gaussians.stage.json_files import write_json
 from tools.benchmarks.picture_quality import psnr, ssim
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -7,9 +7,9 @@ from pathlib import Path
 from dataset.catalog import all_objects
 from dataset.layout import Layout, subdirectories
 from dataset.scenes.scene_configs import read_scenes
-from gaussians.files.trajectory import PUBLISHED_FRAME_DT, read_meta
-from gaussians.stage.atomic_files import read_json
+from gaussians.files.trajectory_format import PUBLISHED_FRAME_DT, read_meta
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json
 from tools.checks.findings import Check, Findings
 from tools.checks.keypoint_checks import check_keypoints
 from tools.checks.picture_checks import Clip, check_initial, check_motion

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
 from gaussians.files.hdf5 import dataset_of, open_hdf5
-from gaussians.stage.validation import read_json_as
+from gaussians.stage.json_files import read_json_as
 from tools.checks.decoded_video import DecodedVideo, decode
 from tools.checks.findings import Findings
 

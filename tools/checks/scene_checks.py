@@ -11,8 +11,8 @@ from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
 from dataset.rendering.background import load_background
 from dataset.scenes.scene_objects import SceneObject, label_rows, scene_objects
 from gaussians.cameras import read_cameras
+from gaussians.files.labels import read_labels
 from gaussians.files.ply import read_ply
-from gaussians.files.trajectory import read_labels
 from tools.checks.findings import Findings
 
 

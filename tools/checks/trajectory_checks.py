@@ -6,7 +6,10 @@ import numpy as np
 import torch
 
 from gaussians.files.hdf5 import dataset_of, open_hdf5
-from gaussians.files.trajectory import FIELDS, Frame, TrajectoryReader, read_labels
+from gaussians.files.labels import read_labels
+from gaussians.files.storage_options import FIELDS
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.atomic_files import file_hash
 from tools.checks.findings import Findings
 from tools.checks.scene_checks import SceneCloud

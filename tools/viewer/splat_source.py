@@ -12,7 +12,8 @@ from dataset.rendering.background import load_background
 from dataset.scenes.scene_objects import SceneObject, label_rows, scene_directory, scene_objects
 from gaussians.files.ply import read_ply
 from gaussians.files.tensor_file import read_tensor_file
-from gaussians.files.trajectory import TrajectoryReader, Walls
+from gaussians.files.trajectory_format import Walls
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import sh_to_rgb
 from gaussians.stage.errors import InputError

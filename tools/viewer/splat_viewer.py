@@ -14,7 +14,7 @@ import torch
 import viser
 
 from gaussians.covariance import unpack_covariance
-from gaussians.files.trajectory import Walls
+from gaussians.files.trajectory_format import Walls
 from gaussians.stage.errors import InputError
 from tools.viewer.splat_source import SplatSource
 

@@ -19,7 +19,7 @@ from dataset.mpm.particle_filling import MOST_CELLS, Filled, ParticleFilling, _S
 from dataset.objects.mesh_interior import sample_inside
 from gaussians.files.ply import read_ply
 from gaussians.stage.errors import InputError
-from gaussians.stage.validation import validated
+from gaussians.stage.json_files import validated
 
 LATTICE = Lattice(64)
 SIGMA = 0.01

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from dataset.rendering.frame_reader import moving_gaussians, read_ahead
-from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryReader, TrajectoryWriter
+from gaussians.files.trajectory_format import Frame, TrajectoryMeta
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.scenes.external_forces import ExternalForce, forces_on_scene, load_external_forces
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import make_scene, simulate, write_config
 

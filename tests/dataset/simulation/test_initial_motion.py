@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import make_scene, simulate, write_config
 

@@ -12,7 +12,7 @@ from dataset.scenes.scene_objects import SceneObject, object_materials
 from dataset.simulation.moving_gaussians import Scene, filled_scene, load_scene
 from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from tests.dataset.scene_files import FAST, cube, gaussians_at, make_scene, simulate, write_config
 
 OBJECTS = [SceneObject(label=0, name="shell", youngs_modulus=1e5, density=500.0)]

@@ -20,7 +20,7 @@ from dataset.scenes.scene_objects import ObjectMaterial, object_materials, scene
 from dataset.simulation.moving_gaussians import load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, fall_limit, limits, pushed_speed, with_automatic_substep
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.mpm.mpm_world import block
 from tests.dataset.scene_files import make_scene, simulate, write_config

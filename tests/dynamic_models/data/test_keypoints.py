@@ -8,7 +8,7 @@ import torch
 from dynamic_models.data.windows import velocities_at
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows
 from gaussians.stage.errors import InputError
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 
 
 def test_rows_belong_to_their_objects_and_padding_is_marked() -> None:

@@ -13,9 +13,11 @@ from dynamic_models.data.windows import Scene, load_scene
 from dynamic_models.evaluation.contenders import GuessedSimulation, Predictor, Truth
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo
-from gaussians.files.trajectory import Frame, TrajectoryReader, TrajectoryWriter
-from gaussians.stage.atomic_files import read_json, write_json
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json, write_json
 
 NAME = "0_ball_ball"
 

@@ -1,8 +1,4 @@
 import contextlib
-import json
-import os
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -11,9 +7,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gaussians.files.trajectory import Frame, TrajectoryReader, TrajectoryWriter, read_labels, read_meta
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
-from tests.gaussians.samples import COUNT, META, change_h5, rest_gaussians, rigid_frame, write_ours, write_published
+from tests.gaussians.samples import (
+    COUNT,
+    change_h5,
+    write_ours,
+    write_published,
+)
 
 
 def test_an_unfinished_trajectory_is_refused_unless_asked_for(tmp_path):
@@ -23,46 +24,6 @@ def test_an_unfinished_trajectory_is_refused_unless_asked_for(tmp_path):
     reader = TrajectoryReader(tmp_path / "scene", allow_incomplete=True)
     assert len(reader) == 2
     assert torch.equal(reader.positions(1), frames[1].means)
-
-
-def test_a_bad_frame_is_not_written_and_leaves_it_incomplete(tmp_path):
-    rest = rest_gaussians()
-    frame = rigid_frame(rest, 1)
-    short = Frame(frame.means, frame.covariances[:-1], frame.rotations, frame.velocities)
-    with TrajectoryWriter(tmp_path / "scene", META, rest.opacities, rest.sh) as writer:
-        writer.write(rigid_frame(rest, 0))
-        with pytest.raises(ValueError, match=r"cov3D: expected shape \(12, 6\), found \(11, 6\)"):
-            writer.write(short)
-    assert not read_meta(tmp_path / "scene").complete
-    assert sorted(os.listdir(tmp_path / "scene")) == ["0000.h5", "meta.json", "opacity.h5", "shs.h5"]
-
-
-def test_starting_again_takes_the_mark_away_first_and_leaves_nothing_old(tmp_path):
-    write_ours(tmp_path / "scene", num_frames=5)
-    (tmp_path / "scene" / "notes.txt").touch()
-    rest = rest_gaussians()
-    TrajectoryWriter(tmp_path / "scene", META, rest.opacities, rest.sh)
-    assert not read_meta(tmp_path / "scene").complete
-    assert sorted(os.listdir(tmp_path / "scene")) == ["meta.json", "notes.txt", "opacity.h5", "shs.h5"]
-
-
-def test_a_writer_killed_inside_a_frame_leaves_no_half_frame(tmp_path):
-    program = (
-        "import os, sys, h5py, torch\n"
-        "from gaussians.files.trajectory import Frame, TrajectoryMeta, TrajectoryWriter\n"
-        "meta = TrajectoryMeta(frame_dt=0.02, substep_dt=1e-4, frame_count=3, dx=0.1, gravity=(0, 0, 0))\n"
-        "writer = TrajectoryWriter(sys.argv[1], meta, torch.ones(4), torch.zeros(4, 1, 3), fields=('pos',))\n"
-        "writer.write(Frame(torch.zeros(4, 3)))\n"
-        "h5py.File.create_dataset = lambda *_, **__: os.kill(os.getpid(), 9)\n"
-        "writer.write(Frame(torch.zeros(4, 3)))\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "scene")]
-    assert subprocess.run(command, check=False).returncode == -9
-    with pytest.raises(InputError, match="incomplete"):
-        TrajectoryReader(tmp_path / "scene")
-    assert len(TrajectoryReader(tmp_path / "scene", allow_incomplete=True)) == 1
-    write_ours(tmp_path / "scene")
-    assert not [name for name in os.listdir(tmp_path / "scene") if name.startswith(".")]
 
 
 @pytest.mark.parametrize(("missing", "found"), [(0, "0000.h5"), (1, "0001.h5"), (2, "0002.h5")])
@@ -171,51 +132,6 @@ def test_directories_without_a_trajectory_are_named(tmp_path):
         TrajectoryReader(tmp_path / "scene")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"frame_dt": 0}, "frame_dt: expected greater than 0"),
-        ({"frame_dt": None}, "frame_dt: expected a valid number"),
-        ({"frame_dt": float("nan")}, "frame_dt: expected a finite number"),
-        ({"dx": -1}, "dx: expected greater than 0"),
-        ({"frame_count": -1}, "frame_count: expected greater than or equal to 0"),
-        ({"gravity": [0, 0]}, "gravity"),
-        ({"objects": [{"name": "ball"}]}, "objects.0.label: missing"),
-        ({"walls": {"x": [-1, 1], "y": [-1, 1]}}, "walls.floor: missing"),
-        ({"format_version": 2, "frame_dt": None}, "format_version: expected at most 1, found 2"),
-    ],
-)
-def test_a_bad_field_of_meta_is_named(tmp_path, change, message):
-    write_ours(tmp_path / "scene")
-    path = tmp_path / "scene" / "meta.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match=rf"meta\.json: {message}"):
-        TrajectoryReader(tmp_path / "scene")
-
-
-def test_meta_of_a_later_writer_may_say_more(tmp_path):
-    write_ours(tmp_path / "scene")
-    path = tmp_path / "scene" / "meta.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"weather": "fine"}))
-    assert len(TrajectoryReader(tmp_path / "scene")) == 3
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*META.model_dump()]), inner),
-    max_leaves=8,
-)
-
-
-@given(st.one_of(JSON, st.dictionaries(st.sampled_from([*META.model_dump()]), JSON).map(META.model_dump().__or__)))
-def test_any_meta_is_meta_or_an_input_error(tmp_path_factory, contents):
-    directory = tmp_path_factory.getbasetemp() / "any_meta"
-    directory.mkdir(exist_ok=True)
-    (directory / "meta.json").write_text(json.dumps(contents))
-    with contextlib.suppress(InputError):
-        assert read_meta(directory).frame_dt > 0
-
-
 # The same damage in every run: what HDF5 makes of all there is lies beyond us.
 @settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=8)), min_size=1, max_size=3))
@@ -230,58 +146,6 @@ def test_any_damage_to_a_frame_is_a_frame_or_an_input_error(tmp_path, changes):
     (tmp_path / "scene" / "0001.h5").write_bytes(contents)
     with contextlib.suppress(InputError):
         assert TrajectoryReader(tmp_path / "scene").frame(1).means.isfinite().all()
-
-
-@pytest.mark.parametrize("fields", [(), ("cov3D",), ("pos", "colour")])
-def test_unknown_fields_are_refused(tmp_path, fields):
-    with pytest.raises(InputError, match="trajectory fields: expected 'pos' and any of"):
-        TrajectoryWriter(tmp_path / "scene", META, torch.ones(1), torch.zeros(1, 1, 3), fields=fields)
-    assert not (tmp_path / "scene").exists()
-
-
-def test_a_field_that_is_to_be_stored_must_be_given(tmp_path):
-    rest = rest_gaussians()
-    writer = TrajectoryWriter(tmp_path, META, rest.opacities, rest.sh)
-    with pytest.raises(ValueError, match="frame 0: cov3D is to be stored and is None"):
-        writer.write(Frame(rest.means))
-
-
-def test_a_directory_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="scene: cannot be written"):
-        TrajectoryWriter(tmp_path / "file" / "scene", META, torch.ones(1), torch.zeros(1, 1, 3))
-
-
-@pytest.mark.parametrize(
-    ("contents", "message"),
-    [
-        (b"", "not a readable .npy file"),
-        (b"\x93NUMPY", "not a readable .npy file"),
-        (b"no array", "not a readable .npy file"),
-        (b"\x93NUMPY\x01\x00\x20\x00{'descr': '<i4'," + bytes(14) + b"\n", "not a readable .npy file"),
-        (np.zeros((2, 2), np.int32), "expected one whole number for each Gaussian"),
-        (np.zeros(3), "expected one whole number for each Gaussian"),
-        (np.array([None, 1]), "not a readable .npy file"),
-    ],
-    ids=["empty", "magic only", "text", "torn header", "table", "floats", "pickle"],
-)
-def test_bad_labels_are_refused(tmp_path, contents, message):
-    path = tmp_path / "labels.npy"
-    if isinstance(contents, bytes):
-        path.write_bytes(contents)
-    else:
-        np.save(path, contents, allow_pickle=True)
-    with pytest.raises(InputError, match=rf"labels\.npy: {message}"):
-        read_labels(path)
-
-
-def test_labels_of_a_huge_declared_size_are_refused(tmp_path):
-    path = tmp_path / "labels.npy"
-    with path.open("wb") as file:
-        header = {"descr": "<i4", "fortran_order": False, "shape": (10**15,)}
-        np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(InputError, match=r"labels\.npy: not a readable"):
-        read_labels(path)
 
 
 def test_labels_of_another_count_are_refused(tmp_path):

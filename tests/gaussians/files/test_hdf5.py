@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.files.hdf5 import COMPRESSIONS, read_values, write_hdf5
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.hdf5 import read_values, write_hdf5
+from gaussians.files.storage_options import COMPRESSIONS
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import rest_gaussians, write_ours
 

@@ -7,7 +7,7 @@ import torch
 
 from dataset.config import load_config
 from gaussians.files.ply import read_ply
-from gaussians.files.trajectory import TrajectoryReader
+from gaussians.files.trajectory_reader import TrajectoryReader
 from tools.benchmarks import render as benchmark_render
 from tools.benchmarks.picture_quality import psnr, ssim
 from tools.benchmarks.render import Clip, write_scene

@@ -7,9 +7,9 @@ import torch
 
 from dataset.layout import POINT_CLOUD, Layout
 from gaussians.files.ply import write_ply
-from gaussians.files.trajectory import TrajectoryWriter
-from gaussians.stage.atomic_files import write_json
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
 from tests.gaussians.samples import COUNT, META, random_gaussians, rest_gaussians, rigid_frame
 from tools.viewer.splat_source import open_background, open_source
 

@@ -1,13 +1,13 @@
-import os
 import tracemalloc
 
-import h5py
 import hdf5plugin
 import numpy as np
 import pytest
 import torch
 
-from gaussians.files.trajectory import FIELDS, Frame, TrajectoryReader, TrajectoryWriter, read_meta
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import (
     COUNT,
@@ -35,39 +35,6 @@ def test_what_is_written_is_read_back_exactly(tmp_path):
             assert torch.equal(getattr(read, name), getattr(written, name))
     assert torch.equal(reader.positions(1), frames[1].means)
     assert np.array_equal(np.load(tmp_path / "scene" / "source_index.npy"), np.arange(COUNT)[::-1])
-
-
-def test_meta_is_read_back_and_complete(tmp_path):
-    write_ours(tmp_path / "scene")
-    expected = META.model_copy(update={"complete": True, "frame_count": 3, "wall_time": 1.5})
-    assert read_meta(tmp_path / "scene") == expected
-    assert read_meta(tmp_path) is None
-
-
-def test_files_have_the_published_names_and_layout(tmp_path):
-    frames = write_ours(tmp_path / "scene")
-    names = ["0000.h5", "0001.h5", "0002.h5", "labels.npy", "meta.json", "opacity.h5", "shs.h5", "source_index.npy"]
-    assert sorted(os.listdir(tmp_path / "scene")) == names
-    with h5py.File(tmp_path / "scene" / "0002.h5") as file:
-        assert sorted(file) == sorted(FIELDS)
-        # The file holds the transpose of the rotation.
-        assert np.array_equal(file["rot"], frames[2].rotations.mT)
-    with h5py.File(tmp_path / "scene" / "opacity.h5") as file:
-        assert file["opacity"].shape == (COUNT, 1)
-
-
-def test_half_precision_keeps_covariances_whole(tmp_path):
-    frames = write_ours(tmp_path / "scene", dtype="float16")
-    with h5py.File(tmp_path / "scene" / "0001.h5") as file:
-        assert {name: file[name].dtype.name for name in file} == {
-            "pos": "float16",
-            "cov3D": "float32",
-            "rot": "float16",
-            "vel": "float16",
-        }
-    frame = TrajectoryReader(tmp_path / "scene").frame(1)
-    assert torch.equal(frame.covariances, frames[1].covariances)
-    assert torch.equal(frame.means, frames[1].means.half().float())
 
 
 def test_positions_alone_are_enough_to_move_but_not_to_draw(tmp_path):

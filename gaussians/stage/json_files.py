@@ -1,4 +1,4 @@
-"""What a JSON file says, checked against a type, with errors in one line."""
+"""JSON files, read and written, and checked against a type with errors in one line."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,38 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from gaussians.stage.atomic_files import read_json
+from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 
 T = TypeVar("T")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing, unreadable, or not JSON; the message has the line and column.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not valid JSON: expected UTF-8 text") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists nested as deep
+        raise InputError(f"{path}: not usable JSON: {error}") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json_as(path: str | Path, kind: type[T]) -> T:

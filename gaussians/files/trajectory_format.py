@@ -1,0 +1,115 @@
+"""What a trajectory directory holds: Gaussians in motion, one HDF5 file a frame, and what produced them.
+
+A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, ... with ``pos`` and, unless left out,
+``cov3D``, ``rot`` and ``vel``; and what the published format lacks: ``labels.npy``, ``source_index.npy`` and
+``meta.json``. docs/formats.md describes all of it. Frame k is the state at time k * frame_dt.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json, validated
+
+FORMAT_VERSION = 1
+PUBLISHED_FRAME_DT = 0.02
+
+
+class _Record(BaseModel):
+    # Files of a later version may hold more than we know.
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class TrajectoryObject(_Record):
+    """One object of a trajectory."""
+
+    name: str
+    label: int
+    """Its value in labels.npy."""
+    index: int
+    """Its number in the catalogue, 100 and up for objects that people added, -1 for unknown."""
+    count: int
+    """Its number of Gaussians."""
+    material: str = "jelly"
+    youngs_modulus: float
+    """Pa"""
+    nu: float
+    """Poisson's ratio"""
+    density: float
+    """kg/m^3"""
+    mass: float
+    """kg"""
+    volume: float
+    """m^3"""
+
+
+class Walls(_Record):
+    """World positions of the simulation box, metres; the box is open above."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    floor: float
+
+
+class TrajectoryMeta(_Record):
+    """meta.json: what produced a trajectory and how much of it is there."""
+
+    format_version: int = FORMAT_VERSION
+    complete: bool = False
+    frame_dt: float = Field(gt=0)
+    """seconds from frame to frame"""
+    substep_dt: float = Field(gt=0)
+    """seconds"""
+    frame_count: int = Field(ge=0)
+    """frames that a complete directory holds"""
+    dx: float = Field(gt=0)
+    """cell size of the simulation grid, metres"""
+    gravity: tuple[float, float, float]
+    """m/s^2"""
+    walls: Walls | None = None
+    objects: list[TrajectoryObject] = []
+    seed: int = 0
+    settings: dict[str, Any] = {}
+    """the simulation's configuration"""
+    hashes: dict[str, str] = {}
+    """SHA-256 of each input"""
+    code_version: str = ""
+    wall_time: float | None = None
+    """seconds that the simulation took"""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The moving part of N Gaussians at one moment; what a file leaves out is None.
+
+    Attributes:
+        means: (N, 3), metres.
+        covariances: (N, 6), metres^2.
+        rotations: (N, 3, 3), from the initial orientation to this one.
+        velocities: (N, 3), metres per second.
+    """
+
+    means: torch.Tensor
+    covariances: torch.Tensor | None = None
+    rotations: torch.Tensor | None = None
+    velocities: torch.Tensor | None = None
+
+
+def read_meta(path: str | Path) -> TrajectoryMeta | None:
+    """meta.json of a trajectory directory, or None where there is none (published data).
+
+    Raises:
+        InputError: the file is damaged, lacks a field, or is of a later format version.
+    """
+    file = Path(path) / "meta.json"
+    if not file.is_file():
+        return None
+    contents = read_json(file)
+    version = contents.get("format_version") if isinstance(contents, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {version}")
+    return validated(file, contents, TrajectoryMeta)

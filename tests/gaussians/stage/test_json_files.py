@@ -1,0 +1,68 @@
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json, write_json
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_json_round_trip(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "round_trip.json"
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_json_or_an_input_error(tmp_path_factory, contents):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_bytes(contents)
+    try:
+        expected = json.loads(contents.decode("utf-8"))
+    except ValueError:
+        with pytest.raises(InputError, match=r"any\.json: not valid JSON"):
+            read_json(path)
+    else:
+        # By their text, in which NaN equals itself.
+        assert repr(read_json(path)) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b'{"a": 1,\n "b" 2}', "not valid JSON: Expecting ':' delimiter at line 2, column 6"),
+        (b'{"a": [1, 2', "not valid JSON: .* at line 1, column 12"),
+        (b"", "not valid JSON: .* at line 1, column 1"),
+        (b"\xff\xfe", "not valid JSON: expected UTF-8 text"),
+        (b"[" * 100_000, "not usable JSON: .*recursion"),
+        (b"9" * 5000, "not usable JSON: .*digits"),
+    ],
+    ids=["syntax", "truncated", "empty", "not text", "deep", "long number"],
+)
+def test_bad_json_is_named(tmp_path, contents, message):
+    path = tmp_path / "bad.json"
+    path.write_bytes(contents)
+    with pytest.raises(InputError, match=rf"bad\.json: {message}"):
+        read_json(path)
+
+
+def test_a_missing_file_and_a_directory_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+
+
+def test_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "nan.json", {"a": float("nan")})
+    assert os.listdir(tmp_path) == []
