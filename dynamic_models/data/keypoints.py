@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dynamic_models.data.farthest_points import farthest_point_sampling
-from gaussians.stage.errors import InputError
-from gaussians.stage.atomic_files import atomic_path
-from gaussians.stage.shape_checks import check_shape
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.errors import InputError
+from gaussians.stage.shape_checks import check_shape
 
 _CACHE_VERSION = 1
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from gaussians.stage.shape_checks import check_shape
 from gaussians.files.trajectory_format import TrajectoryMeta
+from gaussians.stage.shape_checks import check_shape
 
 MATERIAL_FIELDS = ("youngs_modulus", "nu", "density", "mass")
 WALL_FIELDS = ("x_min", "x_max", "y_min", "y_max", "floor")

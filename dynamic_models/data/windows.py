@@ -16,11 +16,11 @@ from dataset.layout import Layout
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints
 from dynamic_models.data.pushes import Force, mean_pushes
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
-from gaussians.stage.errors import InputError
-from gaussians.rotations import axis_rotation
 from gaussians.files.labels import read_labels
 from gaussians.files.trajectory_format import TrajectoryMeta
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.rotations import axis_rotation
+from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import validated
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamic_models.data.windows import velocities_at
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows
-from gaussians.stage.errors import InputError
+from dynamic_models.data.windows import velocities_at
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.stage.errors import InputError
 
 
 def test_rows_belong_to_their_objects_and_padding_is_marked() -> None:

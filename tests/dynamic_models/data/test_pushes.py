@@ -4,10 +4,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dynamic_models.training.backward import Backward
-from dynamic_models.models.ngff import NGFF, NGFFSettings
 from dynamic_models.data.pushes import Force, mean_pushes
 from dynamic_models.data.scene_state import SceneState
+from dynamic_models.models.ngff import NGFF, NGFFSettings
+from dynamic_models.training.backward import Backward
 from gaussians.stage.errors import InputError
 
 DT = 0.02

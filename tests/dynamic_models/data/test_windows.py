@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dataset.layout import Layout
-from dynamic_models.models.ballistic import Ballistic
+from dynamic_models.data.scene_state import World
 from dynamic_models.data.windows import (
     Window,
     add_noise,
@@ -17,8 +17,8 @@ from dynamic_models.data.windows import (
     load_scenes,
     turn_about_vertical,
 )
+from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.ngff import NGFF, NGFFSettings
-from dynamic_models.data.scene_state import World
 from gaussians.stage.errors import InputError
 
 

@@ -1,0 +1,1 @@
+"""Training data: keypoints of trajectories, windows of frames, batches."""
