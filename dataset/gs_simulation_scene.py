@@ -38,7 +38,7 @@ from dataset.config import Config, load_config, with_flag
 from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectories
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
-from dataset.scenes.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
+from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.scenes.scene_objects import (
     ObjectMaterial,
     SceneObject,
@@ -52,6 +52,7 @@ from dataset.simulation.initial_motion import check_names
 from dataset.simulation.moving_gaussians import filled_scene, load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, limits, with_automatic_substep
+from gaussians.files.external_forces import ExternalForce
 from gaussians.files.storage_options import COMPRESSIONS, FIELDS
 from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
 from gaussians.files.trajectory_reader import TrajectoryReader

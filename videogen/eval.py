@@ -32,12 +32,13 @@ from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.scene_renderer import add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.rendering.views import View
-from dataset.scenes.external_forces import ExternalForce, add_force_arguments, forces_asked_for, forces_on_scene
+from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.scenes.scene_objects import add_material_arguments, scene_name, scene_objects
 from dataset.simulation.initial_motion import check_names
 from dataset.simulation.moving_gaussians import load_scene
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
+from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError

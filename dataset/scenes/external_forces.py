@@ -1,47 +1,12 @@
-"""External forces on the objects of scenes, as a JSON file has them.
-
-    {"<scene>": [{"obj_id": 0, "start": 0.1, "end": 0.3, "force": [2, 0, 0], "torque": [0, 0, 0], "mass": 0.5}]}
-
-``docs/formats.md`` describes it. The simulator and the predictor take the same file.
-"""
+"""The flags that ask for external forces, and which of a file's forces act on a scene."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from gaussians.files.external_forces import ExternalForce, read_external_forces
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json_as
-
-Vector = tuple[float, float, float]
-
-
-class ExternalForce(BaseModel):
-    """A force and a torque that act together on one object while start < time < end."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    obj_id: Annotated[int, Field(ge=0)]
-    """The object's label."""
-    start: Annotated[float, Field(ge=0)]
-    """When it begins, s."""
-    end: float
-    """When it ends, s."""
-    force: Vector = (0.0, 0.0, 0.0)
-    """N, in the world."""
-    torque: Vector = (0.0, 0.0, 0.0)
-    """N m, in the world, about the object's centre of mass."""
-    mass: Annotated[float, Field(gt=0)] | None = None
-    """kg: the acceleration is that of an object of this mass and shape. None: of the object's own."""
-
-    @model_validator(mode="after")
-    def _ends_later(self) -> "ExternalForce":
-        if self.end <= self.start:
-            raise ValueError(f"end: expected more than start = {self.start:g}, found {self.end:g}")
-        return self
 
 
 def add_force_arguments(parser: ArgumentParser) -> None:
@@ -63,17 +28,7 @@ def forces_asked_for(arguments: Namespace) -> dict[str, tuple[ExternalForce, ...
     """
     if arguments.use_external_forces != (arguments.external_forces_config is not None):
         raise InputError("--use_external_forces and --external_forces_config JSON: expected both or neither")
-    return load_external_forces(arguments.external_forces_config) if arguments.use_external_forces else {}
-
-
-def load_external_forces(path: str | Path) -> dict[str, tuple[ExternalForce, ...]]:
-    """Read and check a file of forces by scene.
-
-    Raises:
-        InputError: the file is missing, not JSON, or has an unknown key, a wrong type or an impossible value; the
-            message names the file, the scene, the number of the entry, the field and what was expected.
-    """
-    return read_json_as(path, dict[str, tuple[ExternalForce, ...]])
+    return read_external_forces(arguments.external_forces_config) if arguments.use_external_forces else {}
 
 
 def forces_on_scene(

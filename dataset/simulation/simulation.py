@@ -14,13 +14,13 @@ from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.object_forces import Force, ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
-from dataset.scenes.external_forces import ExternalForce
 from dataset.scenes.scene_objects import ObjectMaterial
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.moving_gaussians import Scene, config_rotation
 from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance
+from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp

@@ -15,9 +15,9 @@ from dataset.config import Config, MaterialRegion, with_flag
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import STABLE_SHARE, Material
-from dataset.scenes.external_forces import ExternalForce
 from dataset.scenes.scene_objects import ObjectMaterial
 from dataset.simulation.initial_motion import initial_velocity
+from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.errors import InputError
 
 SHARE_OF_A_CELL = 0.5

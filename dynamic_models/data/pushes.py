@@ -4,34 +4,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
+from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.errors import InputError
-
-Vector = tuple[float, float, float]
-
-
-class Force(BaseModel):
-    """A force and a torque that act together on one object while start < time < end."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    obj_id: int
-    """the object's label"""
-    start: float
-    """s"""
-    end: float
-    """s"""
-    force: Vector
-    """N, in the world"""
-    torque: Vector
-    """N m, in the world, about the object's centre of mass"""
-    mass: float | None = Field(None, gt=0)
-    """kg: the object moves as one of this mass and its shape would. None: of its own mass"""
 
 
 def mean_pushes(
-    forces: Sequence[Force],
+    forces: Sequence[ExternalForce],
     labels: Sequence[int],
     masses: Sequence[float],
     num_frames: int,

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints
-from dynamic_models.data.pushes import Force, mean_pushes
+from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
+from gaussians.files.external_forces import ExternalForce, recorded_external_forces
 from gaussians.files.labels import read_labels
 from gaussians.files.trajectory_format import TrajectoryMeta
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.rotations import axis_rotation
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import validated
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
 _WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
@@ -63,7 +63,7 @@ class Scene:
     frame_dt: float
     dx: float
     wall_time: float | None
-    forces: tuple[Force, ...] = ()
+    forces: tuple[ExternalForce, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -250,9 +250,9 @@ def object_labels(layout: Layout, group: str, name: str, reader: TrajectoryReade
     return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
 
 
-def _forces(reader: TrajectoryReader) -> tuple[Force, ...]:
+def _forces(reader: TrajectoryReader) -> tuple[ExternalForce, ...]:
     recorded = reader.meta.settings.get("external_forces", []) if reader.meta else []
-    return validated(f"{reader.path / 'meta.json'}: settings.external_forces", recorded, tuple[Force, ...])
+    return recorded_external_forces(f"{reader.path / 'meta.json'}: settings.external_forces", recorded)
 
 
 def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: TrajectoryMeta | None) -> torch.Tensor:

@@ -9,14 +9,14 @@ import torch
 
 from dataset.config import Config
 from dataset.mpm.lattice import Lattice
-from dataset.scenes.external_forces import ExternalForce
 from dataset.scenes.scene_objects import SceneObject, check_values
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.moving_gaussians import Scene, config_rotation, filled_scene
-from dynamic_models.data.pushes import Force, mean_pushes
+from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import DynamicsModel, World
 from dynamic_models.models.checkpoints import CheckpointInfo
 from dynamic_models.models.prediction import predict_keypoints
+from gaussians.files.external_forces import ExternalForce
 from videogen.motion.dense_motion import DenseMotion
 
 
@@ -104,7 +104,7 @@ def predict_motion(
     ]
     velocities = torch.zeros_like(gaussians.means)
     velocities[: scene.moving] = particles.velocities(config, objects)[: scene.moving]
-    pushes = mean_pushes([Force(**force.model_dump()) for force in forces], present, masses, steps, config.frame_dt)
+    pushes = mean_pushes(forces, present, masses, steps, config.frame_dt)
     keypoints = predict_keypoints(
         model,
         gaussians,

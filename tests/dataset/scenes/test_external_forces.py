@@ -1,16 +1,14 @@
 """External forces from the JSON file to the trajectory."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dataset.scenes.external_forces import ExternalForce, forces_on_scene, load_external_forces
+from dataset.scenes.external_forces import forces_on_scene
+from gaussians.files.external_forces import read_external_forces
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import make_scene, simulate, write_config
@@ -27,58 +25,11 @@ def write(tmp_path: Path, content: Any) -> Path:
     return path
 
 
-def test_forces_arrive(tmp_path: Path) -> None:
-    path = write(tmp_path, {"0_ball_duck": [PUSH, PUSH | {"obj_id": 0, "mass": 2}], "other": []})
-    forces = load_external_forces(path)
-    expected = ExternalForce(obj_id=1, start=0.01, end=0.03, force=(20.0, 0.0, 0.0))
-    assert forces["0_ball_duck"] == (expected, expected.model_copy(update={"obj_id": 0, "mass": 2.0}))
+def test_a_scene_gets_its_own_forces(tmp_path: Path) -> None:
+    path = write(tmp_path, {"0_ball_duck": [PUSH], "other": []})
+    forces = read_external_forces(path)
     assert forces_on_scene(forces, "0_ball_duck", 2, path) == forces["0_ball_duck"]
     assert forces_on_scene(forces, "somewhere else", 2, path) == ()
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"obj_id": -1}, "0_ball.1.obj_id: expected greater than or equal to 0, found -1"),
-        ({"obj_id": 0.5}, "0_ball.1.obj_id: expected a valid integer, found 0.5"),
-        ({"start": -0.1}, "0_ball.1.start: expected greater than or equal to 0, found -0.1"),
-        ({"end": 0.01}, "0_ball.1: end: expected more than start = 0.01, found 0.01"),
-        ({"end": math.inf}, "0_ball.1.end: expected a finite number"),
-        ({"force": [1, 2]}, "0_ball.1.force.2: missing"),
-        ({"torque": [1, 2, "x"]}, "0_ball.1.torque.2: expected a valid number"),
-        ({"mass": 0}, "0_ball.1.mass: expected greater than 0, found 0"),
-        ({"weight": 1}, "0_ball.1.weight: unknown key"),
-    ],
-)
-def test_refusals_name_file_scene_entry_and_field(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
-    path = write(tmp_path, {"0_ball": [PUSH, PUSH | changes]})
-    with pytest.raises(InputError) as caught:
-        load_external_forces(path)
-    assert str(caught.value).startswith(f"{path}: {expected}")
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(content=st.dictionaries(st.text(max_size=8), st.lists(st.dictionaries(st.sampled_from([*PUSH]), JSON))) | JSON)
-def test_any_json_is_either_valid_or_refused_in_one_line(
-    tmp_path_factory: pytest.TempPathFactory, content: Any
-) -> None:
-    path = write(tmp_path_factory.getbasetemp(), content)
-    try:
-        forces = load_external_forces(path)
-    except InputError as error:
-        message = str(error)
-    else:
-        assert all(force.end > force.start for entries in forces.values() for force in entries)
-        return
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
 
 
 @pytest.mark.parametrize("rotation", [{}, {"rotation_degree": [90.0], "rotation_axis": [2]}])

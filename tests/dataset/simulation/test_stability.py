@@ -15,11 +15,11 @@ from dataset.mpm.boundary_conditions import (
     EnforceParticleTranslation,
     EnforceParticleVelocityRotation,
 )
-from dataset.scenes.external_forces import ExternalForce
 from dataset.scenes.scene_objects import ObjectMaterial, object_materials, scene_objects
 from dataset.simulation.moving_gaussians import load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, fall_limit, limits, pushed_speed, with_automatic_substep
+from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.mpm.mpm_world import block

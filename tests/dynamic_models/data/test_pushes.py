@@ -4,17 +4,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dynamic_models.data.pushes import Force, mean_pushes
+from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.ngff import NGFF, NGFFSettings
 from dynamic_models.training.backward import Backward
+from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.errors import InputError
 
 DT = 0.02
 
 
-def force(start: float, end: float, obj_id: int = 0, mass: float | None = None) -> Force:
-    return Force(obj_id=obj_id, start=start, end=end, force=(3.0, 0.0, -1.0), torque=(0.0, 0.2, 0.0), mass=mass)
+def force(start: float, end: float, obj_id: int = 0, mass: float | None = None) -> ExternalForce:
+    return ExternalForce(obj_id=obj_id, start=start, end=end, force=(3.0, 0.0, -1.0), torque=(0.0, 0.2, 0.0), mass=mass)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from dataset.config import Config
-from dataset.scenes.external_forces import ExternalForce
 from dataset.scenes.scene_objects import SceneObject, object_materials
 from dataset.simulation.moving_gaussians import Scene, filled_scene
 from dataset.simulation.simulation import Simulation
@@ -14,6 +13,7 @@ from dynamic_models.data.scene_state import World
 from dynamic_models.models.checkpoints import CheckpointInfo
 from dynamic_models.models.registry import build_model
 from dynamic_models.models.rollout import FrameModel
+from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
