@@ -1,3 +1,10 @@
-"""What every stage passes on: Gaussians, their files, cameras, and how they are drawn."""
+"""What every stage passes on: Gaussians, their files, cameras, and how they are drawn.
+
+``__init__.pyi`` lists the public names; each loads its module when it is first used.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from gaussians.stage.errors import InputError, Terminated
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 
@@ -109,12 +110,14 @@ def _ends_by_signals() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> "torch.device":
     """The device for ``--device auto|cpu|cuda``.
 
     Raises:
         InputError: CUDA was asked for by name and is not there.
     """
+    import torch  # here, so that --help does not wait for it
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

@@ -1,10 +1,13 @@
 """Shape checks at the edge of a package."""
 
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
-def check_shape(name: str, tensor: torch.Tensor | np.ndarray, *shape: int | str) -> None:
+def check_shape(name: str, tensor: "torch.Tensor | np.ndarray", *shape: int | str) -> None:
     """Raise ``ValueError`` unless ``tensor`` has ``shape``; strings in it are free sizes, named for the message.
 
     >>> check_shape("means", torch.zeros(5, 3), "N", 3)
