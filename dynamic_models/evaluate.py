@@ -31,7 +31,7 @@ import torch
 from tqdm import tqdm
 
 from dataset.layout import Layout, add_data_root
-from dynamic_models.data.windows import Scene, choose_groups, load_scenes
+from dynamic_models.data.windows import SimulatedScene, choose_groups, load_scenes
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from dynamic_models.evaluation.contenders import BALLISTIC, GUESSED, TRUTH, Contender, Truth, load_contenders
 from dynamic_models.evaluation.judge import Result, SceneSet, evaluate, of_set, ranked
@@ -114,9 +114,9 @@ def keypoint_count(contenders: Sequence[Contender], asked: int | None) -> int:
 
 def load_groups(
     layout: Layout, groups: Sequence[str], num_keypoints: int, cache: Path | None
-) -> dict[str, list[Scene]]:
+) -> dict[str, list[SimulatedScene]]:
     """The scenes of every group; all of one frame_dt."""
-    scenes: dict[str, list[Scene]] = {}
+    scenes: dict[str, list[SimulatedScene]] = {}
     for scene in load_scenes(layout, groups, num_keypoints, 2, cache=cache):
         scenes.setdefault(scene.name.partition("/")[0], []).append(scene)
     for group in groups:
@@ -125,13 +125,13 @@ def load_groups(
     return scenes
 
 
-def default_frames(contenders: Sequence[Contender], scenes: dict[str, list[Scene]]) -> int:
+def default_frames(contenders: Sequence[Contender], scenes: dict[str, list[SimulatedScene]]) -> int:
     """As many as the first learned model was trained on, or those of the shortest scene."""
     shortest = min(scene.num_frames for group in scenes.values() for scene in group)
     return min(shortest, trained_frames(contenders) or shortest)
 
 
-def check_case(case: SceneSet, scenes: Sequence[Scene], contenders: Sequence[Contender]) -> None:
+def check_case(case: SceneSet, scenes: Sequence[SimulatedScene], contenders: Sequence[Contender]) -> None:
     """Raise ``InputError`` for what would end the evaluation half-way."""
     for scene in scenes:
         if scene.num_frames < case.frames:
@@ -146,7 +146,7 @@ def check_case(case: SceneSet, scenes: Sequence[Scene], contenders: Sequence[Con
 def write_videos(
     args: argparse.Namespace,
     contenders: Sequence[Contender],
-    scenes: dict[str, list[Scene]],
+    scenes: dict[str, list[SimulatedScene]],
     sets: Sequence[SceneSet],
     results: Sequence[Result],
     device: torch.device,

@@ -33,7 +33,7 @@ from dataset.layout import Layout, add_data_root
 from dynamic_models.data.batches import Samples
 from dynamic_models.data.scene_state import MATERIAL_FIELDS
 from dynamic_models.data.windows import (
-    Scene,
+    SimulatedScene,
     choose_groups,
     collate_windows,
     load_scenes,
@@ -204,7 +204,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
 
 
 @torch.no_grad()
-def reserve_room(model: nn.Module, scenes: Sequence[Scene], batch_size: int, sizes: tuple[int, int]) -> None:
+def reserve_room(model: nn.Module, scenes: Sequence[SimulatedScene], batch_size: int, sizes: tuple[int, int]) -> None:
     """Show the model how scenes end, where most things touch, so that it has room for that before it is compiled."""
     device = next(model.parameters()).device
     for i in range(0, len(scenes), batch_size):
@@ -264,8 +264,8 @@ def judge(
     model: nn.Module,
     progress: Progress,
     info: CheckpointInfo,
-    scenes: Sequence[Scene],
-    held_out: Sequence[Scene],
+    scenes: Sequence[SimulatedScene],
+    held_out: Sequence[SimulatedScene],
 ) -> dict[str, float]:
     """The error of whole rollouts of held-out scenes, or without any of the first training scenes; writes best.json if
     it is the smallest yet."""
@@ -301,7 +301,7 @@ def trained_so_far(info: CheckpointInfo, progress: Progress, errors: dict[str, f
 
 
 @torch.no_grad()
-def rollout_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Namespace) -> float:
+def rollout_error(model: nn.Module, scenes: Sequence[SimulatedScene], args: argparse.Namespace) -> float:
     """Mean RMSE, metres, of rollouts of --steps frames from the first frame."""
     device = next(model.parameters()).device
     model.eval()
@@ -315,7 +315,7 @@ def rollout_error(model: nn.Module, scenes: Sequence[Scene], args: argparse.Name
     return sum(errors) / len(errors)
 
 
-def model_settings(args: argparse.Namespace, scenes: Sequence[Scene]) -> dict[str, Any]:
+def model_settings(args: argparse.Namespace, scenes: Sequence[SimulatedScene]) -> dict[str, Any]:
     """The model's settings among the flags; touching is decided no finer than the simulation's grid does."""
     settings = {name: getattr(args, name) for name in MODELS[args.dynamic_model][0].model_fields}
     if settings.get("threshold", 0) is None:
@@ -324,7 +324,7 @@ def model_settings(args: argparse.Namespace, scenes: Sequence[Scene]) -> dict[st
 
 
 def checkpoint_info(
-    settings: dict[str, Any], scenes: Sequence[Scene], args: argparse.Namespace, groups: Sequence[str]
+    settings: dict[str, Any], scenes: Sequence[SimulatedScene], args: argparse.Namespace, groups: Sequence[str]
 ) -> CheckpointInfo:
     medians = torch.cat([scene.materials for scene in scenes]).nanmedian(0).values
     known = {name: float(value) for name, value in zip(MATERIAL_FIELDS, medians, strict=True) if value.isfinite()}
@@ -339,7 +339,7 @@ def checkpoint_info(
 
 
 def training_identity(
-    args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[Scene], batch: int
+    args: argparse.Namespace, settings: dict[str, Any], scenes: Sequence[SimulatedScene], batch: int
 ) -> dict[str, Any]:
     """What must be the same for --resume to go on with a training."""
     names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment noise "

@@ -6,13 +6,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from dynamic_models.data.windows import Scene, Window, add_noise, collate_windows, turn_about_vertical
+from dynamic_models.data.windows import SimulatedScene, Window, add_noise, collate_windows, turn_about_vertical
 
 Batch = tuple[list[str], Window]
 
 
 def draw(
-    scenes: Sequence[Scene], numbers: range, frames: int, args: argparse.Namespace, sizes: tuple[int, int] = (0, 0)
+    scenes: Sequence[SimulatedScene],
+    numbers: range,
+    frames: int,
+    args: argparse.Namespace,
+    sizes: tuple[int, int] = (0, 0),
 ) -> Batch:
     """Samples ``numbers`` of the endless stream of shuffled epochs, as one batch of at least ``sizes`` objects and
     points, and the names of their scenes.
@@ -42,7 +46,7 @@ class Samples:
         args, sizes: as ``draw`` takes them.
     """
 
-    def __init__(self, scenes: Sequence[Scene], args: argparse.Namespace, sizes: tuple[int, int]) -> None:
+    def __init__(self, scenes: Sequence[SimulatedScene], args: argparse.Namespace, sizes: tuple[int, int]) -> None:
         self._scenes, self._args, self._sizes = scenes, args, sizes
         self._thread = ThreadPoolExecutor(1)
         self._ahead: dict[tuple[int, int], Future[Batch]] = {}

@@ -42,7 +42,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scene:
+class SimulatedScene:
     """One simulated scene.
 
     Attributes:
@@ -181,7 +181,7 @@ def load_scenes(
     cache: Path | None = None,
     frame_dt: float | None = None,
     progress: bool = True,
-) -> list[Scene]:
+) -> list[SimulatedScene]:
     """The first ``per_group`` scenes of every group, with their keypoints taken from the trajectories.
 
     Args:
@@ -196,7 +196,7 @@ def load_scenes(
     names = [(group, scene) for group in groups for scene in layout.scenes_in_mpm(group)[:per_group]]
     if not names:
         raise InputError(f"{layout.root / 'mpm'}: no scenes in groups {', '.join(groups)}")
-    scenes: list[Scene] = []
+    scenes: list[SimulatedScene] = []
     for group, name in tqdm(names, desc="keypoints", unit="scene", disable=not progress):
         scene = load_scene(layout, group, name, num_keypoints, cache / group / f"{name}_{num_keypoints}.safetensors")
         where = layout.mpm_dir(group, name)
@@ -209,7 +209,7 @@ def load_scenes(
     return scenes
 
 
-def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache: Path | None = None) -> Scene:
+def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache: Path | None = None) -> SimulatedScene:
     """One scene of the dataset.
 
     Raises:
@@ -219,7 +219,7 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
     labels = object_labels(layout, group, name, reader)
     clip = extract_keypoints(reader, labels, num_keypoints, cache)
     meta = reader.meta
-    return Scene(
+    return SimulatedScene(
         name=f"{group}/{name}",
         clip=clip,
         materials=_materials(layout, name, clip.labels, meta),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dynamic_models.data.windows import Scene
+from dynamic_models.data.windows import SimulatedScene
 from gaussians.cameras import Cameras, Orbit
 from gaussians.files.video import VideoWriter, to_uint8
 from gaussians.rasterization import rasterize
@@ -44,7 +44,7 @@ class Tile(NamedTuple):
 
 
 def write_comparison(
-    path: Path, scene: Scene, tiles: Sequence[Tile], frames: int, resolution: int, device: torch.device
+    path: Path, scene: SimulatedScene, tiles: Sequence[Tile], frames: int, resolution: int, device: torch.device
 ) -> None:
     """Write ``tiles`` next to each other as an .mp4 at the speed of time.
 
@@ -69,7 +69,7 @@ def write_comparison(
             writer.write(_with_time(np.concatenate(pictures, 1), f"{scene.name}   {k * scene.frame_dt:.2f} s"))
 
 
-def _camera(scene: Scene, frames: int, resolution: int) -> Cameras:
+def _camera(scene: SimulatedScene, frames: int, resolution: int) -> Cameras:
     """One from which all of the simulated motion is seen."""
     seen = scene.clip.positions[:frames, scene.clip.mask]
     low, high = seen.amin((0, 1)), seen.amax((0, 1))
@@ -78,7 +78,7 @@ def _camera(scene: Scene, frames: int, resolution: int) -> Cameras:
     return Orbit((center[0], center[1], center[2]), _AZIMUTH, _ELEVATION, radius).cameras([0], resolution)
 
 
-def _grid(scene: Scene) -> Gaussians:
+def _grid(scene: SimulatedScene) -> Gaussians:
     """Lines on the floor, as wide as the box or 4 m around the origin where it has no walls."""
     x_min, x_max, y_min, y_max, floor = scene.world.walls
     reach = min(2.0, *map(abs, (x_min, x_max, y_min, y_max)))
@@ -98,7 +98,7 @@ class _Balls(NamedTuple):
     sizes: torch.Tensor  # (M,), metres
 
 
-def _balls(scene: Scene, count: int) -> _Balls:
+def _balls(scene: SimulatedScene, count: int) -> _Balls:
     """Looks of the first ``count`` keypoints: lit from above in frame 0, so that one sees them turn."""
     mask = scene.clip.mask[:, :count]
     start = scene.clip.positions[0, :, :count]
@@ -115,7 +115,7 @@ def _balls(scene: Scene, count: int) -> _Balls:
 
 
 def _draw(
-    points: torch.Tensor, balls: _Balls, ground: Gaussians, scene: Scene, camera: Cameras, device: torch.device
+    points: torch.Tensor, balls: _Balls, ground: Gaussians, scene: SimulatedScene, camera: Cameras, device: torch.device
 ) -> np.ndarray:
     """(H, W, 3) uint8, of keypoints (M, 3)."""
     shape = torch.zeros(len(points), 6)

@@ -11,7 +11,7 @@ import torch
 
 from dataset.layout import Layout
 from dynamic_models.data.scene_state import DynamicsModel
-from dynamic_models.data.windows import Scene
+from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
@@ -45,10 +45,10 @@ class Contender(Protocol):
     def num_keypoints(self) -> int | None:
         """How many of every object's it predicts, None for all."""
 
-    def check(self, scene: Scene, frames: int) -> None:
+    def check(self, scene: SimulatedScene, frames: int) -> None:
         """Raise ``InputError`` if it cannot predict ``frames`` of ``scene``, before any work is done."""
 
-    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
         """Predict ``frames`` of ``scene`` from the first one on."""
 
 
@@ -58,10 +58,10 @@ class Truth:
     name = TRUTH
     num_keypoints: int | None = None
 
-    def check(self, scene: Scene, frames: int) -> None:
+    def check(self, scene: SimulatedScene, frames: int) -> None:
         """Scenes are checked as they are loaded."""
 
-    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
         seconds = _share_of_time(scene.wall_time, scene.num_frames, frames)
         return Rollout(scene.clip.positions[:frames], seconds)
 
@@ -75,7 +75,7 @@ class GuessedSimulation:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def check(self, scene: Scene, frames: int) -> None:
+    def check(self, scene: SimulatedScene, frames: int) -> None:
         reader = TrajectoryReader(self._path(scene))
         for what, expected, found in (
             ("Gaussians", len(_order(self._layout, scene)), reader.count),
@@ -89,7 +89,7 @@ class GuessedSimulation:
         if order.is_file() and not torch.equal(read_labels(order), _order(self._layout, scene)):
             raise InputError(f"{order}: its Gaussians are not those of mpm/{scene.name}, or in another order")
 
-    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
         """The same Gaussians as the truth's keypoints."""
         reader = TrajectoryReader(self._path(scene))
         rows, mask = scene.clip.rows.clamp_min(0), scene.clip.mask[..., None]
@@ -97,11 +97,11 @@ class GuessedSimulation:
         wall_time = reader.meta.wall_time if reader.meta else None
         return Rollout(positions, _share_of_time(wall_time, reader.num_frames, frames))
 
-    def _path(self, scene: Scene) -> Path:
+    def _path(self, scene: SimulatedScene) -> Path:
         return self._layout.root / GUESSED / scene.name
 
 
-def _order(layout: Layout, scene: Scene) -> torch.Tensor:
+def _order(layout: Layout, scene: SimulatedScene) -> torch.Tensor:
     """(N,), which row of the scene's point cloud each Gaussian of its simulation is."""
     path = layout.root / "mpm" / scene.name
     order = path / "source_index.npy"
@@ -140,7 +140,7 @@ class Predictor:
     def num_keypoints(self) -> int | None:
         return self.info.num_keypoints if self.info else None
 
-    def check(self, scene: Scene, frames: int) -> None:
+    def check(self, scene: SimulatedScene, frames: int) -> None:
         if self.info and abs(self.info.frame_dt - scene.frame_dt) > 1e-6:
             raise InputError(
                 f"{self.checkpoint}: trained with {self.info.frame_dt:g} s from frame to frame, "
@@ -148,7 +148,7 @@ class Predictor:
             )
 
     @torch.no_grad()
-    def roll_out(self, scene: Scene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
         """Timed without what happens once for scenes of one shape and length, as compiling and capturing graphs."""
         state, _, pushes = scene.window(0, frames)
         if self.num_keypoints is not None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dataset.layout import Layout
 from dynamic_models.data.scene_state import MATERIAL_FIELDS
-from dynamic_models.data.windows import Scene, object_labels
+from dynamic_models.data.windows import SimulatedScene, object_labels
 from dynamic_models.evaluation.confidence import Estimate, estimate, interval
 from dynamic_models.evaluation.contenders import Contender, Rollout, Truth
 from dynamic_models.evaluation.metrics import trajectory_errors
@@ -59,7 +59,7 @@ class Result:
 
 
 def evaluate(
-    contenders: Sequence[Contender], scenes: dict[str, list[Scene]], sets: Sequence[SceneSet], layout: Layout
+    contenders: Sequence[Contender], scenes: dict[str, list[SimulatedScene]], sets: Sequence[SceneSet], layout: Layout
 ) -> list[Result]:
     """Roll out every contender, and the truth, on every scene of the sets, for each number of frames once.
 
@@ -72,7 +72,7 @@ def evaluate(
     results: list[Result] = []
     everyone = (Truth(), *contenders)
 
-    def compare(case: tuple[Scene, int], made: dict[str, Rollout]) -> list[Result]:
+    def compare(case: tuple[SimulatedScene, int], made: dict[str, Rollout]) -> list[Result]:
         return Judge(case[0], case[1], judged, layout).compare(made)
 
     with ThreadPoolExecutor() as pool, tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar:
@@ -94,7 +94,7 @@ def evaluate(
 class Judge:
     """Measures rollouts of one scene."""
 
-    def __init__(self, scene: Scene, frames: int, num_keypoints: int | None, layout: Layout) -> None:
+    def __init__(self, scene: SimulatedScene, frames: int, num_keypoints: int | None, layout: Layout) -> None:
         """
         Args:
             num_keypoints: the first of every object's that are looked at, None for all.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dynamic_models.data.windows import Scene
+from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from dynamic_models.evaluation.contenders import TRUTH
 from dynamic_models.evaluation.metrics import trajectory_errors
@@ -46,7 +46,7 @@ def plot_curves(log: Path, picture: Path) -> None:
 
 
 @torch.no_grad()
-def write_rollout(path: Path, model: FrameModel, name: str, scene: Scene, frames: int, iteration: int) -> None:
+def write_rollout(path: Path, model: FrameModel, name: str, scene: SimulatedScene, frames: int, iteration: int) -> None:
     """An .mp4 of ``scene``, simulated and as ``model`` rolls it out from the first frame."""
     device = next(model.parameters()).device
     state, target, pushes = scene.window(0, frames)

@@ -12,7 +12,7 @@ import torch
 
 from dataset.layout import Layout
 from dynamic_models import evaluate
-from dynamic_models.data.windows import Scene, load_scenes
+from dynamic_models.data.windows import SimulatedScene, load_scenes
 from dynamic_models.evaluation import contenders
 from dynamic_models.evaluation.confidence import Estimate, estimate
 from dynamic_models.evaluation.judge import Result, SceneSet, ranked
@@ -43,7 +43,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "ngff", training={"groups": ["held"], "scenes": 1, "steps": 20})
 
 
-def ballistic_errors(scene: Scene, frames: int, count: int) -> Any:
+def ballistic_errors(scene: SimulatedScene, frames: int, count: int) -> Any:
     state, target, _ = scene.window(0, frames)
     predicted = Ballistic()(state, frames, 0.02)[0]
     return trajectory_errors(predicted[:, :, :count], target[0, :, :, :count], state.mask[0, :, :count])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataset.layout import Layout
-from dynamic_models.data.windows import Scene, load_scene
+from dynamic_models.data.windows import SimulatedScene, load_scene
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from gaussians.files.video import frame_rate, read_video
 
@@ -14,7 +14,7 @@ SIZE = 64
 
 
 @pytest.fixture
-def scene(tmp_path: Path, toy_scene_writer: Callable[..., None]) -> Scene:
+def scene(tmp_path: Path, toy_scene_writer: Callable[..., None]) -> SimulatedScene:
     layout = Layout(tmp_path)
     toy_scene_writer(layout.mpm_dir("g", "0_ball_ball"), 0, frames=4)
     return load_scene(layout, "g", "0_ball_ball", 100)
@@ -26,7 +26,7 @@ def blue_of(picture: torch.Tensor) -> torch.Tensor:
     return blue > red + 60
 
 
-def test_each_tile_shows_its_own_motion(scene: Scene, tmp_path: Path) -> None:
+def test_each_tile_shows_its_own_motion(scene: SimulatedScene, tmp_path: Path) -> None:
     """In the second one the first object is lifted by 0.3 m after frame 1; fewer keypoints are shown there."""
     lifted = scene.clip.positions[:, :, :60].clone()
     lifted[2:, 0, :, 2] += 0.3
@@ -47,7 +47,7 @@ def test_each_tile_shows_its_own_motion(scene: Scene, tmp_path: Path) -> None:
     assert heights[4] - heights[5] > 8
 
 
-def test_scenes_without_walls_have_no_floor(scene: Scene, tmp_path: Path) -> None:
+def test_scenes_without_walls_have_no_floor(scene: SimulatedScene, tmp_path: Path) -> None:
     open_world = replace(scene, world=scene.world.model_copy(update={"walls": (-1e6, 1e6, -1e6, 1e6, -1e6)}))
     tiles = [Tile("simulation", "", scene.clip.positions)]
     for name, each in (("box", scene), ("open", open_world)):

@@ -9,7 +9,7 @@ import torch
 
 from dataset.layout import Layout
 from dynamic_models.data.scene_state import SceneState
-from dynamic_models.data.windows import Scene, load_scene
+from dynamic_models.data.windows import SimulatedScene, load_scene
 from dynamic_models.evaluation.contenders import GuessedSimulation, Predictor, Truth
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo
@@ -38,11 +38,11 @@ def layout(tmp_path: Path, toy_scene_writer: Callable[..., None]) -> Layout:
 
 
 @pytest.fixture
-def scene(layout: Layout) -> Scene:
+def scene(layout: Layout) -> SimulatedScene:
     return load_scene(layout, "toy", NAME, 16)
 
 
-def test_guessed_simulation_is_read_at_the_truths_keypoints(layout: Layout, scene: Scene) -> None:
+def test_guessed_simulation_is_read_at_the_truths_keypoints(layout: Layout, scene: SimulatedScene) -> None:
     contender = GuessedSimulation(layout)
     contender.check(scene, 4)
     positions, seconds = contender.roll_out(scene, 4)
@@ -53,7 +53,7 @@ def test_guessed_simulation_is_read_at_the_truths_keypoints(layout: Layout, scen
     assert seconds == pytest.approx(10.0 * 3 / 5)
 
 
-def test_truth_takes_its_share_of_the_simulations_time(layout: Layout, scene: Scene) -> None:
+def test_truth_takes_its_share_of_the_simulations_time(layout: Layout, scene: SimulatedScene) -> None:
     assert Truth().roll_out(scene, 4).seconds is None
     file = layout.mpm_dir("toy", NAME) / "meta.json"
     write_json(file, read_json(file) | {"wall_time": 20.0})
@@ -63,7 +63,7 @@ def test_truth_takes_its_share_of_the_simulations_time(layout: Layout, scene: Sc
 
 
 def test_guessed_simulations_that_do_not_fit(
-    layout: Layout, scene: Scene, toy_scene_writer: Callable[..., None]
+    layout: Layout, scene: SimulatedScene, toy_scene_writer: Callable[..., None]
 ) -> None:
     contender, path = GuessedSimulation(layout), layout.root / "mpm_vlm" / "toy" / NAME
     with pytest.raises(InputError, match=r"expected at least 7 frames, found 6"):
@@ -84,7 +84,7 @@ def predictor(num_keypoints: int, frame_dt: float = 0.02) -> Predictor:
     return Predictor("ours", Ballistic(), torch.device("cpu"), info, Path("there"))
 
 
-def test_a_model_gets_as_many_keypoints_as_it_was_trained_on(layout: Layout, scene: Scene) -> None:
+def test_a_model_gets_as_many_keypoints_as_it_was_trained_on(layout: Layout, scene: SimulatedScene) -> None:
     """The first of more keypoints are those that would have been taken of fewer."""
     positions, seconds = predictor(5).roll_out(scene, 4)
     fewer = load_scene(layout, "toy", NAME, 5)
@@ -93,7 +93,7 @@ def test_a_model_gets_as_many_keypoints_as_it_was_trained_on(layout: Layout, sce
     assert seconds is not None
 
 
-def test_what_is_timed_was_done_before(scene: Scene) -> None:
+def test_what_is_timed_was_done_before(scene: SimulatedScene) -> None:
     """A rollout as long as the timed one, once for scenes of one shape and length: graphs are captured for both."""
     lengths: list[int] = []
 
@@ -108,7 +108,7 @@ def test_what_is_timed_was_done_before(scene: Scene) -> None:
     assert lengths == [6, 6, 6, 4, 4]
 
 
-def test_another_frame_rate_is_an_error(scene: Scene) -> None:
+def test_another_frame_rate_is_an_error(scene: SimulatedScene) -> None:
     predictor(5).check(scene, 6)
     with pytest.raises(
         InputError, match=r"there: trained with 0.04 s from frame to frame, scene toy/0_ball_ball has 0.02"
