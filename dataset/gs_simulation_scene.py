@@ -49,7 +49,7 @@ from dataset.scenes.scene_objects import (
     scene_objects,
 )
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.moving_gaussians import filled_scene, load_scene
+from dataset.simulation.scene_particles import filled_scene, load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, limits, with_automatic_substep
 from gaussians.files.external_forces import ExternalForce

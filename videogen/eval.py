@@ -35,7 +35,7 @@ from dataset.rendering.views import View
 from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.scenes.scene_objects import add_material_arguments, scene_name, scene_objects
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.moving_gaussians import load_scene
+from dataset.simulation.scene_particles import load_scene
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
 from gaussians.files.external_forces import ExternalForce

@@ -17,7 +17,7 @@ from dataset.mpm.state import MPMState
 from dataset.scenes.scene_objects import ObjectMaterial
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.moving_gaussians import Scene, config_rotation
+from dataset.simulation.scene_particles import SceneParticles, config_rotation
 from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance
 from gaussians.files.external_forces import ExternalForce
@@ -56,7 +56,7 @@ class Simulation:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: SceneParticles,
         materials: Sequence[ObjectMaterial],
         config: Config,
         device: torch.device | str,

@@ -14,7 +14,7 @@ from dataset.layout import Layout
 from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.mpm.solver import MPMSolver
 from dataset.scenes.scene_objects import SceneObject, label_rows, object_materials, scene_objects
-from dataset.simulation.moving_gaussians import load_scene
+from dataset.simulation.scene_particles import load_scene
 from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
 from gaussians.files.trajectory_format import Frame

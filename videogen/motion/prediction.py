@@ -11,7 +11,7 @@ from dataset.config import Config
 from dataset.mpm.lattice import Lattice
 from dataset.scenes.scene_objects import SceneObject, check_values
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.moving_gaussians import Scene, config_rotation, filled_scene
+from dataset.simulation.scene_particles import SceneParticles, config_rotation, filled_scene
 from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import DynamicsModel, World
 from dynamic_models.models.checkpoints import CheckpointInfo
@@ -74,7 +74,7 @@ def choose_materials(
 
 
 def predict_motion(
-    scene: Scene,
+    scene: SceneParticles,
     objects: Sequence[SceneObject],
     materials: Materials,
     forces: Sequence[ExternalForce],
@@ -135,7 +135,7 @@ class _Particles:
     masses: np.ndarray
 
     @staticmethod
-    def of(scene: Scene, materials: Materials, config: Config, device: torch.device) -> "_Particles":
+    def of(scene: SceneParticles, materials: Materials, config: Config, device: torch.device) -> "_Particles":
         if config.particle_filling is not None:  # invisibly, so that the Gaussians stay what they are
             filling = config.particle_filling.model_copy(update={"visualize": False})
             scene = filled_scene(scene, config.model_copy(update={"particle_filling": filling}), device)

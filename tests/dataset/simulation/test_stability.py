@@ -16,7 +16,7 @@ from dataset.mpm.boundary_conditions import (
     EnforceParticleVelocityRotation,
 )
 from dataset.scenes.scene_objects import ObjectMaterial, object_materials, scene_objects
-from dataset.simulation.moving_gaussians import load_scene
+from dataset.simulation.scene_particles import load_scene
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, fall_limit, limits, pushed_speed, with_automatic_substep
 from gaussians.files.external_forces import ExternalForce

@@ -7,7 +7,7 @@ import torch
 
 from dataset.config import Config
 from dataset.scenes.scene_objects import SceneObject, object_materials
-from dataset.simulation.moving_gaussians import Scene, filled_scene
+from dataset.simulation.scene_particles import SceneParticles, filled_scene
 from dataset.simulation.simulation import Simulation
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.checkpoints import CheckpointInfo
@@ -37,12 +37,12 @@ def cloud(center: tuple[float, float, float], seed: int, count: int = 120) -> Ga
     ).with_covariances()
 
 
-def two_clouds() -> Scene:
+def two_clouds() -> SceneParticles:
     """Objects 0 and 1 of 120 Gaussians, so far apart that they never touch, and 50 Gaussians that stay."""
     parts = [cloud((-0.5, 0, 0.5), 0), cloud((0.5, 0, 0.5), 1), cloud((1.5, 0, 0), 2, count=50)]
     labels = torch.tensor([0, 1, 0]).repeat_interleave(torch.tensor([120, 120, 50])).int()
     gaussians = replace(Gaussians.cat(parts), labels=labels)
-    return Scene(gaussians, moving=240, source_index=torch.arange(290, dtype=torch.int32))
+    return SceneParticles(gaussians, moving=240, source_index=torch.arange(290, dtype=torch.int32))
 
 
 OBJECTS = [SceneObject(label=0, name="ball"), SceneObject(label=1, name="duck")]
@@ -55,13 +55,15 @@ def untrained() -> tuple[FrameModel, CheckpointInfo]:
     return build_model(SETTINGS), info
 
 
-def last_frame(scene: Scene, config: Config, *forces: ExternalForce, density: float | None = DENSITY) -> Gaussians:
+def last_frame(
+    scene: SceneParticles, config: Config, *forces: ExternalForce, density: float | None = DENSITY
+) -> Gaussians:
     materials = Materials([1e5, 1e5], [density, density])
     motion, keypoints = predict_motion(scene, OBJECTS, materials, forces, *untrained(), config, FRAMES, CPU)
     return list(motion.frames(keypoints))[-1]
 
 
-def mass_of(scene: Scene, config: Config, label: int) -> float:
+def mass_of(scene: SceneParticles, config: Config, label: int) -> float:
     """As the simulator says."""
     materials = object_materials(OBJECTS, config, [1e5, 1e5], [DENSITY, DENSITY])
     return Simulation(scene, materials, config, "cpu").objects()[label].mass
@@ -112,7 +114,7 @@ def test_masses_are_the_simulators() -> None:
     hollow = replace(hollow, means=0.2 * directions + torch.tensor([-0.5, 0.0, 0.0]))
     labels = torch.tensor([0, 1]).repeat_interleave(torch.tensor([1500, 120])).int()
     gaussians = replace(Gaussians.cat([hollow, cloud((0.5, 0.0, 0.5), 1)]), labels=labels)
-    scene = Scene(gaussians, moving=1620, source_index=torch.arange(1620, dtype=torch.int32))
+    scene = SceneParticles(gaussians, moving=1620, source_index=torch.arange(1620, dtype=torch.int32))
     settings = {
         "g": [0, 0, 0],
         "particle_filling": {"n_grid": 80, "visualize": True},
@@ -134,7 +136,7 @@ def test_a_pushed_and_turned_block_moves_as_the_simulator_moves_it() -> None:
     axes = [low + 0.02 * (torch.arange(count) + 0.5) for low, count in ((-0.54, 10), (-0.14, 16), (0.06, 10))]
     means = torch.cartesian_prod(*axes)
     block = replace(cloud((0, 0, 0), 0, count=1600), means=means, labels=torch.zeros(1600, dtype=torch.int32))
-    scene = Scene(block, moving=1600, source_index=torch.arange(1600, dtype=torch.int32))
+    scene = SceneParticles(block, moving=1600, source_index=torch.arange(1600, dtype=torch.int32))
     config = Config(n_grid=100, frame_dt=DT, substep_dt=1e-3, frame_num=FRAMES)
     force = ExternalForce(obj_id=0, start=0.01, end=0.09, force=(5.0, 0.0, 8.0), torque=(1.0, 0.0, 0.0))
     materials = object_materials(OBJECTS[:1], config, [2e5], [DENSITY])

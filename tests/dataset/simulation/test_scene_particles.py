@@ -9,7 +9,7 @@ import torch
 from dataset.config import Config
 from dataset.mpm.particle_filling import ParticleFilling
 from dataset.scenes.scene_objects import SceneObject, object_materials
-from dataset.simulation.moving_gaussians import Scene, filled_scene, load_scene
+from dataset.simulation.scene_particles import SceneParticles, filled_scene, load_scene
 from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
@@ -27,7 +27,7 @@ def hollow_ball(path: Path, still: int = 0) -> Path:
     return path
 
 
-def filled(path: Path, visualize: bool) -> tuple[Scene, Scene]:
+def filled(path: Path, visualize: bool) -> tuple[SceneParticles, SceneParticles]:
     settings = ParticleFilling(n_grid=128, visualize=visualize)
     config = Config(**FAST, sim_area=(-1, 1, -1, 1, -1, 1), particle_filling=settings)
     scene = load_scene(path, OBJECTS, config)

@@ -20,7 +20,7 @@ from gaussians.stage.errors import InputError
 
 
 @dataclass(frozen=True)
-class Scene:
+class SceneParticles:
     """A scene's Gaussians in the order of the trajectory: those that move, by label, then those that do not.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scene:
     filling_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
-def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Scene:
+def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> SceneParticles:
     """Read a scene, leave out Gaussians below the opacity threshold, and part those that move from the others.
 
     Gaussians outside ``sim_area`` or of no object do not move.
@@ -63,7 +63,7 @@ def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Sc
     order = np.lexsort((labels[visible], ~moves))
     source = torch.from_numpy(visible[order].astype(np.int32))
     kept = replace(gaussians.with_covariances(), labels=torch.from_numpy(labels))[source.long()]
-    return Scene(kept, int(moves.sum()), source)
+    return SceneParticles(kept, int(moves.sum()), source)
 
 
 def config_rotation(config: Config) -> torch.Tensor:
@@ -74,7 +74,7 @@ def config_rotation(config: Config) -> torch.Tensor:
     return rotation
 
 
-def filled_scene(scene: Scene, config: Config, device: torch.device | str) -> Scene:
+def filled_scene(scene: SceneParticles, config: Config, device: torch.device | str) -> SceneParticles:
     """``scene`` with new particles inside its objects, as ``config.particle_filling`` says.
 
     With its ``visualize`` they are Gaussians, each like the nearest one of its object.
@@ -98,13 +98,15 @@ def filled_scene(scene: Scene, config: Config, device: torch.device | str) -> Sc
     return replace(scene, filling=positions, filling_labels=filled.labels)
 
 
-def _with_visible_filling(scene: Scene, filled: Filled, positions: np.ndarray, nearest: np.ndarray) -> Scene:
+def _with_visible_filling(
+    scene: SceneParticles, filled: Filled, positions: np.ndarray, nearest: np.ndarray
+) -> SceneParticles:
     new = replace(scene.gaussians[torch.from_numpy(nearest)], means=torch.from_numpy(positions))
     moving, still = scene.gaussians[: scene.moving], scene.gaussians[scene.moving :]
     assert moving.labels is not None
     order = torch.from_numpy(np.argsort(np.concatenate([moving.labels.numpy(), filled.labels]), kind="stable"))
     source = torch.cat([scene.source_index[: scene.moving], torch.full((len(filled),), -1, dtype=torch.int32)])[order]
-    return Scene(
+    return SceneParticles(
         Gaussians.cat([Gaussians.cat([moving, new])[order], still]),
         scene.moving + len(filled),
         torch.cat([source, scene.source_index[scene.moving :]]),
