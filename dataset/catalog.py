@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from dataset.layout import Layout, subdirectories
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as
+from gaussians.vector import Vector
 
 Split = Literal["train", "novel", "custom"]
-Vector = tuple[float, float, float]
 
 FIRST_CUSTOM_INDEX = 100
 """Objects that people add are numbered from here on."""

@@ -21,6 +21,7 @@ from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import Orbit
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated
+from gaussians.vector import Vector
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
@@ -29,7 +30,6 @@ _CAMERA_KEYS = (
 
 PerObject = dict[str, Positive]
 PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
-Vector = tuple[float, float, float]
 
 
 class MaterialRegion(BaseModel):

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, write_json
 from gaussians.stage.shape_checks import check_shape
-
-_Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+from gaussians.vector import Vector
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Orbit:
         delta_azimuth, delta_elevation, delta_radius: change per view.
     """
 
-    center: tuple[float, float, float]
+    center: Vector
     azimuth: float
     elevation: float
     radius: float
@@ -141,12 +140,14 @@ def write_cameras(path: str | Path, cameras: Cameras) -> None:
 class _CameraEntry(BaseModel):
     """One camera of cameras.json; whatever else an entry holds is left alone."""
 
-    rotation: tuple[_Vector, _Vector, _Vector]
-    position: _Vector
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    rotation: tuple[Vector, Vector, Vector]
+    position: Vector
     width: int = Field(gt=0)
     height: int = Field(gt=0)
-    fx: FiniteFloat = Field(gt=0)
-    fy: FiniteFloat = Field(gt=0)
+    fx: float = Field(gt=0)
+    fy: float = Field(gt=0)
 
 
 def read_cameras(path: str | Path) -> Cameras:

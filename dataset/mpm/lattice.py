@@ -11,6 +11,7 @@ import numpy as np
 import warp as wp
 
 from gaussians.stage.shape_checks import check_shape
+from gaussians.vector import Vector
 
 WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the configuration, metres."""
@@ -55,7 +56,7 @@ class Lattice:
         return self.grid_lim / self.n_grid
 
     @property
-    def origin(self) -> tuple[float, float, float]:
+    def origin(self) -> Vector:
         """World position of node (0, 0, 0), metres."""
         x, y, z = (first - PADDING * self.dx for first in _FIRST_FREE)
         return x, y, z
@@ -71,7 +72,7 @@ class Lattice:
         return math.ceil(self.nodes / BLOCK)
 
     @property
-    def walls(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    def walls(self) -> tuple[Vector, Vector]:
         """World positions of the lower (floor included) and upper walls: the first free and first blocked nodes."""
         span = (self.nodes - 2 * PADDING) * self.dx
         x, y, z = _FIRST_FREE

@@ -12,6 +12,7 @@ from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.lattice import Lattice
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.warp_runtime import start_warp
+from gaussians.vector import Vector
 
 STABLE_SHARE = 0.68
 """Of the time that sound takes through a cell, a substep that is stable with any damping, Poisson's ratio and number of
@@ -86,7 +87,7 @@ class MPMModel:
     """
 
     lattice: Lattice
-    gravity: tuple[float, float, float]
+    gravity: Vector
     rpic_damping: float
     pic_damping: float
     grid_damping: float
@@ -107,7 +108,7 @@ class MPMModel:
         lattice: Lattice,
         volumes: np.ndarray,
         material: Material,
-        gravity: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        gravity: Vector = (0.0, 0.0, 0.0),
         rpic_damping: float = 0.0,
         pic_damping: float = 0.0,
         grid_damping: float = 1.0,

@@ -19,10 +19,10 @@ import warp as wp
 from dataset.mpm.model import MPMModel
 from dataset.mpm.state import MPMState
 from gaussians.stage.shape_checks import check_shape
+from gaussians.vector import Vector
 
 wp.set_module_options({"enable_backward": False})
 
-Vector = tuple[float, float, float]
 
 # Particles are summed by this many threads an object, their sums by its square root: the order never changes, so that
 # the result does not either.

@@ -17,6 +17,7 @@ import numpy as np
 import warp as wp
 
 from dataset.mpm import particle_filling_kernels as kernels
+from gaussians.vector import Vector
 
 WORK = 2**31
 """Cells and rows that all Gaussians together may visit, unless each keeps to ``LEAST_WORK``."""
@@ -40,7 +41,7 @@ class CellGrid:
         shape: number of cells along x, y, z.
     """
 
-    origin: tuple[float, float, float]
+    origin: Vector
     size: float
     shape: tuple[int, int, int]
 

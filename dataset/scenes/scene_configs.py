@@ -11,8 +11,7 @@ from dataset.catalog import ObjectEntry, all_objects
 from dataset.layout import Layout
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
-
-Vector = tuple[float, float, float]
+from gaussians.vector import Vector
 
 
 @dataclass(frozen=True)

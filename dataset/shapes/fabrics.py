@@ -15,6 +15,7 @@ from dataset.shapes.fields import (
 )
 from dataset.shapes.patterns import checks, smooth_noise, stripes
 from dataset.shapes.solid import Part, Solid
+from gaussians.vector import Vector
 
 WHITE = (0.97, 0.97, 0.95)
 BLACK = (0.08, 0.08, 0.09)
@@ -83,7 +84,7 @@ def cloth3() -> Solid:
     )
 
 
-def _cushion(half: tuple[float, float, float]) -> Field:
+def _cushion(half: Vector) -> Field:
     """A stuffed cushion that lies flat: pointed corners, sides drawn in, thick in the middle."""
     a, b, thick = half
 

@@ -17,6 +17,7 @@ from dataset.shapes.fields import (
 )
 from dataset.shapes.patterns import Pattern, Rgb, blend, choose, smooth_noise
 from dataset.shapes.solid import Part, Solid
+from gaussians.vector import Vector
 
 
 def mug(colour: Rgb) -> Solid:
@@ -41,7 +42,7 @@ def books() -> Solid:
     return Solid(parts, reach=0.36)
 
 
-def _pages(colour: Rgb, z: float, half: tuple[float, float, float], turn: float) -> Pattern:
+def _pages(colour: Rgb, z: float, half: Vector, turn: float) -> Pattern:
     angle = np.radians(turn)
 
     def pattern(points: np.ndarray) -> np.ndarray:

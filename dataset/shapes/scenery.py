@@ -14,8 +14,7 @@ from dataset.shapes.patterns import Pattern
 from dataset.shapes.solid import Solid, surface_samples
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
-
-Vector = tuple[float, float, float]
+from gaussians.vector import Vector
 
 ARENA = 2.3
 """Objects move inside [-ARENA, ARENA]^2: there the table top has most of its Gaussians, and nothing stands."""

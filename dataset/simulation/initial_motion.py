@@ -10,8 +10,7 @@ from dataset.config import Config
 from dataset.layout import Layout
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
-
-Vector = tuple[float, float, float]
+from gaussians.vector import Vector
 
 
 def check_names(config: Config, names: Sequence[str], layout: Layout, config_path: Path | str = "config") -> None:

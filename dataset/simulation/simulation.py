@@ -24,6 +24,7 @@ from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
+from gaussians.vector import Vector
 
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6
@@ -161,7 +162,7 @@ class Simulation:
             return None
         rotation = self._rotation.double().numpy()
 
-        def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+        def turned(vector: Vector) -> Vector:
             x, y, z = (rotation @ vector).tolist()
             return x, y, z
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gaussians.files.trajectory_format import TrajectoryMeta
 from gaussians.stage.shape_checks import check_shape
+from gaussians.vector import Vector
 
 MATERIAL_FIELDS = ("youngs_modulus", "nu", "density", "mass")
 WALL_FIELDS = ("x_min", "x_max", "y_min", "y_max", "floor")
@@ -25,7 +26,7 @@ class World(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    gravity: tuple[float, float, float] = (0.0, 0.0, -5.0)
+    gravity: Vector = (0.0, 0.0, -5.0)
     """m/s^2"""
     walls: tuple[float, float, float, float, float] = (-1.94, 1.94, -1.94, 1.94, -0.94)
     """x_min, x_max, y_min, y_max, floor, metres"""

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gaussians.stage.json_files import read_json_as, validated
-
-Vector = tuple[float, float, float]
+from gaussians.vector import Vector
 
 
 class ExternalForce(BaseModel):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated
+from gaussians.vector import Vector
 
 FORMAT_VERSION = 1
 PUBLISHED_FRAME_DT = 0.02
@@ -68,7 +69,7 @@ class TrajectoryMeta(_Record):
     """frames that a complete directory holds"""
     dx: float = Field(gt=0)
     """cell size of the simulation grid, metres"""
-    gravity: tuple[float, float, float]
+    gravity: Vector
     """m/s^2"""
     walls: Walls | None = None
     objects: list[TrajectoryObject] = []

@@ -8,8 +8,8 @@ import warp as wp
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataset.mpm.lattice import WORLD_TO_MPM
+from gaussians.vector import Vector
 
-Vector = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 PositiveVector = tuple[Positive, Positive, Positive]

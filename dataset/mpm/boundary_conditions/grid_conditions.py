@@ -17,13 +17,13 @@ from dataset.mpm.boundary_conditions.condition import (
     NotNegative,
     PositiveVector,
     Timed,
-    Vector,
     has_direction,
     is_active,
     is_in_box,
     world,
 )
 from dataset.mpm.lattice import PADDING, WORLD_TO_MPM, LatticeStruct
+from gaussians.vector import Vector
 
 
 class BoundingBox(Condition):

@@ -18,12 +18,12 @@ from dataset.mpm.boundary_conditions.condition import (
     Positive,
     PositiveVector,
     Timed,
-    Vector,
     has_direction,
     is_active,
     is_in_box,
     world,
 )
+from gaussians.vector import Vector
 
 
 class ParticleImpulse(Condition):
