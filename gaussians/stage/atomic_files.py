@@ -21,7 +21,7 @@ _TEMPORARY_MARK = ".partial-"
 _ABANDONED_AFTER = 24 * 3600  # seconds without a change: no writer of another machine is that slow
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP),
 }
 
 

@@ -1,7 +1,6 @@
-"""Directories that one process writes at a time, however many are given the same work."""
+"""Claims: directories that one process writes at a time, however many are given the same work."""
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from gaussians.stage.atomic_files import CLAIMED, made_directory, writable
@@ -68,12 +68,13 @@ def claim(directory: Path) -> Iterator[str | None]:
     locks, CephFS. Where a file system refuses locks, a warning says so, and nothing is claimed.
 
     Raises:
-        InputError: the directory cannot be written to.
+        InputError: the directory cannot be written to, or ``.lock`` is a link.
     """
     directory = directory.absolute()
+    path = directory / LOCK_NAME
     with made_directory(directory):
-        with writable(directory):
-            lock = _lock(directory / LOCK_NAME)
+        with writable(path):
+            lock = _lock(path)
         if isinstance(lock, str):
             yield lock
             return
@@ -83,40 +84,43 @@ def claim(directory: Path) -> Iterator[str | None]:
         finally:
             CLAIMED.discard(directory)
             # Before the lock is free: who has opened the file by now finds that it is no longer the one of this name.
-            (directory / LOCK_NAME).unlink(missing_ok=True)
-            os.close(lock)
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
-def _lock(path: Path) -> int | str:
-    """An open and locked file, or who has locked it."""
+def _lock(path: Path) -> FileLock | str:
+    """Lock the file ``path``, made if absent, and return the lock; or, where another process has it, its name."""
+    lock = FileLock(path, blocking=False, fallback_to_soft=False, on_acquired=lambda file: _sign(file, path))
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks no file that is open for reading only
-        except FileNotFoundError:  # another process made the directory, left it empty and removed it
-            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            return _holder(path)
+        except FileNotFoundError:  # the process that had it removed it meanwhile
             continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(file, 200).decode(errors="replace").strip()
-            os.close(file)
-            return holder or "another process"
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
-                os.close(file)
                 raise
             tqdm.write(f"{path.parent}: warning: no locks here ({error.strerror}): give no two processes the same work")
-            return file
-        if _is_current(file, path):
-            os.truncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-            return file
-        os.close(file)
+        return lock
 
 
-def _is_current(file: int, path: Path) -> bool:
-    """Whether an open file is still the one at ``path``, and not one that was removed since."""
+def _sign(file: int, path: Path) -> None:
+    """Write this process's name into its locked file.
+
+    Raises:
+        FileNotFoundError: the file is no longer the one at ``path``. Its link count does not tell: on NFS a file that
+            is removed while it is open lives on under another name.
+    """
+    if not os.path.samestat(os.fstat(file), path.lstat()):
+        raise FileNotFoundError(path)
+    os.truncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    """Return the name of the process that has locked ``path``."""
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        return path.read_text(errors="replace").strip() or "another process"
     except FileNotFoundError:
-        return False
+        return "another process"

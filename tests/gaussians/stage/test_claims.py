@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gaussians.stage import claims
 from gaussians.stage.claims import LOCK_NAME, claim, claim_each
 from gaussians.stage.errors import InputError
 
@@ -104,14 +105,29 @@ def test_many_claimants_are_one_after_the_other(tmp_path):
     assert number.read_text() == "120"
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
-    def refuse(*_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys, code):
+    class NoLocks(claims.FileLock):
+        def _acquire(self):
+            raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(claims, "FileLock", NoLocks)
     with claim(tmp_path / "a") as other:
         assert other is None
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'a'}: warning: no locks here")
+    warning = f"{tmp_path / 'a'}: warning: no locks here ({os.strerror(code)}): give no two processes the same work\n"
+    assert capsys.readouterr().out == warning
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["../precious.txt", "/nonexistent/folder/file"])
+def test_a_link_in_the_place_of_the_lock_is_refused_and_its_target_left_alone(tmp_path, target):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LOCK_NAME).symlink_to(target)
+    with pytest.raises(InputError, match=r"\.lock: cannot be written: .* symbolic links"), claim(tmp_path / "a"):
+        pass
+    assert precious.read_text() == "precious"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
