@@ -1,11 +1,37 @@
 """The grid's memory, which scenes of the same lattice can share one after the other."""
 
+# mypy: ignore-errors
+
 import warp as wp
 
-from dataset.mpm.lattice import NODES_IN_BLOCK, Lattice
+from dataset.mpm.lattice import NODES_IN_BLOCK, Lattice, LatticeStruct
 from gaussians.stage.warp_runtime import start_warp
 
 vec4l = wp.types.vector(length=4, dtype=wp.int64)
+
+
+@wp.struct
+class GridStruct:
+    """What kernels see of a ``Grid``."""
+
+    lattice: LatticeStruct
+    momenta: wp.array(dtype=wp.vec4)
+    velocities: wp.array(dtype=wp.vec4)
+    marked: wp.array(dtype=int)
+    touched: wp.array(dtype=int)
+    counts: wp.array(dtype=int)
+
+
+@wp.struct
+class ExactGridStruct:
+    """What kernels see of a ``Grid`` that sums in whole numbers."""
+
+    lattice: LatticeStruct
+    momenta: wp.array(dtype=vec4l)
+    velocities: wp.array(dtype=wp.vec4)
+    marked: wp.array(dtype=int)
+    touched: wp.array(dtype=int)
+    counts: wp.array(dtype=int)
 
 
 class Grid:
@@ -14,15 +40,19 @@ class Grid:
     Between frames momenta and marks are zero, so that the next frame may be another scene's.
 
     Args:
-        deterministic: sum in whole numbers, the same in any order; on the CPU, where the order never changes, it makes
-            no difference.
+        lattice: the nodes.
+        device: where the arrays are.
+        deterministic: sum in whole numbers, which gives the same in any order. On the CPU, where the order never
+            changes, this makes no difference.
 
     Attributes:
-        momenta: vec4 (momentum, mass), kg m/s and kg, or of whole numbers in units that the solver chooses.
-        velocities: vec4, m/s; the last number is the mass.
-        marked: of each block, whether particles are near.
-        touched: the blocks with a mark.
-        counts: (2,), how many there are in this substep and in the other one.
+        exact: whether sums are in whole numbers.
+        struct: the arrays, for kernels:
+            ``momenta``, (nodes,) vec4 of momentum [kg m/s] and mass [kg], or whole multiples of the solver's units;
+            ``velocities``, (nodes,) vec4 of velocity [m/s] and mass [kg];
+            ``marked``, (blocks,), 1 for blocks with particles near them;
+            ``touched``, the marked blocks;
+            ``counts``, (2,), how many blocks are marked in the present substep and in the one before or after it.
     """
 
     def __init__(self, lattice: Lattice, device: str | wp.Device = "cpu", deterministic: bool = False) -> None:
@@ -32,13 +62,11 @@ class Grid:
         self.exact = deterministic and self.device.is_cuda
         blocks = lattice.blocks**3
         nodes = blocks * NODES_IN_BLOCK
-        self.momenta = wp.zeros(nodes, dtype=vec4l if self.exact else wp.vec4, device=device)
-        # Never read where it has not been written, so that the CPU's need not even be there.
-        self.velocities = wp.empty(nodes, dtype=wp.vec4, device=device)
-        self.marked = wp.zeros(blocks, dtype=int, device=device)
-        self.touched = wp.empty(blocks, dtype=int, device=device)
-        self.counts = wp.zeros(2, dtype=int, device=device)
-
-    def arguments(self, now: int) -> tuple[wp.array | int, ...]:
-        """In the order in which kernels take them; ``now`` is which of the counts is this substep's."""
-        return self.momenta, self.velocities, self.marked, self.touched, self.counts, now
+        self.struct = ExactGridStruct() if self.exact else GridStruct()
+        self.struct.lattice = lattice.struct()
+        self.struct.momenta = wp.zeros(nodes, dtype=vec4l if self.exact else wp.vec4, device=device)
+        # Read only where it was written before, so that its memory need not be cleared.
+        self.struct.velocities = wp.empty(nodes, dtype=wp.vec4, device=device)
+        self.struct.marked = wp.zeros(blocks, dtype=int, device=device)
+        self.struct.touched = wp.empty(blocks, dtype=int, device=device)
+        self.struct.counts = wp.zeros(2, dtype=int, device=device)

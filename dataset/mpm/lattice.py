@@ -1,8 +1,10 @@
-"""The grid: where its nodes stand in the world, and how many particles its cells hold.
+"""The lattice of grid nodes: where they stand in the world, and where they lie in memory.
 
-Nodes are stored in blocks of 4 x 4 x 4, so that what lies together in space lies together in memory and only the
-blocks near particles need any work.
+Nodes are stored in blocks of BLOCK^3, so that what lies together in space lies together in memory and only the blocks
+near particles need any work.
 """
+
+# mypy: ignore-errors
 
 import math
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the configuration, metres."""
 PADDING = 3
 """Nodes outside the walls on each side."""
-BLOCK = 4
-"""Nodes along each side of a block."""
-NODES_IN_BLOCK = BLOCK**3
+BLOCK_BITS = wp.constant(2)
+BLOCK = wp.constant(1 << BLOCK_BITS)
+"""Nodes along each side of a block: a power of two, so that kernels can shift and mask."""
+BLOCK_MASK = wp.constant(BLOCK - 1)
+NODES_IN_BLOCK = wp.constant(BLOCK**3)
 
 # At 200 nodes over 4 metres the published grid, which spans [-2, 2] x [-2, 2] x [-1, 3], leaves its first node free
 # at these places. Anchoring every lattice there keeps floor and walls still when the resolution changes.
@@ -133,23 +137,56 @@ def first_node(c: wp.vec3) -> wp.vec3i:
 
 
 @wp.func
-def along(i: int, block_stride: int, node_stride: int) -> int:
-    """One axis' share of a node's place in memory."""
-    return (i >> 2) * block_stride + (i & 3) * node_stride
+def offset_along(i: int, block_stride: int, node_stride: int) -> int:
+    """Return what index ``i`` along one axis adds to a node's index in memory."""
+    return (i >> BLOCK_BITS) * block_stride + (i & BLOCK_MASK) * node_stride
 
 
 @wp.func
 def offsets_along(i: int, block_stride: int, node_stride: int) -> wp.vec3i:
-    """``along`` for three nodes in a row."""
+    """Return ``offset_along`` of the three indices from ``i`` on."""
     return wp.vec3i(
-        along(i, block_stride, node_stride),
-        along(i + 1, block_stride, node_stride),
-        along(i + 2, block_stride, node_stride),
+        offset_along(i, block_stride, node_stride),
+        offset_along(i + 1, block_stride, node_stride),
+        offset_along(i + 2, block_stride, node_stride),
     )
 
 
 @wp.func
-def place_in_memory(lattice: LatticeStruct, i: int, j: int, k: int) -> int:
-    """Of node (i, j, k), in arrays over the grid."""
-    side = lattice.blocks * 64
-    return along(i, lattice.blocks * side, 16) + along(j, side, 4) + along(k, 64, 1)
+def stencil_offsets(lattice: LatticeStruct, first: wp.vec3i):
+    """Return, for each axis, what the three indices from ``first`` on add to an index in memory.
+
+    Node ``first + (i, j, k)`` lies at ``x[i] + y[j] + z[k]``.
+    """
+    row = lattice.blocks * NODES_IN_BLOCK
+    x = offsets_along(first[0], lattice.blocks * row, BLOCK * BLOCK)
+    y = offsets_along(first[1], row, BLOCK)
+    z = offsets_along(first[2], NODES_IN_BLOCK, 1)
+    return x, y, z
+
+
+@wp.func
+def memory_index(lattice: LatticeStruct, node: wp.vec3i) -> int:
+    """Return the index of a node in arrays over the grid."""
+    row = lattice.blocks * NODES_IN_BLOCK
+    x = offset_along(node[0], lattice.blocks * row, BLOCK * BLOCK)
+    y = offset_along(node[1], row, BLOCK)
+    return x + y + offset_along(node[2], NODES_IN_BLOCK, 1)
+
+
+@wp.func
+def block_of(lattice: LatticeStruct, node: wp.vec3i) -> int:
+    """Return the number of the block that holds a node."""
+    row = (node[0] >> BLOCK_BITS) * lattice.blocks + (node[1] >> BLOCK_BITS)
+    return row * lattice.blocks + (node[2] >> BLOCK_BITS)
+
+
+@wp.func
+def node_at(lattice: LatticeStruct, block: int, place: int) -> wp.vec3i:
+    """Return the node at ``place``, 0 to NODES_IN_BLOCK - 1, of a block; the inverse of ``memory_index``."""
+    row = block // lattice.blocks
+    return wp.vec3i(
+        (row // lattice.blocks) * BLOCK + (place >> (2 * BLOCK_BITS)),
+        (row % lattice.blocks) * BLOCK + ((place >> BLOCK_BITS) & BLOCK_MASK),
+        (block % lattice.blocks) * BLOCK + (place & BLOCK_MASK),
+    )

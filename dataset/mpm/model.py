@@ -1,7 +1,10 @@
 """What does not change during a simulation: the grid, the particles' materials, gravity and boundaries."""
 
+# mypy: ignore-errors
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,6 +69,18 @@ def law_parameters(law: str, youngs_modulus: np.ndarray, settings: Mapping[str, 
     for column, values in enumerate(LAWS[law].parameters(youngs_modulus, **settings)):
         parameters[:, column] = values
     return parameters
+
+
+@wp.struct
+class ModelStruct:
+    """What kernels know of the particles of an ``MPMModel``."""
+
+    mass: wp.array(dtype=float)
+    volume: wp.array(dtype=float)
+    mu: wp.array(dtype=float)
+    lam: wp.array(dtype=float)
+    law: wp.array(dtype=int)
+    parameters: wp.array(dtype=wp.vec4)
 
 
 @dataclass(frozen=True)
@@ -190,7 +205,10 @@ class MPMModel:
             return 0.0, 0.0
         return (1 - self.pic_damping) * (1 - self.rpic_damping), 1 - self.pic_damping
 
-    @property
-    def arrays(self) -> tuple[wp.array, ...]:
-        """The particles' constants, but for ``parameters``, in the order in which kernels take them."""
-        return self.mass, self.volume, self.mu, self.lam, self.law
+    @cached_property
+    def struct(self) -> ModelStruct:
+        """The particles' constants, for kernels."""
+        struct = ModelStruct()
+        for name in ("mass", "volume", "mu", "lam", "law", "parameters"):
+            setattr(struct, name, getattr(self, name))
+        return struct

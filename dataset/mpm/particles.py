@@ -11,7 +11,9 @@ from functools import cache
 
 import warp as wp
 
-from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside, place_in_memory
+from dataset.mpm.lattice import NODES_IN_BLOCK, LatticeStruct, coordinates, first_node, is_inside, memory_index
+from dataset.mpm.model import ModelStruct
+from dataset.mpm.state import StateStruct
 
 wp.set_module_options({"enable_backward": False})
 
@@ -55,6 +57,16 @@ class Rows:
         return self.moved + 12
 
 
+@wp.struct
+class ParticlesStruct:
+    """What kernels know of the sorted particles."""
+
+    count: int
+    table: wp.array2d(dtype=float)
+    origin: wp.array(dtype=int)  # row in the state and the model of each column's particle
+    start: wp.array(dtype=wp.vec3)  # where each particle of the state started, m; by which conditions choose
+
+
 @wp.func
 def vector_in(table: wp.array2d(dtype=float), row: int, t: int) -> wp.vec3:
     return wp.vec3(table[row, t], table[row + 1, t], table[row + 2, t])
@@ -83,12 +95,11 @@ def put_matrix(table: wp.array2d(dtype=float), row: int, t: int, value: wp.mat33
 
 @wp.func
 def cell_key(lattice: LatticeStruct, x: wp.vec3) -> int:
-    """The place in memory of a particle's first node; past all of them for particles outside the grid."""
+    """Return the index in memory of a particle's first node, past all of them for particles outside the grid."""
     c = coordinates(lattice, x)
     if not is_inside(lattice, c):
-        return lattice.blocks * lattice.blocks * lattice.blocks * 64
-    first = first_node(c)
-    return place_in_memory(lattice, first[0], first[1], first[2])
+        return lattice.blocks * lattice.blocks * lattice.blocks * NODES_IN_BLOCK
+    return memory_index(lattice, first_node(c))
 
 
 @wp.kernel
@@ -103,97 +114,67 @@ def find_cells(
 
 @wp.kernel
 def find_cells_again(
-    lattice: LatticeStruct, table: wp.array2d(dtype=float), keys: wp.array(dtype=int), order: wp.array(dtype=int)
+    particles: ParticlesStruct, lattice: LatticeStruct, keys: wp.array(dtype=int), order: wp.array(dtype=int)
 ):
-    """Keys to sort columns by, in the order of the table."""
+    """Write keys to sort columns by, in the order of the table."""
     t = wp.tid()
-    keys[t] = cell_key(lattice, vector_in(table, 0, t))
+    keys[t] = cell_key(lattice, vector_in(particles.table, 0, t))
     order[t] = t
 
 
 @wp.kernel
-def reorder(
-    rows: int,
-    order: wp.array(dtype=int),
-    table: wp.array2d(dtype=float),
-    particle: wp.array(dtype=int),
-    table_out: wp.array2d(dtype=float),
-    particle_out: wp.array(dtype=int),
-):
-    """Move columns; ``particle`` is the place in the state of each one's particle."""
+def reorder(rows: int, order: wp.array(dtype=int), particles: ParticlesStruct, particles_out: ParticlesStruct):
+    """Copy the first ``rows`` rows of the columns in another order."""
     t = wp.tid()
     source = order[t]
     for row in range(rows):
-        table_out[row, t] = table[row, source]
-    particle_out[t] = particle[source]
+        particles_out.table[row, t] = particles.table[row, source]
+    particles_out.origin[t] = particles.origin[source]
 
 
 @cache
 def load_particles(rows: Rows) -> wp.Kernel:
-    """The kernel that fills the table from a state and a model, in a given order."""
+    """Return the kernel that fills the table from a state and a model, in a given order."""
 
     @wp.kernel(module="unique", enable_backward=False)
-    def kernel(
-        order: wp.array(dtype=int),
-        x: wp.array(dtype=wp.vec3),
-        v: wp.array(dtype=wp.vec3),
-        C: wp.array(dtype=wp.mat33),
-        F: wp.array(dtype=wp.mat33),
-        total: wp.array(dtype=wp.mat33),
-        history: wp.array(dtype=float),
-        mass: wp.array(dtype=float),
-        volume: wp.array(dtype=float),
-        mu: wp.array(dtype=float),
-        lam: wp.array(dtype=float),
-        law: wp.array(dtype=int),
-        parameters: wp.array(dtype=wp.vec4),
-        table: wp.array2d(dtype=float),
-        particle: wp.array(dtype=int),
-    ):
+    def kernel(order: wp.array(dtype=int), state: StateStruct, model: ModelStruct, particles: ParticlesStruct):
         t = wp.tid()
         p = order[t]
-        particle[t] = p
-        put_vector(table, wp.static(rows.x), t, x[p])
-        put_vector(table, wp.static(rows.v), t, v[p])
-        put_matrix(table, wp.static(rows.affine), t, C[p])
-        put_matrix(table, wp.static(rows.F), t, F[p])
-        table[wp.static(rows.mass), t] = mass[p]
-        table[wp.static(rows.volume), t] = volume[p]
-        table[wp.static(rows.mu), t] = mu[p]
-        table[wp.static(rows.lam), t] = lam[p]
-        table[wp.static(rows.law), t] = float(law[p])
+        table = particles.table
+        particles.origin[t] = p
+        put_vector(table, wp.static(rows.x), t, state.x[p])
+        put_vector(table, wp.static(rows.v), t, state.v[p])
+        put_matrix(table, wp.static(rows.affine), t, state.C[p])
+        put_matrix(table, wp.static(rows.F), t, state.F[p])
+        table[wp.static(rows.mass), t] = model.mass[p]
+        table[wp.static(rows.volume), t] = model.volume[p]
+        table[wp.static(rows.mu), t] = model.mu[p]
+        table[wp.static(rows.lam), t] = model.lam[p]
+        table[wp.static(rows.law), t] = float(model.law[p])
         if wp.static(rows.plastic):
-            put_matrix(table, wp.static(rows.total), t, total[p])
-            table[wp.static(rows.history), t] = history[p]
+            put_matrix(table, wp.static(rows.total), t, state.total[p])
+            table[wp.static(rows.history), t] = state.history[p]
             for i in range(4):
-                table[wp.static(rows.parameters) + i, t] = parameters[p][i]
+                table[wp.static(rows.parameters) + i, t] = model.parameters[p][i]
 
     return kernel
 
 
 @cache
 def store_particles(rows: Rows) -> wp.Kernel:
-    """The kernel that brings the particles back into a state."""
+    """Return the kernel that brings the particles back into a state."""
 
     @wp.kernel(module="unique", enable_backward=False)
-    def kernel(
-        table: wp.array2d(dtype=float),
-        particle: wp.array(dtype=int),
-        x: wp.array(dtype=wp.vec3),
-        v: wp.array(dtype=wp.vec3),
-        C: wp.array(dtype=wp.mat33),
-        F: wp.array(dtype=wp.mat33),
-        total: wp.array(dtype=wp.mat33),
-        history: wp.array(dtype=float),
-    ):
+    def kernel(particles: ParticlesStruct, state: StateStruct):
         t = wp.tid()
-        p = particle[t]
-        x[p] = vector_in(table, wp.static(rows.x), t)
-        v[p] = vector_in(table, wp.static(rows.v), t)
-        C[p] = matrix_in(table, wp.static(rows.affine), t)
-        F[p] = matrix_in(table, wp.static(rows.F), t)
+        p = particles.origin[t]
+        table = particles.table
+        state.x[p] = vector_in(table, wp.static(rows.x), t)
+        state.v[p] = vector_in(table, wp.static(rows.v), t)
+        state.C[p] = matrix_in(table, wp.static(rows.affine), t)
+        state.F[p] = matrix_in(table, wp.static(rows.F), t)
         if wp.static(rows.plastic):
-            total[p] = matrix_in(table, wp.static(rows.total), t)
-            history[p] = table[wp.static(rows.history), t]
+            state.total[p] = matrix_in(table, wp.static(rows.total), t)
+            state.history[p] = table[wp.static(rows.history), t]
 
     return kernel

@@ -19,8 +19,9 @@ from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import STABLE_SHARE, MPMModel
 from dataset.mpm.object_forces import ForcesStruct, ObjectForces
+from dataset.mpm.particles import ParticlesStruct
 from dataset.mpm.state import MPMState
-from dataset.mpm.transfers import THREADS_IN_BLOCK
+from dataset.mpm.transfers import THREADS_IN_BLOCK, SubstepStruct
 
 # Enough threads to fill a large GPU; each takes several nodes if more are touched.
 _GRID_THREADS = 1 << 17
@@ -73,12 +74,11 @@ class MPMSolver:
         self._mass_unit = 2.0**-_BITS * float(model.mass.numpy().sum(dtype=np.float64)) if self._grid.exact else 1.0
 
         self._rows = particles.Rows(model.plastic)
-        # The second ones are what sorting moves the first ones to.
-        self._tables = [wp.zeros((self._rows.count, count), dtype=float, device=device) for _ in range(2)]
-        self._particles = [wp.zeros(count, dtype=int, device=device) for _ in range(2)]
+        # The second one is what sorting moves the first one to.
+        self._particles = [self._sorted_particles() for _ in range(2)]
         self._keys = wp.zeros(2 * count, dtype=int, device=device)
         self._order = wp.zeros(2 * count, dtype=int, device=device)
-        self._key_bits = len(self._grid.velocities).bit_length()
+        self._key_bits = len(self._grid.struct.velocities).bit_length()
 
         on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
         on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
@@ -92,7 +92,19 @@ class MPMSolver:
         self._update_grid = substep.update_grid(on_grid, self._grid.exact)
         self._load_particles = particles.load_particles(self._rows)
         self._store_particles = particles.store_particles(self._rows)
+        self._affine_kept = wp.vec2(*model.affine_kept)
+        self._no_forces = ForcesStruct()
         self._graphs: dict[tuple[int, int, float], tuple[MPMState, wp.Graph]] = {}
+
+    def _sorted_particles(self) -> ParticlesStruct:
+        model = self.model
+        struct = ParticlesStruct()
+        struct.count = len(model)
+        struct.table = wp.zeros((self._rows.count, len(model)), dtype=float, device=model.device)
+        struct.origin = wp.zeros(len(model), dtype=int, device=model.device)
+        if model.start is not None:
+            struct.start = model.start
+        return struct
 
     def _conditions(self, table: Mapping[str, wp.Function]) -> tuple[tuple[str, ...], wp.array]:
         """Names and settings of the model's conditions in ``table``."""
@@ -148,65 +160,61 @@ class MPMSolver:
         if self._forces is not None:
             self._forces.measure(state_in)
         self._load(state_in)
-        self._grid.counts.zero_()
-        now = 0  # which of the tables and of the columns' particles is the sorted one
+        counts = self._grid.struct.counts
+        counts.zero_()
+        at = [self._substep(dt, now) for now in range(2)]  # substeps take turns with the grid's two counts
+        now = 0  # which of the two copies of the particles is the sorted one
         for k in range(substeps):
             if k % _SUBSTEPS_BETWEEN_SORTS == 0 and k > 0:
-                self._sort(self._tables[now], self._particles[now], self._tables[1 - now], self._particles[1 - now])
+                self._sort(self._particles[now], self._particles[1 - now])
                 now = 1 - now
-            self._launch(self._gather_and_scatter if k > 0 else self._scatter, state_in, k, dt, now)
-            self._launch_grid(state_in, k, dt)
-        self._launch(self._gather, state_in, substeps, dt, now)
-        table, particle = self._tables[now], self._particles[now]
-        outputs = [*state_out.arrays, state_out.total, state_out.history]
-        wp.launch(self._store_particles, count, [table, particle], outputs, device=device)
+            kernel = self._gather_and_scatter if k > 0 else self._scatter
+            self._launch(kernel, at[k % 2], state_in, (k - 0.5) * dt, now)
+            self._launch_grid(at[k % 2], state_in, (k + 0.5) * dt)
+        self._launch(self._gather, at[substeps % 2], state_in, (substeps - 0.5) * dt, now)
+        wp.launch(self._store_particles, count, [self._particles[now]], [state_out.struct], device=device)
         if self._timed:
             wp.launch(substep.advance_clock, 1, [state_in.time, substeps * dt, state_out.time], device=device)
 
-    def _launch(self, kernel: wp.Kernel, state: MPMState, k: int, dt: float, now: int) -> None:
-        """The particles' kernel between substeps ``k`` - 1 and ``k``."""
+    def _launch(self, kernel: wp.Kernel, at: SubstepStruct, state: MPMState, offset: float, now: int) -> None:
+        """Launch the particles' kernel; ``offset`` is the middle of the substep that ends, s after the state's time."""
         model, count = self.model, len(self.model)
         # Warps add together: none may be short of threads.
         threads = -(-count // THREADS_IN_BLOCK) * THREADS_IN_BLOCK if model.device.is_cuda else count
-        conditions = [self._particle_settings, state.time, (k - 0.5) * dt]
-        grid = [self._units(dt), *self._grid.arguments(k % 2)]
-        forces = ForcesStruct() if self._forces is None else self._forces.struct
-        columns = [count, self._particles[now], model.start, self._tables[now]]
-        inputs = [self._lattice, dt, *model.affine_kept, *conditions, forces, *columns, *grid]
-        wp.launch(kernel, threads, inputs, device=model.device, block_dim=THREADS_IN_BLOCK)
+        forces = self._no_forces if self._forces is None else self._forces.struct
+        inputs = [self._grid.struct, at, self._particles[now], self._affine_kept, self._particle_settings, forces]
+        wp.launch(kernel, threads, [*inputs, state.time, offset], device=model.device, block_dim=THREADS_IN_BLOCK)
 
-    def _launch_grid(self, state: MPMState, k: int, dt: float) -> None:
-        """The grid's kernel in substep ``k``."""
+    def _launch_grid(self, at: SubstepStruct, state: MPMState, offset: float) -> None:
+        """Launch the grid's kernel; ``offset`` is the middle of the substep, s after the state's time."""
         model = self.model
         if model.device.is_cuda:
             threads = min(_GRID_THREADS, _BLOCKS_OF_A_PARTICLE * len(model) * NODES_IN_BLOCK)
         else:  # the count is at hand
-            threads = int(self._grid.counts.numpy()[k % 2]) * NODES_IN_BLOCK
-        conditions = [self._grid_settings, state.time, (k + 0.5) * dt]
-        grid = [self._units(dt), *self._grid.arguments(k % 2)]
+            threads = int(self._grid.struct.counts.numpy()[at.now]) * NODES_IN_BLOCK
         damping = min(1.0, model.grid_damping)
-        inputs = [self._lattice, dt, threads, self._gravity, damping, *conditions, *grid]
+        inputs = [self._grid.struct, at, threads, self._gravity, damping, self._grid_settings, state.time, offset]
         wp.launch(self._update_grid, threads, inputs, device=model.device)
 
-    def _units(self, dt: float) -> wp.vec4:
-        """Of momenta and masses in whole numbers; nothing is faster than a cell a substep."""
+    def _substep(self, dt: float, now: int) -> SubstepStruct:
+        """Return what kernels know of a substep; in it nothing moves faster than a cell a substep."""
         momentum = self._mass_unit * self.model.lattice.dx / dt
-        return wp.vec4(momentum, momentum, momentum, self._mass_unit)
+        struct = SubstepStruct()
+        struct.dt, struct.now = dt, now
+        struct.units = wp.vec4(momentum, momentum, momentum, self._mass_unit)
+        return struct
 
     def _load(self, state: MPMState) -> None:
         """Copy the particles, sorted by cell, into the first table."""
         model, device, count = self.model, self.model.device, len(self.model)
         wp.launch(particles.find_cells, count, [self._lattice, state.x, self._keys, self._order], device=device)
         wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
-        moving = [*state.arrays, state.total, state.history]
-        constant = [*model.arrays, model.parameters]
-        outputs = [self._tables[0], self._particles[0]]
-        wp.launch(self._load_particles, count, [self._order, *moving, *constant], outputs, device=device)
+        inputs = [self._order, state.struct, model.struct]
+        wp.launch(self._load_particles, count, inputs, [self._particles[0]], device=device)
 
-    def _sort(self, table: wp.array, particle: wp.array, table_out: wp.array, particle_out: wp.array) -> None:
-        """Copy a table's columns, sorted by cell, into another one."""
+    def _sort(self, source: ParticlesStruct, target: ParticlesStruct) -> None:
+        """Copy particles, sorted by cell, to ``target``."""
         device, count = self.model.device, len(self.model)
-        wp.launch(particles.find_cells_again, count, [self._lattice, table, self._keys, self._order], device=device)
+        wp.launch(particles.find_cells_again, count, [source, self._lattice, self._keys, self._order], device=device)
         wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
-        inputs = [self._rows.moved, self._order, table, particle]
-        wp.launch(particles.reorder, count, inputs, [table_out, particle_out], device=device)
+        wp.launch(particles.reorder, count, [self._rows.moved, self._order, source], [target], device=device)

@@ -1,11 +1,26 @@
-"""What changes during a simulation."""
+"""The state of a simulation: what changes from substep to substep."""
+
+# mypy: ignore-errors
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import warp as wp
 
 from gaussians.stage.shape_checks import check_shape
+
+
+@wp.struct
+class StateStruct:
+    """What kernels know of an ``MPMState``."""
+
+    x: wp.array(dtype=wp.vec3)
+    v: wp.array(dtype=wp.vec3)
+    C: wp.array(dtype=wp.mat33)
+    F: wp.array(dtype=wp.mat33)
+    total: wp.array(dtype=wp.mat33)
+    history: wp.array(dtype=float)
 
 
 @dataclass(frozen=True)
@@ -60,10 +75,15 @@ class MPMState:
             total=wp.array(identity, dtype=wp.mat33, device=device) if plastic else None,
         )
 
-    @property
-    def arrays(self) -> tuple[wp.array, wp.array, wp.array, wp.array]:
-        """Those of every material, in the order in which kernels take them."""
-        return self.x, self.v, self.C, self.F
+    @cached_property
+    def struct(self) -> StateStruct:
+        """The particles' arrays, for kernels."""
+        struct = StateStruct()
+        struct.x, struct.v, struct.C, struct.F = self.x, self.v, self.C, self.F
+        struct.history = self.history
+        if self.total is not None:
+            struct.total = self.total
+        return struct
 
     def __len__(self) -> int:
         return len(self.x)

@@ -13,12 +13,14 @@ import warp as wp
 
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.grid import vec4l
-from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside
+from dataset.mpm.grid import ExactGridStruct, GridStruct
+from dataset.mpm.lattice import BLOCK_BITS, NODES_IN_BLOCK, coordinates, first_node, is_inside, node_at
 from dataset.mpm.object_forces import ForcesStruct, acceleration
-from dataset.mpm.particles import Rows, matrix_in, put_matrix, put_vector, vector_in
+from dataset.mpm.particles import ParticlesStruct, Rows, matrix_in, put_matrix, put_vector, vector_in
 from dataset.mpm.transfers import (
     INVERSE_INERTIA,
+    Contribution,
+    SubstepStruct,
     collect,
     scatter_by_particle,
     scatter_by_warp,
@@ -63,53 +65,44 @@ def update_particles(
     cuda: bool,
     exact: bool,
 ) -> wp.Kernel:
-    """The particles' kernel for these materials and conditions of particles.
+    """Return the particles' kernel for these materials and conditions of particles.
 
     F <- (I + dt grad v) F, and for plastic materials then the return mapping; the row ``total`` goes without it.
 
     Args:
+        rows: of the particles' table.
+        laws: names of the constitutive laws in use.
+        conditions: names of the particle conditions in use.
         forced: whether there are external forces.
         gather: take velocities from the grid; if not, they are in the table. Without ``scatter`` they get there.
         scatter: add to the grid.
-        cuda: with CUDA warps' common additions; needs whole blocks of ``THREADS_IN_BLOCK``.
-        exact: in whole numbers.
+        cuda: add the contributions of a CUDA warp together; needs whole blocks of ``THREADS_IN_BLOCK``.
+        exact: sum in whole numbers.
     """
     stresses = tuple(LAWS[name].stress for name in laws)
     flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
     functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
     add_to_grid = (scatter_exactly if exact else scatter_by_warp) if cuda else scatter_by_particle
-    node_type = vec4l if exact else wp.vec4
+    grid_type = ExactGridStruct if exact else GridStruct
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
     def kernel(
-        lattice: LatticeStruct,
-        dt: float,
-        symmetric_kept: float,
-        skew_kept: float,
+        grid: grid_type,
+        substep: SubstepStruct,
+        particles: ParticlesStruct,
+        affine_kept: wp.vec2,
         settings: wp.array(dtype=ConditionStruct),
+        forces: ForcesStruct,
         clock: wp.array(dtype=wp.float64),
         offset: wp.float64,
-        forces: ForcesStruct,
-        count: int,
-        particle: wp.array(dtype=int),
-        start: wp.array(dtype=wp.vec3),
-        table: wp.array2d(dtype=float),
-        units: wp.vec4,
-        momenta: wp.array(dtype=node_type),
-        velocities: wp.array(dtype=wp.vec4),
-        marked: wp.array(dtype=int),
-        touched: wp.array(dtype=int),
-        counts: wp.array(dtype=int),
-        now: int,
     ):
         t = wp.tid()
-        active = bool(False)
-        first = wp.vec3i()
-        f = wp.vec3()
-        m = float(0.0)
-        momentum = wp.vec3()
-        A = wp.mat33()
-        if t < count:
+        lattice = grid.lattice
+        dt = substep.dt
+        table = particles.table
+        part = Contribution()
+        part.active = False
+        if t < particles.count:
             m = table[wp.static(rows.mass), t]
             mu = table[wp.static(rows.mu), t]
             lam = table[wp.static(rows.lam), t]
@@ -127,10 +120,11 @@ def update_particles(
                 c = coordinates(lattice, x)
                 # Outside the grid a particle stays where it is; the frame loop reports it.
                 if is_inside(lattice, c):
-                    collected, gradient = collect(lattice, c, velocities)
+                    collected, gradient = collect(lattice, grid.velocities, c)
                     v = collected
                     transposed = wp.transpose(gradient)
-                    C = (0.5 * symmetric_kept) * (gradient + transposed) + (0.5 * skew_kept) * (gradient - transposed)
+                    symmetric = (0.5 * affine_kept[0]) * (gradient + transposed)
+                    C = symmetric + (0.5 * affine_kept[1]) * (gradient - transposed)
                     F = F + dt * (gradient * F)
                     if wp.static(rows.plastic):
                         total = matrix_in(table, wp.static(rows.total), t)
@@ -141,14 +135,16 @@ def update_particles(
                                 F, past = wp.static(flowing[i][1])(F, past, mu, lam, parameters, dt)
                         table[wp.static(rows.history), t] = past
                     if wp.static(forced):
-                        v += dt * acceleration(forces, particle[t], x + dt * v, middle(clock, offset), dt)
+                        moved = x + dt * v
+                        v += dt * acceleration(forces, particles.origin[t], moved, middle(clock, offset), dt)
                     if wp.static(len(functions) > 0):
                         # What happens during the substep is decided where it began, but a velocity that is given is
                         # at once that of the motion.
-                        moved = x + dt * v
+                        end = x + dt * v
                         time = middle(clock, offset)
+                        start = particles.start[particles.origin[t]]
                         for i in range(wp.static(len(functions))):
-                            v = wp.static(functions[i])(settings[i], start[particle[t]], m, moved, v, time, dt)
+                            v = wp.static(functions[i])(settings[i], start, m, end, v, time, dt)
                     x = x + dt * v
                     put_vector(table, wp.static(rows.x), t, x)
                     put_matrix(table, wp.static(rows.F), t, F)
@@ -160,80 +156,71 @@ def update_particles(
                 C = matrix_in(table, wp.static(rows.affine), t)
             if wp.static(scatter):
                 c = coordinates(lattice, x)
-                active = is_inside(lattice, c)
-                if active:
+                if is_inside(lattice, c):
                     tau = wp.mat33()
                     for i in range(wp.static(len(stresses))):
                         if law == i:
                             tau = wp.static(stresses[i])(F, past, mu, lam)
                     volume = table[wp.static(rows.volume), t]
                     scale = dt * volume * INVERSE_INERTIA * lattice.inverse_dx * lattice.inverse_dx
-                    # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
-                    A = (m * C - scale * tau) * lattice.dx
-                    momentum = m * v
                     first = first_node(c)
-                    f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
+                    part.active = True
+                    part.first = first
+                    part.f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
+                    part.mass = m
+                    part.momentum = m * v
+                    # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
+                    part.gradient = (m * C - scale * tau) * lattice.dx
         if wp.static(scatter):
-            wp.static(add_to_grid)(
-                lattice, active, first, f, m, momentum, A, units, momenta, marked, touched, counts, now
-            )
+            wp.static(add_to_grid)(grid, substep, part)
 
     return kernel
 
 
 @cache
 def update_grid(conditions: tuple[str, ...], exact: bool) -> wp.Kernel:
-    """The grid's kernel: momenta to velocities under gravity and these conditions of the grid; momenta to zero.
+    """Return the grid's kernel: momenta to velocities under gravity and these grid conditions; momenta to zero.
 
     Args:
-        exact: from whole numbers.
+        conditions: names of the grid conditions in use.
+        exact: sums are in whole numbers.
     """
     functions = tuple(GRID_CONDITIONS[name] for name in conditions)
-    node_type, take_node = (vec4l, take_exactly) if exact else (wp.vec4, take)
+    grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
     def kernel(
-        lattice: LatticeStruct,
-        dt: float,
+        grid: grid_type,
+        substep: SubstepStruct,
         threads: int,
         gravity: wp.vec3,
         damping: float,
         settings: wp.array(dtype=ConditionStruct),
         clock: wp.array(dtype=wp.float64),
         offset: wp.float64,
-        units: wp.vec4,
-        momenta: wp.array(dtype=node_type),
-        velocities: wp.array(dtype=wp.vec4),
-        marked: wp.array(dtype=int),
-        touched: wp.array(dtype=int),
-        counts: wp.array(dtype=int),
-        now: int,
     ):
         n = wp.tid()
+        lattice = grid.lattice
+        dt = substep.dt
         if n == 0:
-            counts[1 - now] = 0
+            grid.counts[1 - substep.now] = 0
         time = middle(clock, offset)
-        count = counts[now] * 64
+        count = grid.counts[substep.now] * NODES_IN_BLOCK
         while n < count:
-            block = touched[n >> 6]
-            place = n & 63
-            index = block * 64 + place
-            value = wp.static(take_node)(momenta, index, units)
+            block = grid.touched[n >> (3 * BLOCK_BITS)]
+            place = n & (NODES_IN_BLOCK - 1)
+            index = block * NODES_IN_BLOCK + place
+            value = wp.static(take_node)(grid, index, substep.units)
             if place == 0:
-                marked[block] = 0
+                grid.marked[block] = 0
             m = value[3]
             velocity = wp.vec3()
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping
-                rest = block // lattice.blocks
-                node = wp.vec3i(
-                    (rest // lattice.blocks) * 4 + (place >> 4),
-                    (rest % lattice.blocks) * 4 + ((place >> 2) & 3),
-                    (block % lattice.blocks) * 4 + (place & 3),
-                )
+                node = node_at(lattice, block, place)
                 for i in range(wp.static(len(functions))):
                     velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt)
-            store_node(velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
+            store_node(grid.velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
             n += threads
 
     return kernel

@@ -8,8 +8,13 @@ Particles carry an affine velocity field (APIC, Jiang et al., "The affine partic
 
 import warp as wp
 
-from dataset.mpm.grid import vec4l
-from dataset.mpm.lattice import LatticeStruct, first_node, offsets_along
+from dataset.mpm.grid import ExactGridStruct, GridStruct, vec4l
+from dataset.mpm.lattice import (
+    LatticeStruct,
+    block_of,
+    first_node,
+    stencil_offsets,
+)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -51,17 +56,36 @@ def spline(f: float) -> wp.vec3:
     return wp.vec3(0.5 * a * a, 0.75 - b * b, 0.5 * c * c)
 
 
+@wp.struct
+class SubstepStruct:
+    """What kernels know of a substep."""
+
+    dt: float  # s
+    units: wp.vec4  # of momenta [kg m/s] and mass [kg] in whole numbers, see ``scatter_exactly``
+    now: int  # which of the grid's two counts is that of this substep
+
+
+@wp.struct
+class Contribution:
+    """What a particle adds to the grid: a mass, and a momentum field that is affine around the particle."""
+
+    active: bool  # whether the particle takes part
+    first: wp.vec3i  # the first of its 27 nodes
+    f: wp.vec3  # distance from that node, in nodes, 0.5 to 1.5
+    mass: float  # kg
+    momentum: wp.vec3  # kg m/s
+    gradient: wp.mat33  # of the momentum field, kg m/s a node
+
+
 @wp.func
-def collect(lattice: LatticeStruct, c: wp.vec3, velocities: wp.array(dtype=wp.vec4)):
-    """Velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes."""
+def collect(lattice: LatticeStruct, velocities: wp.array(dtype=wp.vec4), c: wp.vec3):
+    """Return velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes."""
     first = first_node(c)
     f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
     wx = spline(f[0])
     wy = spline(f[1])
     wz = spline(f[2])
-    ox = offsets_along(first[0], lattice.blocks * lattice.blocks * 64, 16)
-    oy = offsets_along(first[1], lattice.blocks * 64, 4)
-    oz = offsets_along(first[2], 64, 1)
+    ox, oy, oz = stencil_offsets(lattice, first)
     # Sums over the nodes of w v, and of w v times the node's distance from the first one along each axis.
     sum_v = wp.vec4()
     sum_x = wp.vec4()
@@ -92,71 +116,40 @@ def collect(lattice: LatticeStruct, c: wp.vec3, velocities: wp.array(dtype=wp.ve
 
 
 @wp.func
-def mark(
-    block: int,
-    marked: wp.array(dtype=int),
-    touched: wp.array(dtype=int),
-    counts: wp.array(dtype=int),
-    now: int,
-):
-    """List a block, once."""
-    if marked[block] == 0 and wp.atomic_exch(marked, block, 1) == 0:
-        touched[wp.atomic_add(counts, now, 1)] = block
+def mark(grid: GridStruct, block: int, now: int):
+    """List a block among the touched ones, once."""
+    if grid.marked[block] == 0 and wp.atomic_exch(grid.marked, block, 1) == 0:
+        grid.touched[wp.atomic_add(grid.counts, now, 1)] = block
 
 
 @wp.func
-def scatter_by_particle(
-    lattice: LatticeStruct,
-    active: bool,
-    first: wp.vec3i,
-    f: wp.vec3,
-    m: float,
-    momentum: wp.vec3,
-    A: wp.mat33,
-    units: wp.vec4,
-    momenta: wp.array(dtype=wp.vec4),
-    marked: wp.array(dtype=int),
-    touched: wp.array(dtype=int),
-    counts: wp.array(dtype=int),
-    now: int,
-):
-    """Add a particle's momentum field and mass to its 27 nodes, and list their blocks.
-
-    Args:
-        active: whether the particle takes part.
-        first: its first node.
-        f: its distance from that, in nodes, 0.5 to 1.5.
-        m: mass, kg.
-        momentum: kg m/s.
-        A: the field's gradient, kg m/s a node.
-        units: of whole numbers, see ``scatter_exactly``.
-        momenta, marked, touched, counts, now: see ``Grid``.
-    """
-    if not active:
+def scatter_by_particle(grid: GridStruct, substep: SubstepStruct, part: Contribution):
+    """Add a particle's contribution to its 27 nodes, and list their blocks."""
+    if not part.active:
         return
+    first = part.first
+    f = part.f
+    A = part.gradient
     for corner in range(8):
-        block_x = (first[0] + 2 * (corner & 1)) >> 2
-        block_y = (first[1] + (corner & 2)) >> 2
-        block_z = (first[2] + ((corner & 4) >> 1)) >> 2
-        mark((block_x * lattice.blocks + block_y) * lattice.blocks + block_z, marked, touched, counts, now)
+        # The 27 nodes reach into at most two blocks along each axis, so that their corners lie in all of them.
+        far = wp.vec3i(first[0] + 2 * (corner & 1), first[1] + (corner & 2), first[2] + ((corner & 4) >> 1))
+        mark(grid, block_of(grid.lattice, far), substep.now)
     wx = spline(f[0])
     wy = spline(f[1])
     wz = spline(f[2])
-    ox = offsets_along(first[0], lattice.blocks * lattice.blocks * 64, 16)
-    oy = offsets_along(first[1], lattice.blocks * 64, 4)
-    oz = offsets_along(first[2], 64, 1)
-    corner_momentum = momentum - A * f
+    ox, oy, oz = stencil_offsets(grid.lattice, first)
+    corner_momentum = part.momentum - A * f
     step_x = wp.vec4(A[0, 0], A[1, 0], A[2, 0], 0.0)
     step_y = wp.vec4(A[0, 1], A[1, 1], A[2, 1], 0.0)
     step_z = wp.vec4(A[0, 2], A[1, 2], A[2, 2], 0.0)
-    at_corner = wp.vec4(corner_momentum[0], corner_momentum[1], corner_momentum[2], m)
+    at_corner = wp.vec4(corner_momentum[0], corner_momentum[1], corner_momentum[2], part.mass)
     for i in range(3):
         for j in range(3):
             at_column = at_corner + float(i) * step_x + float(j) * step_y
             weight = wx[i] * wy[j]
             offset = ox[i] + oy[j]
             for k in range(3):
-                wp.atomic_add(momenta, offset + oz[k], (weight * wz[k]) * (at_column + float(k) * step_z))
+                wp.atomic_add(grid.momenta, offset + oz[k], (weight * wz[k]) * (at_column + float(k) * step_z))
 
 
 # Particles of one cell follow one another, because they are sorted. Lane n of a warp is node n of the 27 and sums what
@@ -168,11 +161,15 @@ _SCATTER_BY_WARP = """
     __shared__ float4 staged[THREADS / 32][4][32];
     float4 (&mine)[4][32] = staged[threadIdx.x / 32];
     const int lane = threadIdx.x % 32;
-    mine[0][lane] = make_float4(f[0], f[1], f[2], m);
+    const wp::vec3 f = part.f, momentum = part.momentum;
+    const wp::mat33 A = part.gradient;
+    const wp::vec3i first = part.first;
+    mine[0][lane] = make_float4(f[0], f[1], f[2], part.mass);
     mine[1][lane] = make_float4(momentum[0], A.data[0][0], A.data[0][1], A.data[0][2]);
     mine[2][lane] = make_float4(momentum[1], A.data[1][0], A.data[1][1], A.data[1][2]);
     mine[3][lane] = make_float4(momentum[2], A.data[2][0], A.data[2][1], A.data[2][2]);
-    const int key = active ? (first[0] * lattice.nodes + first[1]) * lattice.nodes + first[2] : -1;
+    const int nodes = grid.lattice.nodes, blocks = grid.lattice.blocks;
+    const int key = part.active ? (first[0] * nodes + first[1]) * nodes + first[2] : -1;
     const int before = __shfl_up_sync(all, key, 1);
     const unsigned heads = __ballot_sync(all, lane == 0 || key != before);
     __syncwarp();
@@ -200,24 +197,25 @@ _SCATTER_BY_WARP = """
         const int z = __shfl_sync(all, first[2], p) + k;
         const int run = __shfl_sync(all, key, p);
         if (lane < 27 && run >= 0) {
-            const int block = ((x >> 2) * lattice.blocks + (y >> 2)) * lattice.blocks + (z >> 2);
-            const int index = block * 64 + ((x & 3) * 16 + (y & 3) * 4 + (z & 3));
+            const int block = ((x >> BLOCK_BITS) * blocks + (y >> BLOCK_BITS)) * blocks + (z >> BLOCK_BITS);
+            const int place = (((x & BLOCK_MASK) << BLOCK_BITS | (y & BLOCK_MASK)) << BLOCK_BITS) | (z & BLOCK_MASK);
+            const int index = block * NODES_IN_BLOCK + place;
             ADD
-            if (marked.data[block] == 0 && atomicExch(marked.data + block, 1) == 0)
-                touched.data[atomicAdd(counts.data + now, 1)] = block;
+            if (grid.marked.data[block] == 0 && atomicExch(grid.marked.data + block, 1) == 0)
+                grid.touched.data[atomicAdd(grid.counts.data + substep.now, 1)] = block;
         }
         sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     }
     __syncwarp();
 #endif
-""".replace("THREADS", str(THREADS_IN_BLOCK))
+"""
 
 _ADD_FLOATS = """
 #if __CUDA_ARCH__ >= 900
             asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};"
-                         :: "l"(momenta.data + index), "f"(sum.x), "f"(sum.y), "f"(sum.z), "f"(sum.w) : "memory");
+                         :: "l"(grid.momenta.data + index), "f"(sum.x), "f"(sum.y), "f"(sum.z), "f"(sum.w) : "memory");
 #else
-            float* node = &momenta.data[index][0];
+            float* node = &grid.momenta.data[index][0];
             atomicAdd(node, sum.x);
             atomicAdd(node + 1, sum.y);
             atomicAdd(node + 2, sum.z);
@@ -225,7 +223,8 @@ _ADD_FLOATS = """
 #endif
 """
 _ADD_WHOLE_NUMBERS = """
-            auto* node = reinterpret_cast<unsigned long long*>(momenta.data + index);
+            auto* node = reinterpret_cast<unsigned long long*>(grid.momenta.data + index);
+            const wp::vec4 units = substep.units;
             const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
             for (int n = 0; n < 4; ++n)
                 atomicAdd(node + n, static_cast<unsigned long long>(__double2ll_rn(sums[n] / double(units[n]))));
@@ -233,56 +232,28 @@ _ADD_WHOLE_NUMBERS = """
 
 
 @wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_FLOATS))
-def scatter_by_warp(
-    lattice: LatticeStruct,
-    active: bool,
-    first: wp.vec3i,
-    f: wp.vec3,
-    m: float,
-    momentum: wp.vec3,
-    A: wp.mat33,
-    units: wp.vec4,
-    momenta: wp.array(dtype=wp.vec4),
-    marked: wp.array(dtype=int),
-    touched: wp.array(dtype=int),
-    counts: wp.array(dtype=int),
-    now: int,
-):
-    """``scatter_by_particle`` for all particles of a CUDA warp together."""
+def scatter_by_warp(grid: GridStruct, substep: SubstepStruct, part: Contribution):
+    """Do ``scatter_by_particle`` for all particles of a CUDA warp together."""
 
 
 @wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_WHOLE_NUMBERS))
-def scatter_exactly(
-    lattice: LatticeStruct,
-    active: bool,
-    first: wp.vec3i,
-    f: wp.vec3,
-    m: float,
-    momentum: wp.vec3,
-    A: wp.mat33,
-    units: wp.vec4,
-    momenta: wp.array(dtype=vec4l),
-    marked: wp.array(dtype=int),
-    touched: wp.array(dtype=int),
-    counts: wp.array(dtype=int),
-    now: int,
-):
-    """``scatter_by_warp`` in multiples of ``units``: sums of whole numbers do not depend on the order."""
+def scatter_exactly(grid: ExactGridStruct, substep: SubstepStruct, part: Contribution):
+    """Do ``scatter_by_warp`` in multiples of the units: sums of whole numbers do not depend on the order."""
 
 
 @wp.func
-def take(momenta: wp.array(dtype=wp.vec4), index: int, units: wp.vec4) -> wp.vec4:
-    """A node's momentum and mass, which are zero from then on."""
-    value = load_node(momenta, index)
-    store_node(momenta, index, wp.vec4())
+def take(grid: GridStruct, index: int, units: wp.vec4) -> wp.vec4:
+    """Return a node's momentum and mass, and set them to zero."""
+    value = load_node(grid.momenta, index)
+    store_node(grid.momenta, index, wp.vec4())
     return value
 
 
 @wp.func
-def take_exactly(momenta: wp.array(dtype=vec4l), index: int, units: wp.vec4) -> wp.vec4:
-    """``take`` of multiples of ``units``."""
-    value = momenta[index]
-    momenta[index] = vec4l()
+def take_exactly(grid: ExactGridStruct, index: int, units: wp.vec4) -> wp.vec4:
+    """Do ``take`` of multiples of ``units``."""
+    value = grid.momenta[index]
+    grid.momenta[index] = vec4l()
     result = wp.vec4()
     for i in range(4):
         result[i] = float(wp.float64(value[i]) * wp.float64(units[i]))

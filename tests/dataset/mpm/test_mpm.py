@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warp as wp
 from pydantic import TypeAdapter
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
@@ -142,16 +143,21 @@ def test_denormal_numbers_are_as_before() -> None:
     assert sys.float_info.min / 2 > 0
 
 
+def moving(state: MPMState) -> tuple[wp.array, ...]:
+    """The arrays that a substep changes."""
+    return state.x, state.v, state.C, state.F
+
+
 def test_step_into_another_state_is_the_step_in_place() -> None:
     x = block((0.25, 0.25, 0.25), (0, 0, 0.5), 0.0625)
     world = World(x, np.random.default_rng(0).normal(size=x.shape), gravity=(0.0, 0.0, -5.0))
     other = MPMState.at_rest(x)
-    before = [array.numpy().copy() for array in world.state.arrays]
+    before = [array.numpy().copy() for array in moving(world.state)]
     world.solver.step(world.state, other, 1e-3)
-    for array, values in zip(world.state.arrays, before, strict=True):
+    for array, values in zip(moving(world.state), before, strict=True):
         np.testing.assert_array_equal(array.numpy(), values)
     world.solver.step(world.state, world.state, 1e-3)
-    for array, same in zip(world.state.arrays, other.arrays, strict=True):
+    for array, same in zip(moving(world.state), moving(other), strict=True):
         np.testing.assert_array_equal(array.numpy(), same.numpy())
 
 
