@@ -2,24 +2,23 @@
 
 A force gives every particle of its object the same acceleration, a torque the angular acceleration I^-1 torque about
 the object's centre of mass. Mass, centre, velocity and inertia tensor I are measured on the device at the start of each
-frame; within it the centre goes on at its velocity.
+frame; within it the centre goes on at its velocity. Forces may be set anew between frames.
 
->>> forces = ObjectForces(model, labels, [Force(label=0, start=0.1, end=0.3, force=(0.0, 0.0, 2.0))])
+>>> forces = ObjectForces(model, labels, [ExternalForce(obj_id=0, start=0.1, end=0.3, force=(0.0, 0.0, 2.0))])
 >>> solver = MPMSolver(model, forces)
 """
 
 # mypy: ignore-errors
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
 
 from dataset.mpm.model import MPMModel
 from dataset.mpm.state import MPMState
+from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.shape_checks import check_shape
-from gaussians.vector import Vector
 
 wp.set_module_options({"enable_backward": False})
 
@@ -32,29 +31,9 @@ _PARTS = _FOLDED**2
 _LEAST_INERTIA = 1e-6
 
 
-@dataclass(frozen=True)
-class Force:
-    """A force and a torque that act together on one object while start < time < end.
-
-    Attributes:
-        label: the object's.
-        start, end: s.
-        force: N.
-        torque: N m, about the object's centre of mass.
-        mass: kg, what the object weighs for this force, its inertia tensor scaled alike; None: as its particles do.
-    """
-
-    label: int
-    start: float
-    end: float
-    force: Vector = (0.0, 0.0, 0.0)
-    torque: Vector = (0.0, 0.0, 0.0)
-    mass: float | None = None
-
-
 @wp.struct
 class ForceStruct:
-    """What kernels know of a ``Force``."""
+    """What kernels know of an ``ExternalForce``."""
 
     start: float
     end: float
@@ -196,36 +175,57 @@ class ObjectForces:
 
     Args:
         model: what they act on.
-        labels: (N,), the object of each particle.
+        labels: (N,), the object of each particle; negative for none.
         forces: any number of them.
-
-    Raises:
-        ValueError: a force is for an object without particles.
+        capacity: at most how many forces ``set_forces`` will be given; by default one for each object or as many as
+            there are at the start.
 
     Attributes:
-        struct: for kernels.
+        struct: the forces and bodies, for kernels.
+
+    Raises:
+        ValueError: a force is on an object without particles, or there are more than ``capacity``.
     """
 
-    def __init__(self, model: MPMModel, labels: np.ndarray, forces: Sequence[Force]) -> None:
+    def __init__(
+        self, model: MPMModel, labels: np.ndarray, forces: Sequence[ExternalForce] = (), capacity: int | None = None
+    ) -> None:
         check_shape("labels", labels, len(model))
-        forced = np.array(sorted({force.label for force in forces}), dtype=np.int64)
-        for label in forced[~np.isin(forced, labels)].tolist():
-            raise ValueError(f"forces: expected labels of particles, found {label}")
-        self._model = model
-        row = np.searchsorted(forced, labels)
-        known = np.isin(labels, forced)
-        ordered = sorted(forces, key=lambda force: force.label)
-        first = np.searchsorted([force.label for force in ordered], [*forced, np.inf]).astype(np.int32)
+        self._model, device = model, model.device
+        self._objects = np.unique(labels[labels >= 0])
+        body = np.where(labels >= 0, np.searchsorted(self._objects, labels), -1)
+        count = len(self._objects)
+        self._capacity = max(count, len(forces)) if capacity is None else capacity
         self.struct = ForcesStruct()
-        self.struct.body = wp.array(np.where(known, row, -1).astype(np.int32), dtype=int, device=model.device)
-        self.struct.forces = wp.array([_pack(force) for force in ordered], dtype=ForceStruct, device=model.device)
-        self.struct.first = wp.array(first, dtype=int, device=model.device)
-        self.struct.bodies = wp.zeros(len(forced), dtype=Body, device=model.device)
-        self._parts = wp.zeros((len(forced), _PARTS), dtype=Moments, device=model.device)
-        self._folded = wp.zeros((len(forced), _FOLDED), dtype=Moments, device=model.device)
+        self.struct.body = wp.array(body.astype(np.int32), dtype=int, device=device)
+        self.struct.forces = wp.zeros(self._capacity, dtype=ForceStruct, device=device)
+        self.struct.first = wp.zeros(count + 1, dtype=int, device=device)
+        self.struct.bodies = wp.zeros(count, dtype=Body, device=device)
+        self._parts = wp.zeros((count, _PARTS), dtype=Moments, device=device)
+        self._folded = wp.zeros((count, _FOLDED), dtype=Moments, device=device)
+        self.set_forces(forces)
+
+    def set_forces(self, forces: Sequence[ExternalForce]) -> None:
+        """Replace all forces from the next frame on.
+
+        Raises:
+            ValueError: a force is on an object without particles, or there are more than the capacity.
+        """
+        for force in forces:
+            if force.obj_id not in self._objects:
+                raise ValueError(f"forces: expected labels of particles, found {force.obj_id}")
+        if len(forces) > self._capacity:
+            raise ValueError(f"forces: expected at most {self._capacity} (capacity), found {len(forces)}")
+        ordered = sorted(forces, key=lambda force: force.obj_id)
+        first = np.searchsorted([force.obj_id for force in ordered], [*self._objects, np.inf]).astype(np.int32)
+        # Copies into the same arrays, which a captured frame goes on to read.
+        self.struct.first.assign(first)
+        if ordered:
+            packed = wp.array([_pack(force) for force in ordered], dtype=ForceStruct, device=self._model.device)
+            wp.copy(self.struct.forces, packed, count=len(ordered))
 
     def measure(self, state: MPMState) -> None:
-        """Take down mass, centre, velocity and inertia of the objects as they are; the device does, nobody waits."""
+        """Measure mass, centre, velocity and inertia of the objects as they are, without waiting for the device."""
         model, parts, folded = self._model, self._parts, self._folded
         particles = [self.struct.body, model.mass, state.x, state.v]
         wp.launch(sum_particles, parts.shape, particles, [parts], device=model.device)
@@ -236,7 +236,7 @@ class ObjectForces:
         )
 
 
-def _pack(force: Force) -> ForceStruct:
+def _pack(force: ExternalForce) -> ForceStruct:
     packed = ForceStruct()
     packed.start, packed.end = force.start, force.end
     packed.force, packed.torque = wp.vec3(*force.force), wp.vec3(*force.torque)

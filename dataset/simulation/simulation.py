@@ -11,7 +11,7 @@ from dataset.mpm.deformation import Problem
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import Material, MPMModel, law_parameters
-from dataset.mpm.object_forces import Force, ObjectForces
+from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.scenes.scene_objects import ObjectMaterial
@@ -46,6 +46,7 @@ class Simulation:
         device: where to compute.
         forces: on the objects, in the world.
         grid: memory to use, which no other simulation uses meanwhile; None for its own.
+        pushable: whether ``set_forces`` may be called while it runs.
         deterministic: bitwise equal frames in each run on the same machine; of its own grid.
 
     Attributes:
@@ -64,6 +65,7 @@ class Simulation:
         forces: Sequence[ExternalForce] = (),
         grid: Grid | None = None,
         deterministic: bool = False,
+        pushable: bool = False,
     ) -> None:
         self._scene, self._materials, self._config = scene, materials, config
         self._rotation = config_rotation(config)
@@ -83,7 +85,8 @@ class Simulation:
         self._model = self._create_model()
         self._state = self._create_state()
         self._check_speeds(forces)
-        self._solver = MPMSolver(self._model, self._create_forces(forces), grid, deterministic)
+        self._forces = self._create_forces(forces, pushable)
+        self._solver = MPMSolver(self._model, self._forces, grid, deterministic)
         self._exporter = FrameExporter(
             self._state,
             scene.gaussians,
@@ -155,22 +158,41 @@ class Simulation:
             found.append(fall_limit(self._config, self._object_of(label), float(speeds[rows].max()), pushed))
         check_substep(self._config, found)
 
-    def _create_forces(self, forces: Sequence[ExternalForce]) -> ObjectForces | None:
-        # Objects that the opacity cut or sim_area leaves no particle of cannot be pushed.
-        present = [force for force in forces if (self._labels == force.obj_id).any()]
-        if not present:
+    def _create_forces(self, forces: Sequence[ExternalForce], pushable: bool) -> ObjectForces | None:
+        in_simulation = self._in_simulation(forces)
+        if not in_simulation and not pushable:
             return None
+        return ObjectForces(self._model, self._labels, in_simulation)
+
+    def _in_simulation(self, forces: Sequence[ExternalForce]) -> list[ExternalForce]:
+        """Turn forces from the world to the simulation, without those on objects that have no particle.
+
+        The opacity cut or ``sim_area`` may leave an object without particles, which then cannot be pushed.
+        """
         rotation = self._rotation.double().numpy()
 
         def turned(vector: Vector) -> Vector:
             x, y, z = (rotation @ vector).tolist()
             return x, y, z
 
-        in_simulation = [
-            Force(force.obj_id, force.start, force.end, turned(force.force), turned(force.torque), force.mass)
-            for force in present
+        return [
+            force.model_copy(update={"force": turned(force.force), "torque": turned(force.torque)})
+            for force in forces
+            if (self._labels == force.obj_id).any()
         ]
-        return ObjectForces(self._model, self._labels, in_simulation)
+
+    def set_forces(self, forces: Sequence[ExternalForce]) -> None:
+        """Replace all external forces, from the next frame on that the device has not begun.
+
+        Args:
+            forces: at most one an object at a time, in the world, in seconds since the start.
+
+        Raises:
+            ValueError: the simulation was not made with ``pushable``, or there are more forces than objects.
+        """
+        if self._forces is None:
+            raise ValueError("pushable: expected True for a simulation whose forces are set while it runs")
+        self._forces.set_forces(self._in_simulation(forces))
 
     def _object_of(self, label: int) -> str:
         return self._materials[label].name
