@@ -19,7 +19,8 @@ from tqdm import tqdm
 from dataset.catalog import ObjectEntry, objects_of_split
 from dataset.layout import Layout, add_data_root
 from dataset.scenes.placement import GAP, SPACE, Body, fits_at_origin, place
-from dataset.scenes.scene_configs import PlacedObject, Scenes, scene_name, scenes_to_json, write_scenes
+from dataset.scenes.scene_configs import PlacedObject, Scenes, scenes_to_json, write_scenes
+from dataset.scenes.scene_names import scene_name
 from gaussians.files.ply import read_ply
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
@@ -43,7 +44,7 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int, scene_num: int, g
                 f"--obj_num {obj_num}: scene {i}: found no room for so many objects in [-{SPACE}, {SPACE}]^3 m "
                 f"with gaps of {GAP} m in {_DRAWS} draws of objects: expected fewer or smaller ones"
             )
-        scenes[scene_name(i, [placed.entry for placed in objects])] = objects
+        scenes[scene_name(i, [placed.entry.name for placed in objects])] = objects
     return scenes
 
 

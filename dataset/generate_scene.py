@@ -11,19 +11,16 @@ object 0..K-1 of each Gaussian) and objects.json (what each object is made of). 
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from dataset.layout import POINT_CLOUD, Layout, add_data_root
-from dataset.scenes.scene_configs import PlacedObject, read_scenes
-from gaussians.cameras import Cameras, Orbit, write_cameras
-from gaussians.files.ply import read_ply, write_ply
+from dataset.scenes.scene_configs import read_scenes
+from dataset.scenes.scene_files import compose, describe, write_scene
+from gaussians.cameras import Orbit
+from gaussians.files.ply import read_ply
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.command_line import ArgumentParser, run, take_shard
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import write_json
 
 DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
 """The published cameras of dynamic_config.json, in world coordinates."""
@@ -31,48 +28,6 @@ DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, ra
 _VIEWS = 100
 _RESOLUTION = 1280
 _FILES = (str(POINT_CLOUD), "cameras.json", "segmentation.npy", "objects.json")
-
-
-def compose(objects: list[PlacedObject], clouds: dict[str, Gaussians]) -> Gaussians:
-    """The Gaussians of a scene, labelled 0..K-1 in the order of its objects.
-
-    Args:
-        clouds: the objects' Gaussians as stored, by name.
-    """
-    parts = []
-    for label, placed in enumerate(objects):
-        translation = torch.tensor(placed.translation, dtype=torch.float32)
-        part = clouds[placed.entry.name].transformed(translation=translation, scale=placed.scale)
-        labels = torch.full((len(part),), label, dtype=torch.int32)
-        parts.append(Gaussians(part.means, part.opacities, part.sh, part.scales, part.quaternions, labels=labels))
-    return Gaussians.cat(parts)
-
-
-def describe(objects: list[PlacedObject], clouds: dict[str, Gaussians]) -> list[dict[str, int | float | str]]:
-    """The content of objects.json: youngs_modulus in Pa, density in kg/m^3."""
-    return [
-        {
-            "label": label,
-            "name": placed.entry.name,
-            "index": placed.entry.index,
-            "count": len(clouds[placed.entry.name]),
-            "youngs_modulus": placed.entry.youngs_modulus,
-            "density": placed.entry.density,
-            "material": placed.entry.material,
-        }
-        for label, placed in enumerate(objects)
-    ]
-
-
-def write_scene(path: Path, objects: list[PlacedObject], clouds: dict[str, Gaussians], cameras: Cameras) -> None:
-    """Write a scene's folder, atomically."""
-    scene = compose(objects, clouds)
-    assert scene.labels is not None
-    with atomic_path(path) as folder:
-        write_ply(folder / POINT_CLOUD, scene)
-        write_cameras(folder / "cameras.json", cameras)
-        np.save(folder / "segmentation.npy", scene.labels.numpy())
-        write_json(folder / "objects.json", describe(objects, clouds))
 
 
 def _parser() -> ArgumentParser:
@@ -99,7 +54,7 @@ def main() -> None:
     clouds = _read_clouds({placed.entry.name for name in todo for placed in scenes[name]}, layout)
     cameras = DEFAULT_ORBIT.cameras(range(_VIEWS), _RESOLUTION)
     for name in tqdm(todo, desc="scenes", unit="scene"):
-        write_scene(output / name, scenes[name], clouds, cameras)
+        write_scene(output / name, compose(scenes[name], clouds), describe(scenes[name], clouds), cameras)
     print(f"wrote {len(todo)} scenes to {output} ({len(chosen) - len(todo)} were there already)")
 
 

@@ -39,17 +39,12 @@ from dataset.layout import Layout, add_data_root, find_point_cloud, subdirectori
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
 from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
-from dataset.scenes.scene_objects import (
-    ObjectMaterial,
-    SceneObject,
-    add_material_arguments,
-    object_materials,
-    scene_directory,
-    scene_name,
-    scene_objects,
-)
+from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_names import scene_directory, scene_of
+from dataset.scenes.scene_objects import SceneObject, scene_objects
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.scene_particles import filled_scene, load_scene
+from dataset.simulation.materials import ObjectMaterial, add_material_arguments, object_materials
+from dataset.simulation.scene_particles import particles_of_scene, with_filling
 from dataset.simulation.simulation import Simulation
 from dataset.simulation.stability import check_substep, limits, with_automatic_substep
 from gaussians.files.external_forces import ExternalForce
@@ -184,7 +179,7 @@ def plan(arguments: Namespace, config: Config) -> list[Job]:
         check_names(config, [entry.name for entry in objects], layout, arguments.config)
         own = with_automatic_substep(config, materials)
         check_substep(own, limits(own, materials), where)
-        pushes = forces_on_scene(forces, scene_name(path), len(objects), arguments.external_forces_config)
+        pushes = forces_on_scene(forces, scene_of(path), len(objects), arguments.external_forces_config)
         jobs.append(Job(path, output, objects, materials, own, pushes))
     return jobs
 
@@ -252,9 +247,9 @@ def simulate(job: Job, description: dict[str, Any], arguments: Namespace, grid: 
             then stay, marked incomplete.
     """
     start, config, device = time.monotonic(), job.config, str(grid.device)
-    scene = load_scene(job.path, job.objects, config)
+    scene = particles_of_scene(read_scene(job.path, objects=job.objects), config)
     try:
-        scene = filled_scene(scene, config, device)
+        scene = with_filling(scene, config, device)
         simulation = Simulation(scene, job.materials, config, device, job.forces, grid)
     except InputError as error:
         raise InputError(f"{job.path}: {error}") from None

@@ -86,7 +86,7 @@ def subdirectories(directory: Path) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    number = name.split("_")[0]
+    number = name.partition("_")[0]
     return (int(number) if number.isdecimal() else -1, name)
 
 

@@ -39,10 +39,11 @@ from dataset.layout import Layout, add_data_root
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.frame_reader import moving_gaussians
 from dataset.rendering.initial_views import depth_is_there, orbit_views, write_depth, write_initial_views
+from dataset.rendering.prompts import object_prompt
 from dataset.rendering.render_jobs import RenderJob, find_jobs
 from dataset.rendering.scene_renderer import SceneRenderer, add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.rendering.views import View
-from dataset.scenes.trajectory_objects import TrajectoryObjects, trajectory_objects
+from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.claims import claim_each
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run, take_shard
@@ -181,7 +182,7 @@ def render(
         write_depth(renderer, first, orbit_views(), job.initial)
     if task.initial:
         assert job.initial is not None
-        texts = objects.prompts(layout) if objects else []
+        texts = [object_prompt(name, layout) for name in objects.names] if objects else []
         outputs = _initial_outputs(args)
         write_initial_views(renderer, first, texts, job.initial / f"{job.scene}.mp4", fps, outputs)
     if task.motion:

@@ -33,9 +33,11 @@ from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.scene_renderer import add_picture_arguments, chosen_by, renderer_for, write_clip
 from dataset.rendering.views import View
 from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
-from dataset.scenes.scene_objects import add_material_arguments, scene_name, scene_objects
+from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.scene_particles import load_scene
+from dataset.simulation.materials import add_material_arguments
+from dataset.simulation.scene_particles import particles_of_scene
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
 from gaussians.files.external_forces import ExternalForce
@@ -79,11 +81,11 @@ def main() -> None:
     config = load_config(args.config)
     views = chosen_by(args)
     device = resolve_device(args.device)
-    objects = scene_objects(args.model_path, Layout(args.data_root))
-    scene = load_scene(args.model_path, objects, config)
+    scene = read_scene(args.model_path, Layout(args.data_root))
+    objects, particles = scene.objects, particles_of_scene(scene, config)
     checkpoint = args.checkpoint or default_checkpoint(args.dynamic_model)
     model, info = load_checkpoint(checkpoint, args.dynamic_model)
-    name = scene_name(args.model_path)
+    name = scene_of(args.model_path)
     check_names(config, [entry.name for entry in objects], Layout(args.data_root), args.config)
     forces = forces_on_scene(forces_asked_for(args), name, len(objects), args.external_forces_config)
     materials = choose_materials(objects, config, args.E, args.density, info.materials)
@@ -100,7 +102,7 @@ def main() -> None:
         print(f"{name}: {len(forces)} external forces")
     start = time.monotonic()
     motion, keypoints = predict_motion(
-        scene, objects, materials, forces, model.to(device), info, config, args.steps, device
+        particles, objects, materials, forces, model.to(device), info, config, args.steps, device
     )
     seconds = time.monotonic() - start
     frames = motion.frames(keypoints)

@@ -6,12 +6,23 @@ import cv2
 import numpy as np
 import torch
 
+from dataset.catalog import object_by_name
+from dataset.layout import Layout
 from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
 
 _NEAR = 0.01
 _MIN_SIDE = 2.0
 """Of a box, pixels, so that none is empty."""
+
+
+def object_prompt(name: str, layout: Layout) -> str:
+    """Return the catalogue's text for an object, or for one that came with a scene only its name."""
+    try:
+        return object_by_name(name, layout).prompt
+    except InputError:
+        return f"A {name}."
 
 
 def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mask: np.ndarray) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.catalog import ObjectEntry, all_objects
 from dataset.layout import Layout
+from dataset.scenes.scene_names import objects_in_name
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
 from gaussians.vector import Vector
@@ -32,11 +33,6 @@ class _SceneFields(BaseModel):
     scene_object_idxs: Annotated[list[int], Field(min_length=1)]
     translation: list[Vector]
     scale: list[Annotated[float, Field(gt=0)]]
-
-
-def scene_name(number: int, entries: list[ObjectEntry]) -> str:
-    """``"7_panda_ball_can"``."""
-    return "_".join([str(number), *(entry.name for entry in entries)])
 
 
 def read_scenes(path: Path, layout: Layout) -> Scenes:
@@ -68,10 +64,9 @@ def _placed(where: str, name: str, fields: _SceneFields, by_index: dict[int, Obj
             known = ", ".join(f"{entry.index} {entry.name}" for entry in by_index.values())
             raise InputError(f"{where}: scene_object_idxs: no object has the index {index} (known: {known})")
     entries = [by_index[index] for index in fields.scene_object_idxs]
-    objects = "_".join(entry.name for entry in entries)
-    number, _, rest = name.partition("_")
-    if not number.isdecimal() or rest != objects:
-        raise InputError(f"{where}: expected the name <number>_{objects}, after scene_object_idxs")
+    names = tuple(entry.name for entry in entries)
+    if objects_in_name(name) != names:
+        raise InputError(f"{where}: expected the name <number>_{'_'.join(names)}, after scene_object_idxs")
     return [
         PlacedObject(entry, translation, scale)
         for entry, translation, scale in zip(entries, fields.translation, fields.scale, strict=True)

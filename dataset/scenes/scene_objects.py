@@ -1,113 +1,91 @@
-"""Which objects a scene holds, what they are made of, and which Gaussians are theirs."""
+"""Which objects a scene or a trajectory holds, and which object each of its Gaussians belongs to."""
 
-import json
-import math
-from argparse import ArgumentTypeError
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataset.catalog import FIRST_CUSTOM_INDEX, object_by_name
-from dataset.config import Config
+from dataset.catalog import object_by_name
 from dataset.layout import Layout
-from dataset.mpm.constitutive_laws import LAWS, Positive
+from dataset.scenes.scene_names import objects_in_name, scene_directory, scene_of
 from gaussians.files.labels import read_labels
-from gaussians.stage.command_line import ArgumentParser
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json_as
+from gaussians.stage.json_files import read_json_as, validated
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class IndistinctObjectsError(InputError):
+    """Nothing tells which object each Gaussian belongs to, though no file is damaged."""
 
 
 class SceneObject(BaseModel):
-    """One entry of a scene's ``objects.json``; None where the scene does not say."""
+    """One object of a scene, an entry of its ``objects.json``; None where the scene does not say."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     label: Annotated[int, Field(ge=0)]
-    """its value in segmentation.npy"""
+    """The label of its Gaussians."""
     name: str
+    """What it is called, in the catalogue if it has an entry there."""
     index: int = -1
-    """its number in the catalogue, -1 for unknown"""
+    """Its number in the catalogue, -1 for unknown."""
     count: int | None = None
-    """Gaussians before any opacity cut"""
+    """Its number of Gaussians before any opacity cut."""
     youngs_modulus: Positive | None = None
     """Pa"""
     density: Positive | None = None
     """kg/m^3"""
     material: str | None = None
-    """constitutive law"""
+    """The name of its constitutive law."""
 
 
 @dataclass(frozen=True)
-class ObjectMaterial:
-    """An object with everything the solver needs.
+class TrajectoryObjects:
+    """The objects of a trajectory of N Gaussians.
 
     Attributes:
-        youngs_modulus: Pa.
-        nu: Poisson's ratio.
-        density: kg/m^3.
-        material: name of the constitutive law.
-        settings: values of ``LAWS[material].settings`` by name.
+        objects: those that something describes, by label.
+        labels: (N,) int32, the object of each Gaussian, -1 for none.
     """
 
-    name: str
-    label: int
-    index: int
-    youngs_modulus: float
-    nu: float
-    density: float
-    material: str
-    settings: Mapping[str, Any]
+    objects: tuple[SceneObject, ...]
+    labels: torch.Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each label, ``object<label>`` for one that nothing describes."""
+        known = {entry.label: entry.name for entry in self.objects}
+        count = max([*known, int(self.labels.max())]) + 1
+        return tuple(known.get(label, f"object{label}") for label in range(count))
 
 
-def scene_directory(path: Path) -> Path:
-    """Where the files beside a scene's PLY lie: ``path`` itself, or the folder of a PLY file."""
-    return path if path.is_dir() else path.parent
+def scene_objects(path: Path, layout: Layout | None = None) -> list[SceneObject]:
+    """Return the objects of a scene, by label: 0, 1, 2, ...
 
-
-def scene_name(path: Path) -> str:
-    """The scene that ``path`` is of.
-
-    That is the name of the folder or file, but of a reconstruction, ``<scene>/<background>/sim_refine``, the scene.
-    """
-    path = path.resolve()
-    if path.is_file() and path.stem != "point_cloud":
-        return path.stem
-    parts = list((path.parent if path.is_file() else path).parts)
-    if parts[-1] not in ("sim", "sim_refine"):
-        return parts[-1]
-    candidates = parts[-2:-4:-1]
-    return next((part for part in candidates if part.split("_")[0].isdecimal()), candidates[0])
-
-
-def scene_objects(path: Path, layout: Layout) -> list[SceneObject]:
-    """The objects of the scene at ``path``.
-
-    From its ``objects.json``, else from a name like ``3_ball_duck`` of it or of a folder above it, else one object for
-    each label, else a single one.
+    They come from its ``objects.json``, else from its name if that lists known objects, else there is one object for
+    each label of its ``segmentation.npy``, else a single one.
 
     Args:
         path: scene directory or PLY file.
         layout: where objects that people added are described.
 
     Raises:
-        InputError: ``objects.json`` or ``segmentation.npy`` is damaged, or they contradict each other.
+        InputError: ``objects.json`` or ``segmentation.npy`` is damaged.
     """
     directory = scene_directory(path)
     if (directory / "objects.json").is_file():
         return _read_objects(directory / "objects.json")
-    labels = directory / "segmentation.npy"
-    found = np.unique(read_labels(labels).numpy()) if labels.is_file() else np.zeros(1)
-    count = int((found >= 0).sum())
-    entries = _entries_by_name(path, layout)
-    if entries and not (labels.is_file() and count != len(entries)):
-        return [entry.model_copy(update={"label": label}) for label, entry in enumerate(entries)]
-    if count == 1:
-        return [SceneObject(label=0, name=path.stem if path.is_file() else path.resolve().name)]
-    return [SceneObject(label=label, name=f"object{label}") for label in range(count)]
+    file = directory / "segmentation.npy"
+    return _undescribed_objects(path, read_labels(file) if file.is_file() else None, layout)
 
 
 def _read_objects(path: Path) -> list[SceneObject]:
@@ -117,164 +95,132 @@ def _read_objects(path: Path) -> list[SceneObject]:
     return objects
 
 
-def _entries_by_name(path: Path, layout: Layout) -> list[SceneObject]:
-    """The objects that the nearest folder called <number>_<object>_<object>... names; empty if there is none."""
-    for part in reversed(path.resolve().parts):
-        number, *names = part.split("_")
-        if not number.isdecimal() or not names:
-            continue
-        try:
-            entries = [object_by_name(name, layout) for name in names]
-        except InputError:
-            continue
-        return [
-            SceneObject(
-                label=0,
-                name=entry.name,
-                index=entry.index,
-                # Published scenes hold the published objects; ours come with objects.json.
-                count=entry.gaussian_count or None,
-                youngs_modulus=entry.youngs_modulus,
-                density=entry.density,
-                material=entry.material,
-            )
-            for entry in entries
-        ]
-    return []
+def _undescribed_objects(path: Path, labels: torch.Tensor | None, layout: Layout | None) -> list[SceneObject]:
+    """Return the objects that the scene's name lists, if ``labels`` have as many; else one for each label."""
+    count = 1 if labels is None else int((labels.unique() >= 0).sum())
+    named = _named_objects(scene_of(path), layout)
+    if named and (labels is None or count == len(named)):
+        return named
+    if count == 1:
+        return [SceneObject(label=0, name=path.stem if path.is_file() else path.resolve().name)]
+    return [SceneObject(label=label, name=f"object{label}") for label in range(count)]
 
 
-def label_rows(path: Path, objects: Sequence[SceneObject], count: int) -> np.ndarray:
-    """The label (count,) int32 of each row of the scene's PLY, -1 for none.
-
-    From ``segmentation.npy``; without it, from the objects' counts, one after the other; a single object has all rows.
-
-    Raises:
-        InputError: the file is damaged or of another length, or nothing tells the objects apart.
-    """
-    file = scene_directory(path) / "segmentation.npy"
-    if file.is_file():
-        labels = read_labels(file).numpy()
-        if len(labels) != count:
-            raise InputError(f"{file}: expected {count} labels, one for each Gaussian, found {len(labels)}")
-        used = np.unique(labels[labels >= 0])
-        if len(used) > len(objects):
-            raise InputError(f"{file}: expected {len(objects)} labels, one for each object, found {len(used)}")
-        # Files that count from 1, or on from other objects, mean the same order. A subset of 0..K-1 is itself.
-        ranks = used if used.size == 0 or used[-1] < len(objects) else np.arange(len(used))
-        mapped = np.full(count, -1, np.int32)
-        mapped[labels >= 0] = ranks[np.searchsorted(used, labels[labels >= 0])]
-        return mapped
-    if len(objects) == 1:
-        return np.zeros(count, np.int32)
-    counts = [entry.count or 0 for entry in objects]
-    if sum(counts) != count:
-        names = ", ".join(entry.name for entry in objects)
-        raise InputError(f"{file}: no such file: expected a label for each Gaussian, to tell {names} apart")
-    return np.repeat(np.arange(len(objects), dtype=np.int32), counts)
-
-
-def add_material_arguments(parser: ArgumentParser) -> None:
-    """The flags that say what objects are made of: of every command that moves objects."""
-    parser.add_argument("--E", type=_parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
-    parser.add_argument("--density", type=_parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
-
-
-def _parse_values(text: str) -> list[float]:
-    """A JSON list of positive numbers."""
+def _named_objects(scene: str, layout: Layout | None) -> list[SceneObject]:
+    """Return the objects that a scene's name lists; none if one of them is unknown."""
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError:
-        values = None
-    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    if not numbers or not values or not all(0 < value < math.inf for value in values):
-        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
-    return [float(value) for value in values]
-
-
-def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None) -> None:
-    """Refuse flags of ``add_material_arguments``, by name, whose number of values is not that of the objects.
-
-    Raises:
-        InputError: naming the flag and the objects.
-    """
-    for flag, values in flags.items():
-        if values is not None and len(values) != len(objects):
-            names = ", ".join(entry.name for entry in objects)
-            raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
-
-
-def object_materials(
-    objects: Sequence[SceneObject],
-    config: Config,
-    E: Sequence[float] | None = None,
-    density: Sequence[float] | None = None,
-    config_path: Path | str = "config",
-) -> list[ObjectMaterial]:
-    """What each object is made of: from ``E`` and ``density`` if given, else the config, else the scene itself.
-
-    A config's map by name must name every object of the catalogue that the scene holds; objects that people added
-    (index 100 and up) may speak for themselves.
-
-    Args:
-        E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
-
-    Raises:
-        InputError: a value is missing, or the flags' number of values is not that of the objects.
-    """
-    check_values(objects, E=E, density=density)
-    laws = [_law(config, entry, config_path) for entry in objects]
+        entries = [object_by_name(name, layout) for name in objects_in_name(scene)]
+    except InputError:
+        return []
     return [
-        ObjectMaterial(
+        SceneObject(
+            label=label,
             name=entry.name,
-            label=entry.label,
             index=entry.index,
-            youngs_modulus=E[i] if E else _choose("E", config.E, entry, entry.youngs_modulus, config_path),
-            nu=config.nu,
-            density=density[i] if density else _choose("density", config.density, entry, entry.density, config_path),
-            material=laws[i],
-            settings={key: _setting(key, config, entry, config_path) for key in LAWS[laws[i]].settings},
+            # Published scenes hold the published objects; ours come with objects.json.
+            count=entry.gaussian_count or None,
+            youngs_modulus=entry.youngs_modulus,
+            density=entry.density,
+            material=entry.material,
         )
-        for i, entry in enumerate(objects)
+        for label, entry in enumerate(entries)
     ]
 
 
-def _choose(
-    key: str,
-    setting: float | Mapping[str, float] | None,
-    entry: SceneObject,
-    own: float | None,
-    config_path: Path | str,
-) -> float:
-    if isinstance(setting, Mapping):
-        if entry.name in setting:
-            return setting[entry.name]
-        if own is None or entry.index < FIRST_CUSTOM_INDEX:
-            raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
-    elif setting is not None:
-        return setting
-    if own is None:
-        raise InputError(
-            f"{config_path}: {key}: expected a value, because the scene does not say what {entry.name!r} is made of "
-            f"(or give --{key})"
+def scene_labels(path: Path, objects: Sequence[SceneObject], count: int) -> torch.Tensor:
+    """Return the label of each of a scene's Gaussians, in the order of its PLY file: (count,) int32, -1 for none.
+
+    They come from ``segmentation.npy``; without it a single object has all Gaussians, and several have theirs one after
+    the other, as many as their ``count`` says.
+
+    Args:
+        path: scene directory or PLY file.
+        objects: its objects, by label.
+        count: its number of Gaussians.
+
+    Raises:
+        IndistinctObjectsError: there is no file, and the objects' counts do not add up to ``count``.
+        InputError: the file is damaged or of another length, or has more labels than there are objects.
+    """
+    file = scene_directory(path) / "segmentation.npy"
+    if file.is_file():
+        labels = read_labels(file)
+        if len(labels) != count:
+            raise InputError(f"{file}: expected {count} labels, one for each Gaussian, found {len(labels)}")
+        return _ranked(file, labels, len(objects))
+    if len(objects) == 1:
+        return torch.zeros(count, dtype=torch.int32)
+    labels_by_count = _consecutive(objects, count)
+    if labels_by_count is None:
+        names = ", ".join(entry.name for entry in objects)
+        raise IndistinctObjectsError(f"{file}: no such file: expected a label for each Gaussian, to tell {names} apart")
+    return labels_by_count
+
+
+def _ranked(where: Path, labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Return ``labels`` as 0 to ``count`` - 1 in the order of their values, -1 for negative ones."""
+    values = labels.numpy()
+    used = np.unique(values[values >= 0])
+    if len(used) > count:
+        raise InputError(f"{where}: expected {count} labels, one for each object, found {len(used)}")
+    # Files that count from 1, or on from other objects, mean the same order. A subset of 0..K-1 is itself.
+    ranks = used if used.size == 0 or used[-1] < count else np.arange(len(used))
+    mapped = np.full(len(values), -1, np.int32)
+    mapped[values >= 0] = ranks[np.searchsorted(used, values[values >= 0])]
+    return torch.from_numpy(mapped)
+
+
+def _consecutive(objects: Sequence[SceneObject], count: int) -> torch.Tensor | None:
+    """Return labels (count,) of objects that stand one after the other; None if their counts do not add up to that."""
+    counts = [entry.count or 0 for entry in objects]
+    if sum(counts) != count:
+        return None
+    return torch.arange(len(objects), dtype=torch.int32).repeat_interleave(torch.tensor(counts))
+
+
+def trajectory_objects(trajectory: TrajectoryReader, layout: Layout) -> TrajectoryObjects:
+    """Return the objects of a trajectory and the label of each of its Gaussians.
+
+    Our trajectories record both. For a published one the objects are those of the scene that its directory is named
+    after, and the labels those of a ``segmentation.npy`` in its directory or in the scene's; without any the objects
+    have as many Gaussians, one after the other, as the catalogue says.
+
+    Args:
+        layout: where scenes and objects that people added are.
+
+    Raises:
+        IndistinctObjectsError: nothing tells the objects apart.
+        InputError: a file is damaged, or has more labels than there are objects.
+    """
+    path, meta, labels = trajectory.path, trajectory.meta, trajectory.labels
+    if meta is not None and meta.objects and labels is not None:
+        entries = [vars(entry) for entry in meta.objects]
+        recorded = validated(f"{path / 'meta.json'}: objects", entries, list[SceneObject])
+        return TrajectoryObjects(tuple(sorted(recorded, key=lambda entry: entry.label)), labels)
+    if labels is not None:
+        objects = _undescribed_objects(path, labels, layout)
+        return TrajectoryObjects(tuple(objects), _ranked(path, labels, len(objects)))
+    scene, labels = _segmented_scene(path, trajectory.count, layout)
+    objects = scene_objects(scene, layout)
+    if labels is not None:
+        return TrajectoryObjects(tuple(objects), _ranked(scene / "segmentation.npy", labels, len(objects)))
+    known = len(objects) == 1 and objects[0].index >= 0
+    labels = torch.zeros(trajectory.count, dtype=torch.int32) if known else _consecutive(objects, trajectory.count)
+    if labels is None:
+        raise IndistinctObjectsError(
+            f"{path}: cannot tell objects apart: no labels.npy or segmentation.npy for {trajectory.count} Gaussians, "
+            f"to tell {', '.join(entry.name for entry in objects)} apart, and the catalogue's objects in its name have "
+            f"{sum(entry.count or 0 for entry in objects)}"
         )
-    return own
+    return TrajectoryObjects(tuple(objects), labels)
 
 
-def _law(config: Config, entry: SceneObject, config_path: Path | str) -> str:
-    if isinstance(config.material, Mapping):
-        if entry.name not in config.material:
-            raise InputError(f"{config_path}: material: no value for object {entry.name!r} of the scene")
-        return config.material[entry.name]
-    law = config.material or entry.material or "jelly"
-    if law not in LAWS:
-        raise InputError(f"object {entry.name!r}: material {law!r} is not supported: expected one of {', '.join(LAWS)}")
-    return law
-
-
-def _setting(key: str, config: Config, entry: SceneObject, config_path: Path | str) -> Any:
-    value = getattr(config, key)
-    if not isinstance(value, Mapping):
-        return value
-    if entry.name not in value:
-        raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
-    return value[entry.name]
+def _segmented_scene(path: Path, count: int, layout: Layout) -> tuple[Path, torch.Tensor | None]:
+    """Return a published trajectory's scene with its labels, or ``path`` where its scene has none that fit."""
+    group, name = Path(os.path.abspath(path)).parts[-2:]
+    scene = layout.scene_dir(group, name)
+    if (scene / "segmentation.npy").is_file():
+        labels = read_labels(scene / "segmentation.npy")
+        if len(labels) == count:
+            return scene, labels
+    return path, None

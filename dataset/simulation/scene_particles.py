@@ -1,19 +1,15 @@
 """A scene's Gaussians as the simulation takes them: which ones move, and what fills their inside."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from dataset.config import Config
-from dataset.layout import find_point_cloud
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.particle_filling import Filled, fill
-from dataset.scenes.scene_objects import SceneObject, label_rows
+from dataset.scenes.scene_files import Scene
 from gaussians.covariance import transform_covariance
-from gaussians.files.ply import read_ply
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
 from gaussians.stage.errors import InputError
@@ -38,17 +34,17 @@ class SceneParticles:
     filling_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
-def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> SceneParticles:
-    """Read a scene, leave out Gaussians below the opacity threshold, and part those that move from the others.
+def particles_of_scene(scene: Scene, config: Config) -> SceneParticles:
+    """Leave out a scene's Gaussians below the opacity threshold, and part those that move from the others.
 
     Gaussians outside ``sim_area`` or of no object do not move.
 
     Raises:
-        InputError: a file is missing or damaged, or nothing is left that could move.
+        InputError: nothing is left that could move.
     """
-    ply = find_point_cloud(path)
-    gaussians = read_ply(ply)
-    labels = label_rows(path, objects, len(gaussians))
+    gaussians = scene.gaussians
+    assert gaussians.labels is not None
+    labels = gaussians.labels.numpy()
     visible = np.flatnonzero(gaussians.opacities.numpy() > config.opacity_threshold)
     moves = labels[visible] >= 0
     if config.sim_area is not None:
@@ -57,12 +53,12 @@ def load_scene(path: Path, objects: Sequence[SceneObject], config: Config) -> Sc
         moves &= ((rotated > low) & (rotated < high)).all(1)
     if not moves.any():
         raise InputError(
-            f"{ply}: no Gaussian to simulate: expected some of opacity over {config.opacity_threshold:g} inside "
-            f"sim_area {config.sim_area}"
+            f"{scene.path or 'scene'}: no Gaussian to simulate: expected some of opacity over "
+            f"{config.opacity_threshold:g} inside sim_area {config.sim_area}"
         )
     order = np.lexsort((labels[visible], ~moves))
     source = torch.from_numpy(visible[order].astype(np.int32))
-    kept = replace(gaussians.with_covariances(), labels=torch.from_numpy(labels))[source.long()]
+    kept = gaussians.with_covariances()[source.long()]
     return SceneParticles(kept, int(moves.sum()), source)
 
 
@@ -74,7 +70,7 @@ def config_rotation(config: Config) -> torch.Tensor:
     return rotation
 
 
-def filled_scene(scene: SceneParticles, config: Config, device: torch.device | str) -> SceneParticles:
+def with_filling(scene: SceneParticles, config: Config, device: torch.device | str) -> SceneParticles:
     """``scene`` with new particles inside its objects, as ``config.particle_filling`` says.
 
     With its ``visualize`` they are Gaussians, each like the nearest one of its object.

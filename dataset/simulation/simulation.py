@@ -14,9 +14,9 @@ from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
-from dataset.scenes.scene_objects import ObjectMaterial
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
+from dataset.simulation.materials import ObjectMaterial
 from dataset.simulation.scene_particles import SceneParticles, config_rotation
 from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
 from gaussians.covariance import transform_covariance

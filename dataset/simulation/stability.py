@@ -15,8 +15,8 @@ from dataset.config import Config, MaterialRegion, with_flag
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import STABLE_SHARE, Material
-from dataset.scenes.scene_objects import ObjectMaterial
 from dataset.simulation.initial_motion import initial_velocity
+from dataset.simulation.materials import ObjectMaterial
 from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.errors import InputError
 

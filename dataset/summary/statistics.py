@@ -12,6 +12,7 @@ from dataset.catalog import FIRST_CUSTOM_INDEX, ObjectEntry, all_objects
 from dataset.layout import Layout, subdirectories
 from dataset.rendering.views import ORBIT_VIEWS
 from dataset.scenes.scene_configs import read_scenes
+from dataset.scenes.scene_names import objects_in_name
 from gaussians.files.storage_options import FIELDS
 from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
 from gaussians.stage.errors import InputError
@@ -123,7 +124,7 @@ def _scene_names(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             found = {name: tuple(item.entry.name for item in objects) for name, objects in placed.items()}
         for stage in STAGES:
             for path in subdirectories(layout.root / stage / group):
-                found.setdefault(path.name, tuple(path.name.split("_")[1:]))
+                found.setdefault(path.name, objects_in_name(path.name))
         yield from ((group, name, objects) for name, objects in found.items())
 
 

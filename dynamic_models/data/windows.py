@@ -1,29 +1,27 @@
 """Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target."""
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.catalog import object_by_name
 from dataset.layout import Layout
+from dataset.scenes.scene_objects import SceneObject, trajectory_objects
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints
 from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
 from gaussians.files.external_forces import ExternalForce, recorded_external_forces
-from gaussians.files.labels import read_labels
-from gaussians.files.trajectory_format import TrajectoryMeta
+from gaussians.files.trajectory_format import TrajectoryObject
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.rotations import axis_rotation
 from gaussians.stage.errors import InputError
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
+_PUBLISHED_NU = 0.3  # Poisson's ratio
 _WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
 
 
@@ -216,13 +214,13 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
         InputError: its trajectory is damaged or incomplete, or nothing tells its objects apart.
     """
     reader = TrajectoryReader(layout.mpm_dir(group, name))
-    labels = object_labels(layout, group, name, reader)
-    clip = extract_keypoints(reader, labels, num_keypoints, cache)
+    objects = trajectory_objects(reader, layout)
+    clip = extract_keypoints(reader, objects.labels, num_keypoints, cache)
     meta = reader.meta
     return SimulatedScene(
         name=f"{group}/{name}",
         clip=clip,
-        materials=_materials(layout, name, clip.labels, meta),
+        materials=_materials(meta.objects if meta else objects.objects, clip.labels),
         world=World.of_trajectory(meta),
         frame_dt=reader.frame_dt,
         dx=meta.dx if meta else 0.0,
@@ -231,41 +229,19 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
     )
 
 
-def object_labels(layout: Layout, group: str, name: str, reader: TrajectoryReader) -> torch.Tensor:
-    """The object of every Gaussian. Published trajectories do not say: there the scene's segmentation does, or the
-    numbers of Gaussians of the catalogue's objects that the scene is named after."""
-    if reader.labels is not None:
-        return reader.labels
-    segmentation = layout.scene_dir(group, name) / "segmentation.npy"
-    if segmentation.is_file():
-        labels = read_labels(segmentation)
-        if len(labels) == reader.count:
-            return labels
-    counts = [object_by_name(part).gaussian_count for part in name.split("_")[1:]]
-    if not counts or sum(counts) != reader.count:
-        raise InputError(
-            f"{reader.path}: cannot tell objects apart: no labels.npy or segmentation.npy for {reader.count} "
-            f"Gaussians, and the catalogue's objects in its name have {sum(counts)}"
-        )
-    return torch.from_numpy(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
-
-
 def _forces(reader: TrajectoryReader) -> tuple[ExternalForce, ...]:
     recorded = reader.meta.settings.get("external_forces", []) if reader.meta else []
     return recorded_external_forces(f"{reader.path / 'meta.json'}: settings.external_forces", recorded)
 
 
-def _materials(layout: Layout, name: str, labels: torch.Tensor, meta: TrajectoryMeta | None) -> torch.Tensor:
-    """(O, 4) from meta.json, or for published data from the catalogue by the names in the scene's name."""
+def _materials(objects: Iterable[TrajectoryObject | SceneObject], labels: torch.Tensor) -> torch.Tensor:
+    """Return the materials (O, 4), see ``SceneState``, of the objects with ``labels`` (O,); NaN for unknown."""
+    known = {entry.label: entry for entry in objects}
     rows = torch.full((len(labels), 4), math.nan)
-    if meta is None:
-        for row, part in zip(rows, itertools.islice(name.split("_"), 1, None), strict=False):
-            entry = object_by_name(part)
-            row[:3] = torch.tensor([entry.youngs_modulus, 0.3, entry.density])
-        return rows
-    by_label = {entry.label: entry for entry in meta.objects}
     for row, label in zip(rows, labels.tolist(), strict=True):
-        if label in by_label:
-            known = by_label[label]
-            row[:] = torch.tensor([known.youngs_modulus, known.nu, known.density, known.mass])
+        entry = known.get(label)
+        if isinstance(entry, TrajectoryObject):
+            row[:] = torch.tensor([entry.youngs_modulus, entry.nu, entry.density, entry.mass])
+        elif entry is not None:  # of a published trajectory
+            row[:3] = torch.tensor([entry.youngs_modulus or math.nan, _PUBLISHED_NU, entry.density or math.nan])
     return rows

@@ -10,8 +10,9 @@ import torch
 from tqdm import tqdm
 
 from dataset.layout import Layout
+from dataset.scenes.scene_objects import trajectory_objects
 from dynamic_models.data.scene_state import MATERIAL_FIELDS
-from dynamic_models.data.windows import SimulatedScene, object_labels
+from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.evaluation.confidence import Estimate, estimate, interval
 from dynamic_models.evaluation.contenders import Contender, Rollout, Truth
 from dynamic_models.evaluation.metrics import trajectory_errors
@@ -103,8 +104,8 @@ class Judge:
         self._mask = scene.clip.mask[:, self._first]
         self._target = scene.clip.positions[:frames, :, self._first]
         reader = TrajectoryReader(layout.root / "mpm" / scene.name)
-        self._group, _, name = scene.name.partition("/")
-        labels, cloud = object_labels(layout, self._group, name, reader), reader.positions(0)
+        self._group = scene.name.partition("/")[0]
+        labels, cloud = trajectory_objects(reader, layout).labels, reader.positions(0)
         self._solids = [Solid(cloud[labels == label]) for label in scene.clip.labels]
         masses = scene.materials[:, MATERIAL_FIELDS.index("mass")].double()
         self._masses = torch.ones_like(masses) if masses.isnan().any() else masses

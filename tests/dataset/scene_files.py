@@ -10,6 +10,11 @@ import pytest
 import torch
 
 from dataset import gs_simulation_scene
+from dataset.config import Config
+from dataset.scenes.scene_files import read_scene
+from dataset.simulation.materials import object_materials
+from dataset.simulation.scene_particles import particles_of_scene
+from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
 
@@ -61,3 +66,9 @@ def simulate(monkeypatch: pytest.MonkeyPatch, model_path: Path, config: Path, ou
     data_root = ["--data_root", str(model_path.parent), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["gs_simulation_scene", *paths, *data_root, *flags])
     gs_simulation_scene.main()
+
+
+def simulation_of(path: Path, config: Config) -> Simulation:
+    """A simulation of the scene at ``path`` on the CPU, with the materials that it and the configuration name."""
+    scene = read_scene(path)
+    return Simulation(particles_of_scene(scene, config), object_materials(scene.objects, config), config, "cpu")

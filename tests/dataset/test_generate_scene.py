@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import generate_scene
 from dataset.catalog import object_by_name
 from dataset.generate_scene import DEFAULT_ORBIT
 from dataset.layout import Layout
+from dataset.scenes import scene_files
 from dataset.scenes.scene_configs import read_scenes
 from gaussians.cameras import read_cameras
 from gaussians.files.ply import read_ply, write_ply
@@ -117,7 +117,7 @@ def test_a_scene_appears_whole_or_not_at_all(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate_scene, "write_json", fail)
+    monkeypatch.setattr(scene_files, "write_json", fail)
     with pytest.raises(KeyboardInterrupt):
         command("dataset.generate_scene", "--data_root", layout.root, "--group", "g")
     assert not list(layout.scenes("g").glob("*"))

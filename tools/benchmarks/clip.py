@@ -10,12 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import warp as wp
 
-from dataset.layout import POINT_CLOUD
-from gaussians.files.ply import write_ply
+from dataset.scenes.scene_files import write_scene
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
@@ -92,11 +90,9 @@ def _write_scene(path: Path, workload: Workload) -> None:
         sh=0.4 * torch.randn(count, 4, 3, generator=generator),
         scales=torch.full((count, 3), 0.005),
         quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        labels=torch.from_numpy(rows).int(),
     )
-    write_ply(path / POINT_CLOUD, gaussians)
-    np.save(path / "segmentation.npy", rows.astype(np.int32))
-    objects = [{"label": ball, "name": f"ball{ball}"} for ball in range(workload.balls)]
-    write_json(path / "objects.json", objects)
+    write_scene(path, gaussians, [{"label": ball, "name": f"ball{ball}"} for ball in range(workload.balls)])
 
 
 def _simulate(folder: Path, workload: Workload, frames: int, device: torch.device) -> Clip:

@@ -1,6 +1,5 @@
 """Whether objects, backgrounds, scene configs and scenes are what docs/formats.md says."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import numpy as np
 from dataset.catalog import object_by_name
 from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
 from dataset.rendering.background import load_background
-from dataset.scenes.scene_objects import SceneObject, label_rows, scene_objects
+from dataset.scenes.scene_names import objects_in_name
+from dataset.scenes.scene_objects import IndistinctObjectsError, SceneObject, scene_labels, scene_objects
 from gaussians.cameras import read_cameras
 from gaussians.files.labels import read_labels
 from gaussians.files.ply import read_ply
@@ -74,9 +74,12 @@ def check_scene(path: Path, layout: Layout, findings: Findings) -> SceneCloud | 
 
 def _labels(path: Path, objects: list[SceneObject], count: int) -> np.ndarray | None:
     """Labels of the rows; published scenes need not come with any."""
-    described = any((path / name).is_file() for name in ("segmentation.npy", "objects.json"))
-    by_count = sum(entry.count or 0 for entry in objects) == count
-    return label_rows(path, objects, count) if described or by_count or len(objects) == 1 else None
+    try:
+        return scene_labels(path, objects, count).numpy()
+    except IndistinctObjectsError:
+        if (path / "objects.json").is_file():
+            raise
+        return None
 
 
 def _check_counts(path: Path, objects: list[SceneObject], labels: np.ndarray | None, findings: Findings) -> None:
@@ -91,9 +94,9 @@ def _check_counts(path: Path, objects: list[SceneObject], labels: np.ndarray | N
 
 def _check_name(path: Path, objects: list[SceneObject], findings: Findings) -> None:
     """A scene of the dataset is called ``<number>_<object>_<object>``."""
-    expected = "_".join(entry.name for entry in objects)
-    if re.fullmatch(r"\d+_.*", path.name) and path.name.partition("_")[2] != expected:
-        findings.defect(path, f"expected the name <number>_{expected}, after its objects")
+    named, expected = objects_in_name(path.name), tuple(entry.name for entry in objects)
+    if named and named != expected:
+        findings.defect(path, f"expected the name <number>_{'_'.join(expected)}, after its objects")
 
 
 def check_reconstruction(path: Path, findings: Findings) -> None:

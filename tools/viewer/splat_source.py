@@ -9,7 +9,13 @@ import torch
 
 from dataset.layout import Layout, find_point_cloud
 from dataset.rendering.background import load_background
-from dataset.scenes.scene_objects import SceneObject, label_rows, scene_directory, scene_objects
+from dataset.scenes.scene_objects import (
+    IndistinctObjectsError,
+    SceneObject,
+    scene_labels,
+    scene_objects,
+    trajectory_objects,
+)
 from gaussians.files.ply import read_ply
 from gaussians.files.tensor_file import read_tensor_file
 from gaussians.files.trajectory_format import Walls
@@ -87,11 +93,11 @@ def _still(gaussians: Gaussians, objects: Mapping[str, torch.Tensor]) -> SplatSo
 
 def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
     reader = TrajectoryReader(path, allow_incomplete=True)
-    entries = [(entry.label, entry.name) for entry in reader.meta.objects] if reader.meta else []
-    if reader.labels is None:
-        objects = _objects_of_scene(path, reader.count, layout)
-    else:
-        objects = _objects_of(reader.labels, reader.count, entries)
+    try:
+        found = trajectory_objects(reader, layout)
+        objects = _objects_of(found.labels, reader.count, found.objects)
+    except IndistinctObjectsError:
+        objects = _whole(path, reader.count)
 
     def shapes(k: int) -> tuple[torch.Tensor, torch.Tensor]:
         frame = reader.frame(k, ("pos", "cov3D"))
@@ -115,21 +121,22 @@ def _colors(sh: torch.Tensor) -> torch.Tensor:
 def _objects_of_scene(path: Path, count: int, layout: Layout) -> dict[str, torch.Tensor]:
     objects = scene_objects(path, layout)
     try:
-        labels = label_rows(path, objects, count)
-    except InputError:
-        if (scene_directory(path) / "segmentation.npy").is_file():
-            raise
-        # Nothing tells the objects apart: looking at all of them is still worth while.
-        objects, labels = [SceneObject(label=0, name=path.resolve().stem)], torch.zeros(count).int().numpy()
-    return _objects_of(torch.from_numpy(labels), count, [(entry.label, entry.name) for entry in objects])
+        return _objects_of(scene_labels(path, objects, count), count, objects)
+    except IndistinctObjectsError:
+        return _whole(path, count)
 
 
-def _objects_of(labels: torch.Tensor | None, count: int, entries: Sequence[tuple[int, str]]) -> dict[str, torch.Tensor]:
+def _whole(path: Path, count: int) -> dict[str, torch.Tensor]:
+    """All rows as one object: where nothing tells objects apart, looking at all of them is still worth while."""
+    return {path.resolve().stem: torch.arange(count)}
+
+
+def _objects_of(labels: torch.Tensor | None, count: int, objects: Sequence[SceneObject]) -> dict[str, torch.Tensor]:
     """Rows by name of object; those of equal name are numbered, those without a name go by their label."""
     if labels is None:
         return {"all": torch.arange(count)}
-    times = Counter(name for _, name in entries)
-    names = {label: name if times[name] == 1 else f"{name} {label}" for label, name in entries}
+    times = Counter(entry.name for entry in objects)
+    names = {entry.label: entry.name if times[entry.name] == 1 else f"{entry.name} {entry.label}" for entry in objects}
     found = [int(label) for label in labels.unique()]
     return {
         names.get(label, f"object {label}" if label >= 0 else "rest"): (labels == label).nonzero().squeeze(1)

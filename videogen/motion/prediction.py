@@ -9,9 +9,10 @@ import torch
 
 from dataset.config import Config
 from dataset.mpm.lattice import Lattice
-from dataset.scenes.scene_objects import SceneObject, check_values
+from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.scene_particles import SceneParticles, config_rotation, filled_scene
+from dataset.simulation.materials import check_values
+from dataset.simulation.scene_particles import SceneParticles, config_rotation, with_filling
 from dynamic_models.data.pushes import mean_pushes
 from dynamic_models.data.scene_state import DynamicsModel, World
 from dynamic_models.models.checkpoints import CheckpointInfo
@@ -138,7 +139,7 @@ class _Particles:
     def of(scene: SceneParticles, materials: Materials, config: Config, device: torch.device) -> "_Particles":
         if config.particle_filling is not None:  # invisibly, so that the Gaussians stay what they are
             filling = config.particle_filling.model_copy(update={"visualize": False})
-            scene = filled_scene(scene, config.model_copy(update={"particle_filling": filling}), device)
+            scene = with_filling(scene, config.model_copy(update={"particle_filling": filling}), device)
         moving = scene.gaussians[: scene.moving]
         assert moving.labels is not None
         positions = np.concatenate([moving.means.double().numpy(), scene.filling])

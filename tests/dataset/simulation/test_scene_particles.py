@@ -8,11 +8,15 @@ import torch
 
 from dataset.config import Config
 from dataset.mpm.particle_filling import ParticleFilling
-from dataset.scenes.scene_objects import SceneObject, object_materials
-from dataset.simulation.scene_particles import SceneParticles, filled_scene, load_scene
+from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_objects import SceneObject
+from dataset.simulation.materials import object_materials
+from dataset.simulation.scene_particles import SceneParticles, particles_of_scene, with_filling
 from dataset.simulation.simulation import Simulation
 from gaussians.files.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import FAST, cube, gaussians_at, make_scene, simulate, write_config
 
 OBJECTS = [SceneObject(label=0, name="shell", youngs_modulus=1e5, density=500.0)]
@@ -30,8 +34,8 @@ def hollow_ball(path: Path, still: int = 0) -> Path:
 def filled(path: Path, visualize: bool) -> tuple[SceneParticles, SceneParticles]:
     settings = ParticleFilling(n_grid=128, visualize=visualize)
     config = Config(**FAST, sim_area=(-1, 1, -1, 1, -1, 1), particle_filling=settings)
-    scene = load_scene(path, OBJECTS, config)
-    return scene, filled_scene(scene, config, "cpu")
+    scene = particles_of_scene(read_scene(path, objects=OBJECTS), config)
+    return scene, with_filling(scene, config, "cpu")
 
 
 def test_filling_moves_along_unseen(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_frames_are_those_of_their_time_though_the_device_runs_ahead(tmp_path: P
     write_ply(tmp_path / "cube.ply", gaussians_at(cube(300, (0, 0, 0.5), 0)))
     config = Config(**FAST | {"frame_num": 6, "g": (0.0, 0.0, -5.0)}, E=1e5, density=500.0)
     objects = [SceneObject(label=0, name="cube")]
-    scene = load_scene(tmp_path / "cube.ply", objects, config)
+    scene = particles_of_scene(read_scene(tmp_path / "cube.ply", objects=objects), config)
     simulation = Simulation(scene, object_materials(objects, config), config, "cpu")
     heights = [float(frame.means[:, 2].mean()) for frame in simulation.frames()]
     times = 0.02 * np.arange(6)
@@ -96,7 +100,7 @@ def test_cuda_frames_are_the_cpu_frames(tmp_path: Path, deterministic: bool) -> 
     config = Config.model_validate_json(write_config(tmp_path, frame_num=8).read_text())
     objects = [SceneObject(label=k, name=name, youngs_modulus=1e5, density=500.0) for k, name in enumerate("ab")]
     materials = object_materials(objects, config)
-    loaded = load_scene(scene, objects, config)
+    loaded = particles_of_scene(read_scene(scene, objects=objects), config)
     simulations = [
         Simulation(loaded, materials, config, name, deterministic=deterministic) for name in ("cpu", "cuda", "cuda")
     ]
@@ -107,3 +111,12 @@ def test_cuda_frames_are_the_cpu_frames(tmp_path: Path, deterministic: bool) -> 
             torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-2)
             if deterministic:
                 assert torch.equal(found, getattr(again, name))
+
+
+def test_faint_gaussians_are_left_out(tmp_path: Path) -> None:
+    visible, faint = gaussians_at(cube(20, (0, 0, 0), 0)), gaussians_at(cube(30, (0, 0, 0), 1), opacity=0.01)
+    write_ply(tmp_path / "scene.ply", Gaussians.cat([faint, visible]))
+    scene = read_scene(tmp_path / "scene.ply")
+    assert particles_of_scene(scene, Config()).source_index.tolist() == list(range(30, 50))
+    with pytest.raises(InputError, match="no Gaussian to simulate"):
+        particles_of_scene(scene, Config(opacity_threshold=0.95))

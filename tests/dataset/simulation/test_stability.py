@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 
 from dataset.config import Config, MaterialRegion
-from dataset.layout import Layout
 from dataset.mpm.boundary_conditions import (
     BoundaryCondition,
     Cuboid,
     EnforceParticleTranslation,
     EnforceParticleVelocityRotation,
 )
-from dataset.scenes.scene_objects import ObjectMaterial, object_materials, scene_objects
-from dataset.simulation.scene_particles import load_scene
-from dataset.simulation.simulation import Simulation
+from dataset.simulation.materials import ObjectMaterial
 from dataset.simulation.stability import check_substep, fall_limit, limits, pushed_speed, with_automatic_substep
 from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.mpm.mpm_world import block
-from tests.dataset.scene_files import make_scene, simulate, write_config
+from tests.dataset.scene_files import make_scene, simulate, simulation_of, write_config
 
 # dx = 0.02 m. The duck's pressure waves: sqrt(1.346 x 2e5 Pa / 500 kg/m^3) = 23.2 m/s.
 SOFT = {"n_grid": 200, "frame_dt": 0.02, "E": {"ball": 1e5, "duck": 2e5}, "density": 500.0}
@@ -127,10 +124,8 @@ def test_automatic_substep_is_a_safe_whole_fraction_of_a_frame() -> None:
 def test_angular_velocity_counts_at_the_surface(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "scene", names=("duck",), count=100)
     config = Config(n_grid=64, substep_dt=1e-3, E=1e5, density=500.0, initial_angular_velocity=(0.0, 0.0, 200.0))
-    objects = scene_objects(scene, Layout(tmp_path))
-    materials = object_materials(objects, config)
     with pytest.raises(InputError, match="the time 'duck', at up to"):
-        Simulation(load_scene(scene, objects, config), materials, config, "cpu")
+        simulation_of(scene, config)
 
 
 @pytest.mark.parametrize("by_flag", [True, False])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dataset.config import Config
-from dataset.scenes.scene_objects import SceneObject, object_materials
-from dataset.simulation.scene_particles import SceneParticles, filled_scene
+from dataset.scenes.scene_objects import SceneObject
+from dataset.simulation.materials import object_materials
+from dataset.simulation.scene_particles import SceneParticles, with_filling
 from dataset.simulation.simulation import Simulation
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.checkpoints import CheckpointInfo
@@ -125,7 +126,7 @@ def test_masses_are_the_simulators() -> None:
 
     moved = (last_frame(scene, config, force).means - gaussians.means)[:1500, 0]
 
-    mass = mass_of(filled_scene(scene, config, CPU), config, 0)
+    mass = mass_of(with_filling(scene, config, CPU), config, 0)
     assert mass > 1.3 * mass_of(scene, CONFIG, 0)  # both matter
     expected = torch.full_like(moved, 0.5 * 1000.0 / mass * ((FRAMES - 1) * DT) ** 2)
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-4)

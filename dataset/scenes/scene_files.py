@@ -1,0 +1,107 @@
+"""Scenes of Gaussians at rest: put together from objects, written to a directory, and read again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
+from dataset.scenes.scene_configs import PlacedObject
+from dataset.scenes.scene_objects import SceneObject, scene_labels, scene_objects
+from gaussians.cameras import Cameras, write_cameras
+from gaussians.files.ply import read_ply, write_ply
+from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.json_files import write_json
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Gaussians at rest and the objects that they belong to.
+
+    Attributes:
+        gaussians: N of them, with labels: the number of each one's object, -1 for none.
+        objects: K of them, by label.
+        path: the directory or PLY file that they were read from, None for a scene in memory.
+    """
+
+    gaussians: Gaussians
+    objects: tuple[SceneObject, ...]
+    path: Path | None = None
+
+
+def read_scene(path: str | Path, layout: Layout | None = None, objects: Sequence[SceneObject] | None = None) -> Scene:
+    """Read the Gaussians and the objects of a scene.
+
+    Args:
+        path: scene directory or PLY file.
+        layout: where objects that people added are described.
+        objects: the scene's objects where ``scene_objects`` has found them already.
+
+    Raises:
+        IndistinctObjectsError: nothing tells the scene's objects apart.
+        InputError: a file is missing or damaged.
+    """
+    path = Path(path)
+    gaussians = read_ply(find_point_cloud(path))
+    objects = scene_objects(path, layout) if objects is None else objects
+    labels = scene_labels(path, objects, len(gaussians))
+    return Scene(replace(gaussians, labels=labels), tuple(objects), path)
+
+
+def compose(objects: Sequence[PlacedObject], clouds: Mapping[str, Gaussians]) -> Gaussians:
+    """Return the Gaussians of a scene, labelled 0 to K-1 in the order of its K objects.
+
+    Args:
+        clouds: the objects' Gaussians as stored, by name.
+    """
+    parts = []
+    for label, placed in enumerate(objects):
+        translation = torch.tensor(placed.translation, dtype=torch.float32)
+        part = clouds[placed.entry.name].transformed(translation=translation, scale=placed.scale)
+        labels = torch.full((len(part),), label, dtype=torch.int32)
+        parts.append(Gaussians(part.means, part.opacities, part.sh, part.scales, part.quaternions, labels=labels))
+    return Gaussians.cat(parts)
+
+
+def describe(objects: Sequence[PlacedObject], clouds: Mapping[str, Gaussians]) -> list[dict[str, int | float | str]]:
+    """Return the content of a scene's objects.json: youngs_modulus in Pa, density in kg/m^3."""
+    return [
+        {
+            "label": label,
+            "name": placed.entry.name,
+            "index": placed.entry.index,
+            "count": len(clouds[placed.entry.name]),
+            "youngs_modulus": placed.entry.youngs_modulus,
+            "density": placed.entry.density,
+            "material": placed.entry.material,
+        }
+        for label, placed in enumerate(objects)
+    ]
+
+
+def write_scene(
+    path: Path, gaussians: Gaussians, objects: Sequence[Mapping[str, Any]], cameras: Cameras | None = None
+) -> None:
+    """Write a scene's directory: point cloud, segmentation.npy, objects.json and, if given, cameras.json.
+
+    The directory appears when it is whole.
+
+    Args:
+        gaussians: the scene's, with labels.
+        objects: the content of objects.json.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    if gaussians.labels is None:
+        raise ValueError("gaussians: expected labels")
+    with atomic_path(path) as folder:
+        write_ply(folder / POINT_CLOUD, gaussians)
+        if cameras is not None:
+            write_cameras(folder / "cameras.json", cameras)
+        np.save(folder / "segmentation.npy", gaussians.labels.numpy())
+        write_json(folder / "objects.json", objects)

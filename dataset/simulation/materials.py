@@ -1,0 +1,145 @@
+"""What each object of a scene is made of for the simulator, and the flags that say so."""
+
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset.catalog import FIRST_CUSTOM_INDEX
+from dataset.config import Config
+from dataset.mpm.constitutive_laws import LAWS
+from dataset.scenes.scene_objects import SceneObject
+from gaussians.stage.command_line import ArgumentParser
+from gaussians.stage.errors import InputError
+
+
+@dataclass(frozen=True)
+class ObjectMaterial:
+    """An object with everything the solver needs.
+
+    Attributes:
+        youngs_modulus: Pa.
+        nu: Poisson's ratio.
+        density: kg/m^3.
+        material: name of the constitutive law.
+        settings: values of ``LAWS[material].settings`` by name.
+    """
+
+    name: str
+    label: int
+    index: int
+    youngs_modulus: float
+    nu: float
+    density: float
+    material: str
+    settings: Mapping[str, Any]
+
+
+def add_material_arguments(parser: ArgumentParser) -> None:
+    """The flags that say what objects are made of: of every command that moves objects."""
+    parser.add_argument("--E", type=_parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
+    parser.add_argument("--density", type=_parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
+
+
+def _parse_values(text: str) -> list[float]:
+    """A JSON list of positive numbers."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        values = None
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not numbers or not values or not all(0 < value < math.inf for value in values):
+        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
+    return [float(value) for value in values]
+
+
+def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None) -> None:
+    """Refuse flags of ``add_material_arguments``, by name, whose number of values is not that of the objects.
+
+    Raises:
+        InputError: naming the flag and the objects.
+    """
+    for flag, values in flags.items():
+        if values is not None and len(values) != len(objects):
+            names = ", ".join(entry.name for entry in objects)
+            raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
+
+
+def object_materials(
+    objects: Sequence[SceneObject],
+    config: Config,
+    E: Sequence[float] | None = None,
+    density: Sequence[float] | None = None,
+    config_path: Path | str = "config",
+) -> list[ObjectMaterial]:
+    """What each object is made of: from ``E`` and ``density`` if given, else the config, else the scene itself.
+
+    A config's map by name must name every object of the catalogue that the scene holds; objects that people added
+    (index 100 and up) may speak for themselves.
+
+    Args:
+        E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
+
+    Raises:
+        InputError: a value is missing, or the flags' number of values is not that of the objects.
+    """
+    check_values(objects, E=E, density=density)
+    laws = [_law(config, entry, config_path) for entry in objects]
+    return [
+        ObjectMaterial(
+            name=entry.name,
+            label=entry.label,
+            index=entry.index,
+            youngs_modulus=E[i] if E else _choose("E", config.E, entry, entry.youngs_modulus, config_path),
+            nu=config.nu,
+            density=density[i] if density else _choose("density", config.density, entry, entry.density, config_path),
+            material=laws[i],
+            settings={key: _setting(key, config, entry, config_path) for key in LAWS[laws[i]].settings},
+        )
+        for i, entry in enumerate(objects)
+    ]
+
+
+def _choose(
+    key: str,
+    setting: float | Mapping[str, float] | None,
+    entry: SceneObject,
+    own: float | None,
+    config_path: Path | str,
+) -> float:
+    if isinstance(setting, Mapping):
+        if entry.name in setting:
+            return setting[entry.name]
+        if own is None or entry.index < FIRST_CUSTOM_INDEX:
+            raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
+    elif setting is not None:
+        return setting
+    if own is None:
+        raise InputError(
+            f"{config_path}: {key}: expected a value, because the scene does not say what {entry.name!r} is made of "
+            f"(or give --{key})"
+        )
+    return own
+
+
+def _law(config: Config, entry: SceneObject, config_path: Path | str) -> str:
+    if isinstance(config.material, Mapping):
+        if entry.name not in config.material:
+            raise InputError(f"{config_path}: material: no value for object {entry.name!r} of the scene")
+        return config.material[entry.name]
+    law = config.material or entry.material or "jelly"
+    if law not in LAWS:
+        raise InputError(f"object {entry.name!r}: material {law!r} is not supported: expected one of {', '.join(LAWS)}")
+    return law
+
+
+def _setting(key: str, config: Config, entry: SceneObject, config_path: Path | str) -> Any:
+    value = getattr(config, key)
+    if not isinstance(value, Mapping):
+        return value
+    if entry.name not in value:
+        raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
+    return value[entry.name]

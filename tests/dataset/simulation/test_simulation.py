@@ -1,0 +1,121 @@
+"""Simulations of whole scenes: what they weigh, are made of, and refuse."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.config import Config, MaterialRegion
+from dataset.mpm.boundary_conditions import BoundingBox
+from dataset.scenes.scene_files import read_scene
+from dataset.simulation.scene_particles import particles_of_scene
+from dataset.simulation.simulation import Simulation
+from gaussians.files.trajectory_format import Frame
+from gaussians.rotations import axis_rotation
+from gaussians.stage.errors import InputError
+from tests.dataset.scene_files import FAST, cube, make_scene, simulation_of
+
+
+def first_frames(simulation: Simulation, count: int) -> list[Frame]:
+    """Copies, which outlive the simulation's next frames."""
+    found = itertools.islice(simulation.frames(), count)
+    return [Frame(**{name: tensor.clone() for name, tensor in vars(frame).items()}) for frame in found]
+
+
+def test_grains_of_sand_weigh_the_same(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+    volumes = []
+    for material in ("jelly", "sand"):
+        config = Config(**FAST, material=material)
+        simulation = simulation_of(scene, config)
+        volumes.append([entry.volume for entry in simulation.objects()])
+        spread = np.ptp(simulation._volumes[:300])
+        assert spread == 0 if material == "sand" else spread > 1e-5
+    assert volumes[0] == pytest.approx(volumes[1])
+
+
+def test_regions_are_made_of_something_else(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+
+    def simulation(**values: float) -> Simulation:
+        # The duck, 0.4 m around (0.05, 0, 0.1) in the world.
+        region = MaterialRegion(point=(2.05, 2.0, 1.1), size=(0.2, 0.2, 0.2), **values)
+        config = Config(**FAST, additional_material_params=(region,))
+        return simulation_of(scene, config)
+
+    plain, heavy = (simulation(density=density).objects() for density in (501.0, 1002.0))
+    assert heavy[0].mass == pytest.approx(plain[0].mass)
+    assert heavy[1].mass == pytest.approx(2 * plain[1].mass)
+    with pytest.raises(InputError, match=r"substep_dt: expected less than .* in 'duck'"):
+        simulation(E=1e8)
+    with pytest.raises(InputError, match=r"substep_dt: expected less than .* in 'duck'"):
+        simulation(nu=0.4999)
+
+
+def test_too_few_particles_are_warned_of(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene", names=("ball",), count=2000)
+
+    def simulation(n_grid: int) -> Simulation:
+        return simulation_of(scene, Config(n_grid=n_grid))
+
+    assert simulation(32).warning() is None
+    warning = simulation(200).warning()
+    assert warning is not None
+    assert "object 'ball' has 1." in warning
+    better = simulation(int(warning.split("n_grid ")[1].split()[0]))
+    assert better.warning() is None
+    means = read_scene(scene).gaussians.means.numpy()
+    assert 6 <= better.lattice.mean_particles_per_cell(means) < 8
+
+
+def test_what_is_outside_the_area_does_not_move(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+    config = Config(**(FAST | {"g": (0.0, 0.0, -5.0), "sim_area": (-1.0, 1.0, -1.0, 1.0, -0.25, 1.0)}))
+    loaded = particles_of_scene(read_scene(scene), config)
+    assert loaded.moving == 300 + int((cube(300, (0, 0, -0.5), 0)[:, 2] > -0.25).sum())
+    simulation = simulation_of(scene, config)
+    first, frame = first_frames(simulation, 2)
+    moved = (frame.means - first.means).norm(dim=1)
+    assert (moved[: loaded.moving] > 1e-4).all()
+    assert (moved[loaded.moving :] == 0).all()
+    assert frame.rotations is not None
+    torch.testing.assert_close(frame.rotations[loaded.moving :], torch.eye(3).expand(600 - loaded.moving, 3, 3))
+
+
+def test_rotation_is_undone(tmp_path: Path) -> None:
+    """Simulating a turned scene under gravity along z is simulating the scene under turned gravity."""
+    scene = make_scene(tmp_path / "scene", names=("ball",))
+    config = Config(**(FAST | {"g": (0.0, 0.0, -5.0), "rotation_degree": (90.0,), "rotation_axis": (0,)}))
+    simulation = simulation_of(scene, config)
+    first, frame = first_frames(simulation, 2)
+    fall = 5.0 * 0.02 * 0.021 / 2
+    down = axis_rotation(0, 90.0).T @ torch.tensor([0.0, 0.0, -1.0])
+    torch.testing.assert_close(frame.means - first.means, (fall * down).expand(300, 3), atol=1e-5, rtol=0)
+    assert frame.covariances is not None
+    assert first.covariances is not None
+    torch.testing.assert_close(frame.covariances, first.covariances, atol=1e-6, rtol=1e-3)
+
+
+def test_materials_mix_in_one_scene(tmp_path: Path) -> None:
+    """A jelly that falls on a metal cube dents it; the metal stays dented, and its Gaussians show it."""
+    scene = make_scene(tmp_path / "scene", count=500)
+    material = {"ball": "metal", "duck": "jelly"}
+    density = {"ball": 500.0, "duck": 3000.0}
+    config = Config(
+        **(FAST | {"g": (0.0, 0.0, -20.0), "material": material, "density": density, "frame_num": 41}),
+        yield_stress=500.0,
+        boundary_conditions=(BoundingBox(type="bounding_box"),),
+    )
+    simulation = simulation_of(scene, config)
+    first, *_, last = first_frames(simulation, 41)
+    height = [frame.means[:500, 2].max() - frame.means[:500, 2].min() for frame in (first, last)]
+    assert height[1] < 0.9 * height[0]
+    assert first.covariances is not None
+    assert last.covariances is not None
+    flattening = (last.covariances[:500, 5] / first.covariances[:500, 5]).sqrt().median()
+    assert flattening == pytest.approx(float(height[1] / height[0]), rel=0.3)
+    # The jelly keeps its shape but for its own weight, rho g h / E = 0.2 at its foot.
+    jelly = [frame.means[500:, 2].max() - frame.means[500:, 2].min() for frame in (first, last)]
+    assert jelly[1] > 0.85 * jelly[0]
