@@ -219,10 +219,14 @@ class Config(LawSettings):
 def load_config(path: str | Path) -> Config:
     """Read and check a config file.
 
+    Args:
+        path: a JSON file, or the bare name of one that comes with the project, such as ``quickstart_config``.
+
     Raises:
         InputError: the file is missing, not JSON, or has an unknown key, a wrong type or an impossible value; the
             message names the file, the field and what was expected.
     """
+    path = _shipped_config(path) or Path(path)
     values = read_json(path)
     for key in values if isinstance(values, dict) else ():
         if key not in Config.model_fields:
@@ -230,6 +234,16 @@ def load_config(path: str | Path) -> Config:
             raise InputError(f"{path}: {shown}: {_about_unknown_key(key)}")
     _check_condition_types(path, values)
     return validated(path, values, Config)
+
+
+def _shipped_config(name: str | Path) -> Path | None:
+    """Return the file of that bare name which comes with the project, if there is one."""
+    if Path(name).name != str(name) or Path(name).exists():
+        return None
+    here = Path(__file__).parent
+    folders = (here.parent / "config", here / "shipped_configs")  # of the repository, and of an installed package
+    candidates = (folder / f"{Path(name).stem}.json" for folder in folders)
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def with_flag(config: Config, name: str, value: float | str) -> Config:

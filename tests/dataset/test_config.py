@@ -200,3 +200,12 @@ def test_valid_settings_survive_a_file(
     content = {"E": E, "n_grid": n_grid, "frame_dt": 0.02, "substep_dt": 0.02 / substeps, "g": g}
     config = load_config(write(tmp_path_factory.getbasetemp() / "valid.json", content))
     assert (config.E, config.n_grid, config.substeps, config.g) == (E, n_grid, substeps, g)
+
+
+def test_shipped_settings_are_found_by_their_bare_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config("quickstart_config") == load_config(CONFIGS / "quickstart_config.json")
+    with pytest.raises(InputError, match=r"elsewhere\.json: no such file"):
+        load_config("elsewhere.json")
+    (tmp_path / "quickstart_config").write_text('{"nu": 0.1}')
+    assert load_config("quickstart_config").nu == 0.1  # a file of the user's own goes first
