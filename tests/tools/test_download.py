@@ -3,14 +3,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 
 from gaussians.stage.errors import InputError
 from tests.tools.downloads.flaky_server import FlakyServer, flaky_server
 from tools import download
-from tools.downloads.http_download import Checksum
-from tools.downloads.sources import CHECKPOINTS, DATASET, HubFiles, Source, WebFile
+from tools.downloads import jobs
+from tools.downloads.hub_listing import hub_files
+from tools.downloads.sources import CHECKPOINTS, DATASET, Checksum, HubFiles, Source, WebFile
 
 WEIGHTS = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
 SCENES = {
@@ -37,12 +37,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
         net = HubFiles("people/net", "videogen/checkpoints/net", patterns=("*.json", "*.safetensors"))
         table = {"matcher": Source("points", (matcher,)), "net": Source("pictures", (net,))}
         monkeypatch.setattr(download, "CHECKPOINTS", table)
-        # What HF_ENDPOINT sets when the library is imported.
-        constants = huggingface_hub.constants
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "".join(template[1:]))
-        monkeypatch.setattr(download, "get_token", lambda: None)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "secret")
         yield server
 
 
@@ -64,6 +60,9 @@ def test_models_go_to_their_places(
         "videogen/checkpoints/net/config.json": b"{}",
     }
     assert capsys.readouterr().out.endswith(f"{tmp_path}: 3 files downloaded, 0 were complete\n")
+    tokens = {path: token for path, _, token in hub.requests}
+    assert tokens.pop("/a.pth") is None
+    assert set(tokens.values()) == {"Bearer secret"}
 
     hub.requests.clear()
     command("tools.download", "checkpoints", "net", "--root", tmp_path)
@@ -132,29 +131,29 @@ def test_table_that_no_longer_fits_is_an_error(hub: FlakyServer) -> None:
     name = "unet/model.safetensors"
     changed = HubFiles("people/net", "", sha256={name: "0" * 64})
     with pytest.raises(InputError, match=rf"{name}: expected sha256 0+, found [0-9a-f]+"):
-        list(download.hub_files(changed))
+        list(hub_files(changed))
     with pytest.raises(InputError, match=r"people/net on .*: no file fits vae/\*"):
-        list(download.hub_files(HubFiles("people/net", "", patterns=("*.json", "vae/*"))))
+        list(hub_files(HubFiles("people/net", "", patterns=("*.json", "vae/*"))))
     with pytest.raises(InputError, match=r"people/gone on http"):
-        list(download.hub_files(HubFiles("people/gone", "")))
+        list(hub_files(HubFiles("people/gone", "")))
 
 
 def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, hub: FlakyServer) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"people/net on http://127\.0\.0\.1:9: "):
-        list(download.hub_files(HubFiles("people/net", "")))
+        list(hub_files(HubFiles("people/net", "")))
 
 
 def test_names_cannot_lead_out_of_the_folder(hub: FlakyServer) -> None:
     hub.add_hub("model", "people/bad", {"../../.bashrc": b"evil"}, lfs=lambda _: False)
     with pytest.raises(InputError, match=r"\.bashrc: leads out of the folder"):
-        list(download.hub_files(HubFiles("people/bad", "")))
+        list(hub_files(HubFiles("people/bad", "")))
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(
     tmp_path: Path, hub: FlakyServer, command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
+    monkeypatch.setattr(jobs, "free_space", lambda _: 100)
     with pytest.raises(InputError, match=r"needed,\s+100 B free; name fewer parts"):
         command("tools.download", "dataset", "--data_root", tmp_path / "new")
     assert fetched(hub) == []

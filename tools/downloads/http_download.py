@@ -1,39 +1,34 @@
-"""Downloading one file so that it is either whole and checked, or absent and can be gone on with."""
+"""Download one file so that it is either whole and checked, or absent and can be gone on with.
+
+This is our own because huggingface_hub and pooch begin a file anew in every run, and neither checks git's names of
+files before they are in place.
+"""
 
 import contextlib
 import fcntl
-import hashlib
-import http.client
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from gaussians.stage.atomic_files import made_directory, writable
+import httpx2
+from huggingface_hub.utils.sha import git_hash
+
+from gaussians.stage.atomic_files import file_hash, made_directory, writable
 from gaussians.stage.errors import InputError
+from tools.downloads.sources import Checksum
 
-_CHUNK = 1 << 20
-_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 # What a server answers when asking again later may help.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_NO_ACCESS = "access refused ({}); where an account is needed, log in first (`hf auth login`)"
+_NO_FILE = "no such file on the server ({})"
+_REFUSALS = {401: _NO_ACCESS, 403: _NO_ACCESS, 404: _NO_FILE, 410: _NO_FILE}
 
-
-@dataclass(frozen=True)
-class Checksum:
-    """What a file's bytes must give.
-
-    Attributes:
-        algorithm: SHA-256 of the bytes, or the SHA-1 by which git names them.
-        digits: hexadecimal.
-    """
-
-    algorithm: Literal["sha256", "git_blob"]
-    digits: str
+Report = Callable[[int], object]
+"""Is called with the number of bytes that have arrived, negative where some turn out useless."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,10 @@ class RemoteFile:
     """A file to download.
 
     Attributes:
+        url: where it is.
         size: bytes, if known.
-        headers: to be sent to the first server, but not to one that it redirects to.
+        checksum: what its bytes must give, if known.
+        headers: sent to the first server; a token among them goes to no other that it redirects to.
     """
 
     url: str
@@ -61,7 +58,7 @@ class Patience:
         pause: seconds before the second try; doubled for each further one, up to a minute.
     """
 
-    timeout: float = 30.0
+    timeout: float
     tries: int = 6
     pause: float = 1.0
 
@@ -70,57 +67,48 @@ def is_complete(remote: RemoteFile, path: Path, verify: bool = False) -> bool:
     """Whether ``path`` is there with the right size; with ``verify`` also with the right checksum."""
     if not path.is_file() or (remote.size is not None and path.stat().st_size != remote.size):
         return False
-    return not verify or remote.checksum is None or _digits(path, remote.checksum.algorithm) == remote.checksum.digits
+    return not verify or remote.checksum is None or _digits(path, remote.checksum) == remote.checksum.digits
 
 
 def partial_path(path: Path) -> Path:
-    """Where the bytes of ``path`` are until all have arrived."""
+    """Return where the bytes of ``path`` are until all have arrived."""
     return path.with_name(f".{path.name}.download")
 
 
-def download(
-    remote: RemoteFile,
-    path: Path,
-    patience: Patience = Patience(),
-    progress: Callable[[int], object] = lambda _: None,
-) -> None:
+def download(remote: RemoteFile, path: Path, patience: Patience, report: Report = lambda _: None) -> None:
     """Download a file, going on where an earlier try, in this run or one before, has ended.
-
-    Args:
-        progress: called with the number of bytes that have arrived, negative where some turn out useless.
 
     Raises:
         InputError: the server has no such file, sends a web page instead, falls silent, or what it sends is not what
             the size or checksum says; or the file cannot be written, or another process downloads it.
     """
-    with made_directory(path.parent), _own(partial_path(path), path) as partial:
-        progress(_size(partial))
-        for last in (False, True):
-            _fill(remote, path, partial, patience, progress)
+    with made_directory(path.parent), _open_locked(partial_path(path), path) as partial:
+        report(_size(partial))
+        problem = None
+        # What was left of an earlier version of the file, or damaged on its way, begins anew once.
+        for _ in range(2):
+            _fill(remote, path, partial, patience, report)
             problem = _problem(remote, partial)
             if problem is None:
-                break
-            # What was left of an earlier version of the file, or damaged on its way: once more from the beginning.
-            progress(-_size(partial))
-            partial.truncate(0)
-            if last:
-                os.unlink(partial.name)
-                raise InputError(f"{remote.url}: {problem}")
-        os.fsync(partial.fileno())
-        os.replace(partial.name, path)
+                os.fsync(partial.fileno())
+                os.replace(partial.name, path)
+                return
+            _restart(partial, report)
+        raise InputError(f"{remote.url}: {problem}")
 
 
 @contextlib.contextmanager
-def _own(partial: Path, path: Path) -> Iterator[BinaryIO]:
-    """The partial file, opened and locked against other processes; removed at the end if nothing is in it."""
+def _open_locked(partial: Path, path: Path) -> Iterator[BinaryIO]:
+    """Open the partial file, locked against other processes; remove it at the end if nothing is in it."""
     while True:
-        with writable(path), open(partial, "a+b") as file:
+        with writable(path), open(partial, "ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{path}: another process is downloading it") from None
-            if not _is_at(file, partial):
-                continue  # between our opening and locking it, the process that had it gave it its name
+            # Between our opening and locking it, the process that had it may have given it its name.
+            if not partial.exists() or not os.path.samestat(os.fstat(file.fileno()), partial.stat()):
+                continue
             try:
                 yield file
             finally:
@@ -129,39 +117,37 @@ def _own(partial: Path, path: Path) -> Iterator[BinaryIO]:
             return
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
 def _size(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _fill(
-    remote: RemoteFile, path: Path, partial: BinaryIO, patience: Patience, progress: Callable[[int], object]
-) -> None:
+def _restart(partial: BinaryIO, report: Report) -> None:
+    report(-_size(partial))
+    partial.truncate(0)
+
+
+def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, patience: Patience, report: Report) -> None:
     """Append to ``partial`` until the server says that this is all."""
     # Without a checksum nothing could tell whether what an earlier run has left is of the same file.
     if remote.checksum is None and _size(partial):
-        _restart(partial, progress)
+        _restart(partial, report)
     furthest, failures = _size(partial), 0
     while True:
         try:
-            if _receive(remote, path, partial, patience.timeout, progress):
+            if _receive(remote, path, partial, patience.timeout, report):
                 return
             reason = "the connection ended early"
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code not in _PASSING:
-                    raise InputError(f"{remote.url}: {_refusal(error)}") from None
-                reason = f"the server answers {error.code} {error.reason}"
-        except _NETWORK_ERRORS as error:
-            cause = error.reason if isinstance(error, urllib.error.URLError) else error
-            stalled = isinstance(cause, TimeoutError)
-            reason = f"nothing came for {patience.timeout:g} s" if stalled else str(cause) or type(cause).__name__
+        except httpx2.HTTPStatusError as error:
+            code = error.response.status_code
+            reason = f"the server answers {code} {error.response.reason_phrase}"
+            if code not in _PASSING:
+                raise InputError(f"{remote.url}: {_REFUSALS.get(code, reason).format(code)}") from None
+        except httpx2.TimeoutException:
+            reason = f"nothing came for {patience.timeout:g} s"
+        except httpx2.RemoteProtocolError:
+            reason = "the connection ended early"
+        except httpx2.HTTPError as error:
+            reason = str(error) or type(error).__name__
         failures = 0 if _size(partial) > furthest else failures + 1
         furthest = max(furthest, _size(partial))
         if failures >= patience.tries:
@@ -171,95 +157,57 @@ def _fill(
         time.sleep(min(patience.pause * 2 ** max(0, failures - 1), 60.0))
 
 
-def _restart(partial: BinaryIO, progress: Callable[[int], object]) -> None:
-    progress(-_size(partial))
-    partial.truncate(0)
-
-
-def _receive(
-    remote: RemoteFile, path: Path, partial: BinaryIO, timeout: float, progress: Callable[[int], object]
-) -> bool:
-    """Append what one connection brings; whether that completes the file."""
+def _receive(remote: RemoteFile, path: Path, partial: BinaryIO, timeout: float, report: Report) -> bool:
+    """Append what one connection brings, and return whether that completes the file."""
     offset = _size(partial)
     if remote.size is not None and offset >= remote.size:
         return True  # for better or worse: the checksum decides
-    request = urllib.request.Request(remote.url, headers={"Accept-Encoding": "identity"})
-    for name, value in remote.headers.items():
-        request.add_unredirected_header(name, value)  # a token is not for whoever stores the bytes
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not offset:
-            raise
-        with error:  # nothing comes after what we have: all of it is there, or it is of another file
-            return True
-    with response:
-        _refuse_page(remote, response)
+    headers = {**remote.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    with httpx2.stream("GET", remote.url, headers=headers, timeout=timeout, follow_redirects=True) as response:
+        if response.status_code == 416 and offset:
+            return True  # nothing comes after what we have: all of it is there, or it is of another file
+        response.raise_for_status()
+        _refuse_page(
+            remote, response.headers.get("Content-Type", "").encode(), rb"(text/html|application/xhtml\+xml)\b"
+        )
         begin, total = _extent(response)
         if begin != offset:
-            _restart(partial, progress)  # the server cannot go on in the middle
+            _restart(partial, report)  # the server cannot go on in the middle
             if begin:
                 return False
         if remote.size is not None and total is not None and total != remote.size:
             raise InputError(f"{remote.url}: expected {remote.size:,} bytes, the server has {total:,}")
-        while chunk := response.read1(_CHUNK):
+        for chunk in response.iter_raw():
             if _size(partial) == 0:
-                _refuse_page_text(remote, chunk)
+                _refuse_page(remote, chunk, rb"\s*<(!doctype\s+html|html|head)\b")
             with writable(path):  # a full disk is no trouble of the network
                 partial.write(chunk)
-                partial.flush()
-            progress(len(chunk))
+            report(len(chunk))
         return total is None or _size(partial) >= total
 
 
-def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and how long the file is, if the server says so."""
-    if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if match:
-            return int(match[1]), None if match[2] == "*" else int(match[2])
-    length = response.headers.get("Content-Length")
-    return 0, int(length) if length is not None and length.isdecimal() else None
+def _extent(response: httpx2.Response) -> tuple[int, int | None]:
+    """Return where in the file the answer begins, and how long the file is, if the server says so."""
+    if match := re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")):
+        return int(match[1]), None if match[2] == "*" else int(match[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
 
 
-def _refuse_page(remote: RemoteFile, response: http.client.HTTPResponse) -> None:
-    if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+def _refuse_page(remote: RemoteFile, beginning: bytes, mark: bytes) -> None:
+    if re.match(mark, beginning, re.IGNORECASE):
         raise InputError(f"{remote.url}: the server sends a web page, not the file")
-
-
-def _refuse_page_text(remote: RemoteFile, beginning: bytes) -> None:
-    if re.match(rb"\s*<(!doctype\s+html|html|head)\b", beginning[:512], re.IGNORECASE):
-        raise InputError(f"{remote.url}: the server sends a web page, not the file")
-
-
-def _refusal(error: urllib.error.HTTPError) -> str:
-    if error.code in (401, 403):
-        return f"access refused ({error.code}); where an account is needed, log in first (`hf auth login`)"
-    if error.code in (404, 410):
-        return f"no such file on the server ({error.code})"
-    return f"the server answers {error.code} {error.reason}"
 
 
 def _problem(remote: RemoteFile, partial: BinaryIO) -> str | None:
-    """What is wrong with the bytes that have arrived."""
+    """Return what is wrong with the bytes that have arrived, or None."""
     size = _size(partial)
     if remote.size is not None and size != remote.size:
         return f"expected {remote.size:,} bytes, received {size:,}"
-    if remote.checksum is None:
-        return None
-    found = _digits(Path(partial.name), remote.checksum.algorithm)
-    if found == remote.checksum.digits:
+    if remote.checksum is None or (found := _digits(Path(partial.name), remote.checksum)) == remote.checksum.digits:
         return None
     return f"expected {remote.checksum.algorithm} {remote.checksum.digits}, found {found} ({size:,} bytes)"
 
 
-def _digits(path: Path, algorithm: str) -> str:
-    with open(path, "rb") as file:
-        if algorithm == "sha256":
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        return digest.hexdigest()
+def _digits(path: Path, checksum: Checksum) -> str:
+    return file_hash(path) if checksum.algorithm == "sha256" else git_hash(path.read_bytes())

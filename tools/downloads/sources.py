@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tools.downloads.http_download import Checksum
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file's bytes must give.
+
+    Attributes:
+        algorithm: SHA-256 of the bytes, or the SHA-1 by which git names them.
+        digits: hexadecimal.
+    """
+
+    algorithm: Literal["sha256", "git_blob"]
+    digits: str
 
 
 @dataclass(frozen=True)

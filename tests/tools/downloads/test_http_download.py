@@ -10,7 +10,8 @@ import pytest
 
 from gaussians.stage.errors import InputError
 from tests.tools.downloads.flaky_server import FlakyServer, flaky_server, git_blob
-from tools.downloads.http_download import Checksum, Patience, RemoteFile, download, is_complete, partial_path
+from tools.downloads.http_download import Patience, RemoteFile, download, is_complete, partial_path
+from tools.downloads.sources import Checksum
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 QUICK = Patience(timeout=10.0, tries=3, pause=0.01)  # seconds: a busy machine's server is no stalled one
@@ -186,7 +187,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 def test_token_goes_to_the_first_server_alone(tmp_path: Path, server: FlakyServer, remote: RemoteFile) -> None:
     server.behaviours["/model.bin"] = ["truncate:1000", "ok"]
-    server.redirects["/start"] = remote.url
+    server.redirects["/start"] = remote.url.replace("127.0.0.1", "localhost")
     start = replace(remote, url=f"{server.url}/start", headers={"Authorization": "Bearer secret"})
     download(start, tmp_path / "model.bin", QUICK)
     assert [(path, token) for path, _, token in server.requests] == [
