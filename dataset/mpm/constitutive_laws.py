@@ -1,4 +1,4 @@
-"""One small piece per material: the Kirchhoff stress of its elastic deformation, and how it flows.
+"""Constitutive laws: each gives the Kirchhoff stress of a material's elastic deformation, and how the material flows.
 
 A law is a stress and, for a plastic one, a return mapping, which takes the deformation gradient that a substep tried,
 F_trial = (I + dt grad v) F, back to what the material bears, and keeps one number a particle, its ``history`` (0 at
@@ -32,7 +32,7 @@ Angle = Annotated[float, Field(gt=0, lt=90)]
 
 
 class LawSettings(BaseModel):
-    """Settings of the plastic materials, each for all objects or by object name."""
+    """The settings of plastic materials; each is one value for all objects or a value by object name."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -58,7 +58,7 @@ class LawSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Law:
-    """A material.
+    """A constitutive law and what it is configured by.
 
     Attributes:
         stress, return_mapping: see the module; without a return mapping the material is elastic.
@@ -77,8 +77,10 @@ class Law:
 
 @wp.func
 def fixed_corotated(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
-    """tau = 2 mu (F - R) F^T + lambda (J - 1) J I (Stomakhin et al., "Energetically consistent invertible elasticity",
-    2012)."""
+    """Return the fixed corotated stress, tau = 2 mu (F - R) F^T + lambda (J - 1) J I.
+
+    Source: Stomakhin et al., "Energetically consistent invertible elasticity", 2012.
+    """
     R = polar_rotation(F)
     J = wp.determinant(F)
     # (F - R) F^T is symmetric for the exact R; rounding must not turn into a torque.
@@ -98,16 +100,20 @@ def norm(A: wp.mat33) -> float:
 
 @wp.func
 def hencky(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
-    """tau = 2 mu e + lambda tr(e) I with the logarithmic strain e (St. Venant-Kirchhoff; Klar et al., "Drucker-Prager
-    elastoplasticity for sand animation", 2016)."""
+    """Return the St. Venant-Kirchhoff stress with the logarithmic strain e, tau = 2 mu e + lambda tr(e) I.
+
+    Source: Klar et al., "Drucker-Prager elastoplasticity for sand animation", 2016.
+    """
     e = logarithmic_strain(F)
     return 2.0 * mu * e + lam * wp.trace(e) * wp.identity(n=3, dtype=float)
 
 
 @wp.func
 def von_mises(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
-    """Metal: |dev tau| <= yield_stress + 2 mu xi h with the plastic strain h so far, by radial return (Simo and Hughes,
-    "Computational inelasticity", 1998)."""
+    """Return metal to its yield surface, |dev tau| <= yield_stress + 2 mu xi h with the plastic strain h so far.
+
+    Source: radial return, Simo and Hughes, "Computational inelasticity", 1998.
+    """
     xi = parameters[1]
     e = logarithmic_strain(F)
     d = deviator(e)
@@ -120,8 +126,10 @@ def von_mises(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp
 
 @wp.func
 def von_mises_with_damage(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
-    """Plasticine: as metal, but the plastic strain h so far takes away: |dev tau| <= yield_stress - softening h. When
-    nothing is left of it the material has crumbled, and bears pressure alone."""
+    """Return plasticine to its yield surface, which plastic strain h shrinks: |dev tau| <= yield_stress - softening h.
+
+    When nothing is left of the yield stress the material has crumbled, and bears pressure alone.
+    """
     e = logarithmic_strain(F)
     d = deviator(e)
     strength = parameters[0] - parameters[1] * history
@@ -136,7 +144,7 @@ def von_mises_with_damage(F: wp.mat33, history: float, mu: float, lam: float, pa
 
 @wp.func
 def drucker_prager(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
-    """Sand: shear up to friction times pressure, no tension (Klar et al. 2016).
+    """Return sand to the Drucker-Prager cone: shear up to friction times pressure, no tension (Klar et al. 2016).
 
     ``history`` is the logarithm of the volume that particles gained while they were apart; it is taken back before
     pressure builds up, so that sand does not swell (Tampubolon et al., "Multi-species simulation of porous sand and
@@ -158,8 +166,10 @@ def drucker_prager(F: wp.mat33, history: float, mu: float, lam: float, parameter
 
 @wp.func
 def viscoplastic(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
-    """Foam: above the yield stress it flows at a rate of the excess over plastic_viscosity (Yue et al., "Continuum
-    foam", 2015), backward Euler."""
+    """Let foam flow above its yield stress at a rate of the excess over plastic_viscosity, by backward Euler.
+
+    Source: Yue et al., "Continuum foam", 2015.
+    """
     e = logarithmic_strain(F)
     d = deviator(e)
     excess = norm(d) - parameters[0] / (2.0 * mu)
@@ -176,16 +186,20 @@ _SNOW_STIFFENING = wp.constant(_MAX_STIFFENING)
 
 @wp.func
 def snow(F: wp.mat33, history: float, mu: float, lam: float) -> wp.mat33:
-    """Fixed corotated, exp(xi (1 - J_P)) times as stiff, at most 5 times (Stomakhin et al., "A material point method
-    for snow simulation", 2013, eq. 2); ``history`` is the exponent."""
+    """Return the fixed corotated stress of snow, exp(xi (1 - J_P)) times as stiff, at most 5 times.
+
+    Source: Stomakhin et al., "A material point method for snow simulation", 2013, eq. 2; ``history`` is the exponent.
+    """
     stiffening = wp.min(wp.exp(history), _SNOW_STIFFENING)
     return fixed_corotated(F, history, stiffening * mu, stiffening * lam)
 
 
 @wp.func
 def critical_stretches(F: wp.mat33, history: float, mu: float, lam: float, parameters: wp.vec4, dt: float):
-    """Snow: elastic stretches stay within 1 - critical_compression and 1 + critical_stretch, the rest is plastic
-    (Stomakhin et al. 2013, section 7)."""
+    """Keep elastic stretches of snow within 1 - critical_compression and 1 + critical_stretch; the rest is plastic.
+
+    Source: Stomakhin et al. 2013, section 7.
+    """
     U, stretches, V = svd(F)
     low = 1.0 - parameters[0]
     high = 1.0 + parameters[1]

@@ -1,4 +1,4 @@
-"""What the simulation's particles look like as Gaussians in the world, and whether all is well with them."""
+"""Export of particles as Gaussians in the world, and a search for particles that have gone wrong."""
 
 # mypy: ignore-errors
 
@@ -15,7 +15,7 @@ vec6 = wp.types.vector(length=6, dtype=float)
 
 
 class Problem(IntEnum):
-    """What can be wrong with a particle, the worst first."""
+    """A problem that a particle can have; the worst comes first."""
 
     NOT_FINITE = 0
     TOO_FAST = 1
@@ -24,7 +24,7 @@ class Problem(IntEnum):
 
     @classmethod
     def decode(cls, code: int) -> "tuple[Problem, int]":
-        """The problem and the label of the object."""
+        """Return the problem that a code stands for, and the label of the object."""
         return (cls.NONE, -1) if code == cls.NONE else (cls(code >> 24), code & 0xFFFFFF)
 
 
@@ -35,7 +35,7 @@ _OUTSIDE = wp.constant(int(Problem.OUTSIDE))
 
 @wp.func
 def deformed(F: wp.mat33, covariance: vec6) -> vec6:
-    """F cov F^T, packed as xx, xy, xz, yy, yz, zz."""
+    """Return F cov F^T, packed as xx, xy, xz, yy, yz, zz."""
     a = covariance
     A = F * wp.mat33(a[0], a[1], a[2], a[1], a[3], a[4], a[2], a[4], a[5]) * wp.transpose(F)
     return vec6(A[0, 0], A[0, 1], A[0, 2], A[1, 1], A[1, 2], A[2, 2])

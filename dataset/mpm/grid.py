@@ -1,4 +1,4 @@
-"""The grid's memory, which scenes of the same lattice can share one after the other."""
+"""The grid's arrays on a device, which scenes of the same lattice can share one after the other."""
 
 # mypy: ignore-errors
 
@@ -12,7 +12,7 @@ vec4l = wp.types.vector(length=4, dtype=wp.int64)
 
 @wp.struct
 class GridStruct:
-    """What kernels see of a ``Grid``."""
+    """The arrays of a ``Grid`` for kernels."""
 
     lattice: LatticeStruct
     momenta: wp.array(dtype=wp.vec4)
@@ -24,7 +24,7 @@ class GridStruct:
 
 @wp.struct
 class ExactGridStruct:
-    """What kernels see of a ``Grid`` that sums in whole numbers."""
+    """The arrays of a ``Grid`` that sums in whole numbers, for kernels."""
 
     lattice: LatticeStruct
     momenta: wp.array(dtype=vec4l)

@@ -33,7 +33,7 @@ _WALL_INSET = 0.12
 
 @wp.struct
 class LatticeStruct:
-    """What kernels know of a ``Lattice``."""
+    """The numbers of a ``Lattice`` for kernels."""
 
     origin: wp.vec3
     dx: float
@@ -56,28 +56,28 @@ class Lattice:
 
     @property
     def dx(self) -> float:
-        """Distance between nodes, metres."""
+        """The distance between nodes, metres."""
         return self.grid_lim / self.n_grid
 
     @property
     def origin(self) -> Vector:
-        """World position of node (0, 0, 0), metres."""
+        """The world position of node (0, 0, 0), metres."""
         x, y, z = (first - PADDING * self.dx for first in _FIRST_FREE)
         return x, y, z
 
     @property
     def nodes(self) -> int:
-        """Nodes along each side, the padding included."""
+        """The number of nodes along each side, the padding included."""
         return round((self.grid_lim - _WALL_INSET) / self.dx) + 2 * PADDING
 
     @property
     def blocks(self) -> int:
-        """Blocks along each side."""
+        """The number of blocks along each side."""
         return math.ceil(self.nodes / BLOCK)
 
     @property
     def walls(self) -> tuple[Vector, Vector]:
-        """World positions of the lower (floor included) and upper walls: the first free and first blocked nodes."""
+        """The world positions of the lower (floor included) and upper walls: the first free and first blocked nodes."""
         span = (self.nodes - 2 * PADDING) * self.dx
         x, y, z = _FIRST_FREE
         return (x, y, z), (x + span, y + span, z + span)
@@ -92,39 +92,39 @@ class Lattice:
         return value
 
     def coordinates(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (N, 3), metres, in units of nodes from node (0, 0, 0)."""
+        """Return positions (N, 3), metres, in units of nodes from node (0, 0, 0)."""
         check_shape("positions", positions, "N", 3)
         return (positions.astype(np.float64) - self.origin) / self.dx
 
     def contains(self, positions: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether the 27 nodes around a particle exist. False for NaN."""
+        """Return (N,) bool: whether the 27 nodes around a particle exist; false for NaN."""
         coordinates = self.coordinates(positions)
         return np.all((coordinates >= 0.5) & (coordinates < self.nodes - 1.5), axis=1)
 
     def _cells(self, positions: np.ndarray) -> np.ndarray:
-        """(N,) the number of each particle's cell."""
+        """Return (N,), the number of each particle's cell."""
         i, j, k = np.floor(self.coordinates(positions)).astype(np.int64).T
         return (i * self.nodes + j) * self.nodes + k
 
     def mean_particles_per_cell(self, positions: np.ndarray) -> float:
-        """Particles in a cell, over the cells that have any."""
+        """Return the mean number of particles in a cell, over the cells that have any."""
         return len(positions) / len(np.unique(self._cells(positions)))
 
     def particle_volumes(self, positions: np.ndarray) -> np.ndarray:
-        """(N,) m^3: each cell's volume shared equally by the particles in it."""
+        """Return (N,), m^3: each cell's volume is shared equally by the particles in it."""
         _, cell, counts = np.unique(self._cells(positions), return_inverse=True, return_counts=True)
         return self.dx**3 / counts[cell]
 
 
 @wp.func
 def coordinates(lattice: LatticeStruct, x: wp.vec3) -> wp.vec3:
-    """A world position in units of nodes from node (0, 0, 0)."""
+    """Return a world position in units of nodes from node (0, 0, 0)."""
     return (x - lattice.origin) * lattice.inverse_dx
 
 
 @wp.func
 def is_inside(lattice: LatticeStruct, c: wp.vec3) -> bool:
-    """Whether all 27 nodes exist; false for NaN, so that no particle ever reaches outside the arrays."""
+    """Return whether all 27 nodes exist; false for NaN, so that no particle ever reaches outside the arrays."""
     low = wp.min(c) >= 0.5
     high = wp.max(c) < float(lattice.nodes) - 1.5
     return low and high and c[0] == c[0] and c[1] == c[1] and c[2] == c[2]
@@ -132,7 +132,7 @@ def is_inside(lattice: LatticeStruct, c: wp.vec3) -> bool:
 
 @wp.func
 def first_node(c: wp.vec3) -> wp.vec3i:
-    """The first of the 27 nodes near a place."""
+    """Return the first of the 27 nodes near a place."""
     return wp.vec3i(int(c[0] - 0.5), int(c[1] - 0.5), int(c[2] - 0.5))
 
 

@@ -1,4 +1,4 @@
-"""What does not change during a simulation: the grid, the particles' materials, gravity and boundaries."""
+"""The constants of a simulation: the grid, the particles' materials, gravity and boundary conditions."""
 
 # mypy: ignore-errors
 
@@ -24,7 +24,7 @@ particles: measured on jolted bodies. APIC with nu 0.3 bears all of that time, R
 
 @dataclass(frozen=True)
 class Material:
-    """What each of N particles is made of.
+    """The materials of N particles.
 
     Attributes:
         youngs_modulus: (N,), Pa.
@@ -42,13 +42,13 @@ class Material:
 
     @property
     def lame(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lame's mu and lambda, (N,) each, Pa."""
+        """Lame's parameters mu and lambda, (N,) each, Pa."""
         E, nu = self.youngs_modulus, self.nu
         return E / (2 * (1 + nu)), E * nu / ((1 + nu) * (1 - 2 * nu))
 
     @property
     def speed_of_sound(self) -> np.ndarray:
-        """Speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s; for a law that stiffens, of its stiffest."""
+        """The speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s, where each material is stiffest."""
         mu, lam = self.lame
         names, index = np.unique(np.broadcast_to(self.law, mu.shape), return_inverse=True)
         stiffening = np.array([LAWS[name].stiffening for name in names.tolist()])[index]
@@ -56,7 +56,7 @@ class Material:
 
 
 def law_parameters(law: str, youngs_modulus: np.ndarray, settings: Mapping[str, Any] | None = None) -> np.ndarray:
-    """The kernels' numbers (N, 4) for N particles of one law.
+    """Return the parameters (N, 4) of one law for N particles, as kernels take them.
 
     Args:
         youngs_modulus: (N,), Pa.
@@ -73,7 +73,7 @@ def law_parameters(law: str, youngs_modulus: np.ndarray, settings: Mapping[str, 
 
 @wp.struct
 class ModelStruct:
-    """What kernels know of the particles of an ``MPMModel``."""
+    """The particles' constants in an ``MPMModel`` for kernels."""
 
     mass: wp.array(dtype=float)
     volume: wp.array(dtype=float)
@@ -85,7 +85,7 @@ class ModelStruct:
 
 @dataclass(frozen=True)
 class MPMModel:
-    """N particles' constants on one device; make it with ``create``.
+    """The constants of N particles on one device; ``create`` makes it.
 
     Attributes:
         lattice: the grid.
@@ -195,19 +195,19 @@ class MPMModel:
 
     @property
     def plastic(self) -> bool:
-        """Whether any material is plastic."""
+        """Whether any of the materials is plastic."""
         return any(LAWS[name].return_mapping is not None for name in self.laws)
 
     @property
     def affine_kept(self) -> tuple[float, float]:
-        """What stays of the symmetric and of the skew part of the affine velocity after each substep."""
+        """The shares of the symmetric and of the skew affine velocity that stay after each substep."""
         if self.rpic_damping < 0:
             return 0.0, 0.0
         return (1 - self.pic_damping) * (1 - self.rpic_damping), 1 - self.pic_damping
 
     @cached_property
     def struct(self) -> ModelStruct:
-        """The particles' constants, for kernels."""
+        """The particles' constants for kernels."""
         struct = ModelStruct()
         for name in ("mass", "volume", "mu", "lam", "law", "parameters"):
             setattr(struct, name, getattr(self, name))

@@ -33,7 +33,7 @@ _LEAST_INERTIA = 1e-6
 
 @wp.struct
 class ForceStruct:
-    """What kernels know of an ``ExternalForce``."""
+    """An ``ExternalForce`` for kernels."""
 
     start: float
     end: float
@@ -44,7 +44,7 @@ class ForceStruct:
 
 @wp.struct
 class Body:
-    """An object when it was last measured."""
+    """The mass, place and motion of an object when it was last measured."""
 
     time: float  # s
     mass: float  # kg
@@ -55,7 +55,7 @@ class Body:
 
 @wp.struct
 class ForcesStruct:
-    """What kernels know of all forces: those of body k are ``first[k]`` to ``first[k + 1] - 1``."""
+    """All forces for kernels: those of body k are ``first[k]`` to ``first[k + 1] - 1``."""
 
     body: wp.array(dtype=int)  # of each particle, -1 for none
     forces: wp.array(dtype=ForceStruct)
@@ -65,7 +65,7 @@ class ForcesStruct:
 
 @wp.struct
 class Moments:
-    """Sums over particles."""
+    """Sums over the particles of an object."""
 
     mass: wp.float64
     mass_x: wp.vec3d
@@ -75,7 +75,7 @@ class Moments:
 
 @wp.func
 def acceleration(forces: ForcesStruct, p: int, x: wp.vec3, time: float, dt: float) -> wp.vec3:
-    """Of particle p, m/s^2.
+    """Return the acceleration of particle p by the forces on its object, m/s^2.
 
     Args:
         x: where it is at the end of the substep, m.

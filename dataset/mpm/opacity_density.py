@@ -1,4 +1,4 @@
-"""How much opacity the Gaussians of an object put into each cell of a grid.
+"""Opacity density: how much opacity the Gaussians of an object put into each cell of a grid.
 
 A cell's density is the sum of opacity * exp(-d^2 / 2) over the Gaussians within three standard deviations of its
 centre, d being the distance in standard deviations. So that no Gaussian slips through between centres, deviations are
@@ -33,7 +33,7 @@ _CLOSING = 2
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Cubic cells.
+    """A grid of cubic cells.
 
     Attributes:
         origin: of the lower corner of cell (0, 0, 0), metres.
@@ -46,7 +46,7 @@ class CellGrid:
     shape: tuple[int, int, int]
 
     def coarser(self) -> "CellGrid":
-        """Cells of twice the size, one more on each side, so that every finer centre lies between coarse ones."""
+        """Return cells of twice the size, one more on each side: every finer centre lies between coarse ones."""
         x, y, z = (o - _MARGIN * 2 * self.size for o in self.origin)
         i, j, k = (math.ceil(n / 2) + 2 * _MARGIN for n in self.shape)
         return CellGrid((x, y, z), 2 * self.size, (i, j, k))
@@ -54,7 +54,7 @@ class CellGrid:
 
 @dataclass(frozen=True)
 class Ellipsoids:
-    """N Gaussians by their own axes.
+    """N Gaussians as ellipsoids along their own axes.
 
     Attributes:
         means: (N, 3), metres.
@@ -70,7 +70,7 @@ class Ellipsoids:
 
     @classmethod
     def of(cls, means: np.ndarray, covariances: np.ndarray, opacities: np.ndarray) -> "Ellipsoids":
-        """From covariances (N, 6), metres^2; eigenvalues that rounding made negative become 0."""
+        """Make ellipsoids of covariances (N, 6), metres^2; eigenvalues that rounding made negative become 0."""
         matrices = covariances.astype(np.float64)[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
         eigenvalues, axes = np.linalg.eigh(matrices)
         return cls(means.astype(np.float64), np.sqrt(np.maximum(eigenvalues, 0)), axes, opacities)
@@ -84,7 +84,7 @@ class Ellipsoids:
 
 @dataclass(frozen=True)
 class Splats:
-    """N Gaussians as a grid's kernels take them; lengths are in cells, and cell i has its centre at i.
+    """N Gaussians for kernels of a grid; lengths are in cells, and cell i has its centre at i.
 
     Attributes:
         centers: (N, 3).
@@ -132,12 +132,12 @@ class Splats:
 
 
 def without_haze(ellipsoids: Ellipsoids, grid: CellGrid) -> Ellipsoids:
-    """Those with an axis shorter than a quarter of the grid's longest side: others show nothing of the shape in it."""
+    """Leave out haze: Gaussians without an axis shorter than a quarter of the grid's longest side."""
     return ellipsoids[ellipsoids.scales[:, 0] < _HAZE * grid.size * max(grid.shape)]
 
 
 def levels(ellipsoids: Ellipsoids, grid: CellGrid) -> list[tuple[CellGrid, Splats]]:
-    """Each Gaussian on the finest of ``grid`` and its coarser ones on which it keeps to its share of the work."""
+    """Return ``grid`` and coarser ones, each with the Gaussians for which it is the finest they can afford."""
     share = min(max(WORK // max(len(ellipsoids), 1), LEAST_WORK), MOST_WORK)
     found = []
     while True:
@@ -150,7 +150,7 @@ def levels(ellipsoids: Ellipsoids, grid: CellGrid) -> list[tuple[CellGrid, Splat
 
 
 def opacity_density(ellipsoids: Ellipsoids, grid: CellGrid, device: str | wp.Device) -> wp.array:
-    """The density of each cell, float32 of the grid's shape.
+    """Return the density of each cell, float32 of the grid's shape.
 
     Sums are of whole numbers, in steps of 2^-24, so that the order in which a GPU adds does not matter.
     """
@@ -174,7 +174,7 @@ def opacity_density(ellipsoids: Ellipsoids, grid: CellGrid, device: str | wp.Dev
 
 
 def closed(density: wp.array) -> wp.array:
-    """The closing by a cube of five cells (Serra 1982): gaps into which that does not fit take the density around them.
+    """Return the closing by a cube of five cells (Serra 1982): smaller gaps take the density around them.
 
     Nothing gets thinner, and thresholds keep their meaning, other than with averages.
     """

@@ -1,4 +1,4 @@
-"""Particles for the inside of objects whose Gaussians only show their surface.
+"""Particle filling: new particles for the inside of objects whose Gaussians only show their surface.
 
 Each object is filled by itself. Space is divided into cells; where the Gaussians' opacity density exceeds
 ``search_threshold`` is the object's surface, which may be some cells thick. A cell is inside if rays from it along the
@@ -42,7 +42,7 @@ Direction = Literal[-1, 0, 1, 2, 3, 4, 5]
 
 
 class ParticleFilling(BaseModel):
-    """Settings of the filling; directions are 0: +x, 1: -x, 2: +y, 3: -y, 4: +z, 5: -z, -1: none."""
+    """The settings of particle filling; directions are 0: +x, 1: -x, 2: +y, 3: -y, 4: +z, 5: -z, -1: none."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -81,7 +81,7 @@ class ParticleFilling(BaseModel):
 
 @dataclass(frozen=True)
 class Filled:
-    """M new particles, by label.
+    """M new particles, ordered by label.
 
     Attributes:
         positions: (M, 3) float32, metres.
@@ -97,7 +97,7 @@ class Filled:
         return len(self.positions)
 
     def nearest(self, means: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(M,) int64: the row of each one's nearest Gaussian of the same object.
+        """Return (M,) int64, the row of each particle's nearest Gaussian of the same object.
 
         Args:
             means: (N, 3), metres, of the Gaussians that were filled.
@@ -114,7 +114,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Space:
-    """The cells that all objects share: cell (0, 0, 0) begins at ``low``, metres; nothing is put beyond ``high``."""
+    """The grid of cells for all objects: cell (0, 0, 0) begins at ``low``, metres; nothing is put beyond ``high``."""
 
     low: np.ndarray
     high: np.ndarray
@@ -130,7 +130,7 @@ class _Space:
         return cls(np.maximum(bounds[:, 0], low), np.minimum(bounds[:, 1], high), size)
 
     def cells_around(self, ellipsoids: Ellipsoids) -> tuple[np.ndarray, np.ndarray]:
-        """The first cell (3,) and the shape (3,) of the box around three standard deviations, eight cells at most."""
+        """Return first cell (3,) and shape (3,) of the box around three standard deviations, eight cells at most."""
         variances = (ellipsoids.axes**2 * ellipsoids.scales[:, None, :] ** 2).sum(2)
         reach = np.minimum(3 * np.sqrt(variances), _MARGIN * self.size)
         low = np.maximum((ellipsoids.means - reach).min(0), self.low)
@@ -147,7 +147,7 @@ class _Space:
 
 @dataclass(frozen=True)
 class _Room:
-    """K cells of an object's box, and how many particles each still takes.
+    """The K cells of an object's box, and how many particles each of them still takes.
 
     Attributes:
         first: (3,) the first cell of the box.
@@ -173,7 +173,7 @@ def fill(
     device: str | wp.Device = "cpu",
     seed: int = 0,
 ) -> Filled:
-    """New particles inside the objects that N Gaussians show.
+    """Return new particles inside the objects that N Gaussians show.
 
     The smallest object is filled first, so that what stands inside another is not filled twice. Nothing is put outside
     the walls of the lattice. Time and memory are bounded: see ``opacity_density`` for what is done with huge, thin and
@@ -218,7 +218,7 @@ def fill(
 
 
 def _within_boundary(means: np.ndarray, settings: ParticleFilling) -> np.ndarray:
-    """(N,) bool."""
+    """Return (N,) bool: whether each position is inside the settings' boundary."""
     if settings.boundary is None:
         return np.ones(len(means), bool)
     low, high = settings.boundary[0::2], settings.boundary[1::2]
@@ -237,7 +237,7 @@ def _objects(
     space: _Space,
     n_grid: int,
 ) -> list[tuple[int, Ellipsoids, np.ndarray, np.ndarray]]:
-    """Label, Gaussians, first cell and shape of each object with something to fill, smallest first."""
+    """Return label, Gaussians, first cell and shape of each object with something to fill, the smallest first."""
     found = []
     for label in np.unique(labels[usable]).tolist():
         rows = usable & (labels == label)
@@ -254,7 +254,7 @@ def _objects(
 
 
 def _largest_n_grid(shape: np.ndarray, n_grid: int) -> int:
-    """With which the box that has ``shape`` cells with ``n_grid`` keeps to ``MOST_CELLS``."""
+    """Return the largest n_grid with which a box that has ``shape`` cells with ``n_grid`` keeps to ``MOST_CELLS``."""
     margin = 2 * _MARGIN + 1
     inner = np.maximum(shape - margin, 1) / n_grid
     return max(n for n in range(1, n_grid) if (inner * n + margin).prod() <= MOST_CELLS)
@@ -263,7 +263,7 @@ def _largest_n_grid(shape: np.ndarray, n_grid: int) -> int:
 def _counts(
     means: np.ndarray, found: list[_Room], grid: CellGrid, first: np.ndarray, device: str | wp.Device
 ) -> wp.array:
-    """int32 of the grid's shape: particles in each cell, Gaussians of all objects and what was filled before."""
+    """Return how many particles, Gaussians and filled ones, each cell holds: int32 of the grid's shape."""
     counts = wp.zeros(grid.shape, dtype=wp.int32, device=device)
     positions: wp.array = wp.array(means, dtype=wp.vec3, device=device)
     arguments = [positions, wp.vec3(*grid.origin), grid.size, counts]
@@ -281,13 +281,13 @@ def _counts(
 def _body(
     ellipsoids: Ellipsoids, grid: CellGrid, settings: ParticleFilling, device: str | wp.Device
 ) -> tuple[wp.array, wp.array]:
-    """Of each cell, whether it is inside the object (uint8), and its density, gaps not closed."""
+    """Return whether each cell is inside the object (uint8), and each cell's density with gaps not closed."""
     density = opacity_density(ellipsoids, grid, device)
     return _inside(closed(density) if settings.smooth else density, settings), density
 
 
 def _inside(density: wp.array, settings: ParticleFilling) -> wp.array:
-    """uint8 of the density's shape: 1 for cells that the surface encloses."""
+    """Return uint8 of the density's shape: 1 for cells that the surface encloses."""
     inside = wp.full(density.shape, 1, dtype=wp.uint8, device=density.device)
     for direction in range(6):
         axis, forward = direction // 2, direction % 2 == 0
@@ -300,7 +300,7 @@ def _inside(density: wp.array, settings: ParticleFilling) -> wp.array:
 
 
 def _place(found: list[_Room], space: _Space, most: int, device: str | wp.Device, seed: int) -> Filled:
-    """At most ``most`` particles, one in each of as many slots, spread evenly over all there are."""
+    """Place at most ``most`` particles, one in each of as many slots, spread evenly over all slots."""
     slots = np.concatenate([np.zeros(0, np.int32), *(room.slots for room in found)])
     ends = np.cumsum(slots, dtype=np.int64)
     room = int(ends[-1]) if len(ends) else 0
@@ -326,7 +326,7 @@ def _place(found: list[_Room], space: _Space, most: int, device: str | wp.Device
 
 
 def _cells_at(found: list[_Room], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cells (M, 3) and labels (M,) int32 of entries ``at`` (M,), ascending, in the list of all rooms' cells."""
+    """Return cells (M, 3) and labels (M,) int32 of entries ``at`` (M,), ascending, in the list of all rooms' cells."""
     ends = np.cumsum([0, *(len(room.cells) for room in found)])
     bounds = np.searchsorted(at, ends)
     cells, labels = np.zeros((len(at), 3), np.int64), np.zeros(len(at), np.int32)

@@ -18,7 +18,7 @@ def splat(
     opacities: wp.array(dtype=float),
     sums: wp.array3d(dtype=wp.int64),
 ):
-    """Adds each Gaussian to the cells within three standard deviations, row by row along z."""
+    """Add each Gaussian to the cells within three standard deviations, row by row along z."""
     n = wp.tid()
     c = centers[n]
     A = whitening[n]
@@ -49,7 +49,7 @@ def add_coarser(
     is_coarsest: bool,
     density: wp.array3d(dtype=float),
 ):
-    """Sums as numbers, and the density of the coarser grid interpolated linearly between its centres."""
+    """Turn sums into densities, and add the coarser grid's density, interpolated linearly between its centres."""
     i, j, k = wp.tid()
     value = float(wp.float64(sums[i, j, k]) / wp.float64(_STEPS))
     if not is_coarsest:
@@ -70,7 +70,7 @@ def add_coarser(
 
 @wp.kernel
 def extreme(density: wp.array3d(dtype=float), axis: int, reach: int, sign: float, result: wp.array3d(dtype=float)):
-    """The greatest (sign 1) or least (-1) of the densities at most ``reach`` cells away along an axis."""
+    """Return the greatest (sign 1) or least (-1) of the densities at most ``reach`` cells away along an axis."""
     i, j, k = wp.tid()
     cell = wp.vec3i(i, j, k)
     first = wp.max(cell[axis] - reach, 0)
@@ -92,7 +92,7 @@ def search(
     odd: bool,
     inside: wp.array3d(dtype=wp.uint8),
 ):
-    """Cells are no longer inside if a ray from them along an axis fails a test; one thread for each line of cells.
+    """Exclude cells from the inside if a ray from them along an axis fails a test; one thread does a line of cells.
 
     A ray meets the surface once for each run of cells over the threshold beyond the cell itself.
 
@@ -124,7 +124,7 @@ def search(
 def count_particles(
     positions: wp.array(dtype=wp.vec3), origin: wp.vec3, size: float, counts: wp.array3d(dtype=wp.int32)
 ):
-    """Adds the positions to the counts of their cells; those outside the grid do not count."""
+    """Add the positions to the counts of their cells; those outside the grid do not count."""
     c = (positions[wp.tid()] - origin) / size
     # Compared as numbers with a fraction: those far away are too large for whole ones.
     below = c[0] < float(counts.shape[0]) and c[1] < float(counts.shape[1]) and c[2] < float(counts.shape[2])
@@ -140,7 +140,7 @@ def count_slots(
     offset: wp.vec3i,
     counts: wp.array3d(dtype=wp.int32),
 ):
-    """Adds numbers of particles by cell.
+    """Add up how many particles are wanted in each cell.
 
     Args:
         cells: row-major numbers in a box of ``shape`` cells.
@@ -162,7 +162,7 @@ def free_slots(
     most: int,
     counts: wp.array3d(dtype=wp.int32),
 ):
-    """Replaces the number of particles of each cell by how many it still takes: none unless inside or dense."""
+    """Replace the number of particles of each cell by how many it still takes: none unless inside or dense."""
     i, j, k = wp.tid()
     free = wp.max(most - counts[i, j, k], 0)
     is_body = inside[i, j, k] != wp.uint8(0) or density[i, j, k] > threshold
@@ -185,7 +185,7 @@ def place(
     high: wp.vec3,
     positions: wp.array(dtype=wp.vec3),
 ):
-    """Where the particle in a slot of a cell stands: an even sequence from a random start that belongs to the cell.
+    """Return where the particle in a slot of a cell stands: an even sequence from a random start of the cell's own.
 
     Args:
         keys: what the random start is drawn from, beside the seed.

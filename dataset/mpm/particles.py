@@ -1,4 +1,4 @@
-"""The solver's own copy of the particles: a table with a row for each number and a column for each particle.
+"""The solver's sorted copy of the particles: a table with a row for each number and a column for each particle.
 
 Rows make what neighbouring threads read and write adjacent. Columns are sorted by cell, so that neighbouring threads
 have the same nodes to read from and to add to.
@@ -20,7 +20,7 @@ wp.set_module_options({"enable_backward": False})
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows hold what; those of vectors and matrices are the first of three and nine.
+    """The rows of the particles' table; those of vectors and matrices are the first of three and nine.
 
     Attributes:
         plastic: whether there are plastic materials.
@@ -41,7 +41,7 @@ class Rows:
 
     @property
     def moved(self) -> int:
-        """How many rows there are before those that only the ends of a frame need."""
+        """The number of rows before those that only the ends of a frame need."""
         return 31 if self.plastic else 17
 
     @property
@@ -59,7 +59,7 @@ class Rows:
 
 @wp.struct
 class ParticlesStruct:
-    """What kernels know of the sorted particles."""
+    """The sorted particles for kernels."""
 
     count: int
     table: wp.array2d(dtype=float)
@@ -106,7 +106,7 @@ def cell_key(lattice: LatticeStruct, x: wp.vec3) -> int:
 def find_cells(
     lattice: LatticeStruct, x: wp.array(dtype=wp.vec3), keys: wp.array(dtype=int), order: wp.array(dtype=int)
 ):
-    """Keys to sort particles by, in the order of the state."""
+    """Write keys to sort particles by, in the order of the state."""
     t = wp.tid()
     keys[t] = cell_key(lattice, x[t])
     order[t] = t

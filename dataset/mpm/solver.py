@@ -1,4 +1,4 @@
-"""The MLS-MPM solver: one substep, or all substeps of a frame at once.
+"""The MLS-MPM solver, which advances a state by one substep or by all substeps of a frame.
 
 >>> solver = MPMSolver(model)
 >>> solver.step(state, state, dt=1e-4)
@@ -34,7 +34,10 @@ _SUBSTEPS_BETWEEN_SORTS = 25
 
 @contextmanager
 def _without_denormals() -> Iterator[None]:
-    """Squares of the strains of bodies in free fall are denormal numbers, with which CPUs are several times slower."""
+    """Treat denormal numbers as zero in the block.
+
+    Squares of the strains of bodies in free fall are denormal, and CPUs are several times slower with such numbers.
+    """
     already = sys.float_info.min / 2 == 0.0
     torch.set_flush_denormal(True)
     try:
@@ -44,7 +47,7 @@ def _without_denormals() -> Iterator[None]:
 
 
 class MPMSolver:
-    """Steps states of one model; holds the grid and a sorted copy of the particles.
+    """A solver for states of one model; it holds the grid and a sorted copy of the particles.
 
     No call waits for the device: on CUDA a frame is one graph, captured at its first use.
 
@@ -107,14 +110,14 @@ class MPMSolver:
         return struct
 
     def _conditions(self, table: Mapping[str, wp.Function]) -> tuple[tuple[str, ...], wp.array]:
-        """Names and settings of the model's conditions in ``table``."""
+        """Return names and settings of the model's conditions in ``table``."""
         found = [condition for condition in self.model.boundary_conditions if condition.type in table]
         settings = [condition.pack() for condition in found]
         names = tuple(condition.type for condition in found)
         return names, wp.array(settings, dtype=ConditionStruct, device=self.model.device)
 
     def step(self, state_in: MPMState, state_out: MPMState, dt: float) -> None:
-        """One substep of ``dt`` seconds; ``state_out`` may be ``state_in``.
+        """Advance by one substep of ``dt`` seconds; ``state_out`` may be ``state_in``.
 
         Raises:
             ValueError: the model has plastic materials, but a state no place for the whole deformation.
@@ -122,7 +125,7 @@ class MPMSolver:
         self._run(state_in, state_out, 1, dt)
 
     def advance(self, state: MPMState, substeps: int, dt: float) -> None:
-        """``substeps`` substeps of ``dt`` seconds, in place.
+        """Advance ``state`` in place by ``substeps`` substeps of ``dt`` seconds.
 
         Raises:
             ValueError: ``dt`` is past the stability limit of the model, or as in ``step``.
@@ -153,7 +156,7 @@ class MPMSolver:
         return capture.graph
 
     def _run(self, state_in: MPMState, state_out: MPMState, substeps: int, dt: float) -> None:
-        """Of each substep the particles' kernel does the second half together with the next one's first half."""
+        """Run substeps: the particles' kernel does the second half of each together with the first half of the next."""
         if self.model.plastic and (state_in.total is None or state_out.total is None):
             raise ValueError("state: expected one made with plastic=True, for materials that flow")
         device, count = self.model.device, len(self.model)
@@ -197,7 +200,7 @@ class MPMSolver:
         wp.launch(self._update_grid, threads, inputs, device=model.device)
 
     def _substep(self, dt: float, now: int) -> SubstepStruct:
-        """Return what kernels know of a substep; in it nothing moves faster than a cell a substep."""
+        """Return a substep for kernels; its units assume that nothing moves faster than a cell a substep."""
         momentum = self._mass_unit * self.model.lattice.dx / dt
         struct = SubstepStruct()
         struct.dt, struct.now = dt, now

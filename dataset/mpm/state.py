@@ -13,7 +13,7 @@ from gaussians.stage.shape_checks import check_shape
 
 @wp.struct
 class StateStruct:
-    """What kernels know of an ``MPMState``."""
+    """The arrays of an ``MPMState`` for kernels."""
 
     x: wp.array(dtype=wp.vec3)
     v: wp.array(dtype=wp.vec3)
@@ -25,7 +25,7 @@ class StateStruct:
 
 @dataclass(frozen=True)
 class MPMState:
-    """N particles at one moment; the arrays' contents change, the arrays do not.
+    """The state of N particles at one moment; the arrays' contents change, the arrays do not.
 
     Attributes:
         x: (N,) vec3, world positions, metres.
@@ -53,7 +53,7 @@ class MPMState:
         device: str | wp.Device = "cpu",
         plastic: bool = False,
     ) -> "MPMState":
-        """Undeformed particles.
+        """Make a state of undeformed particles.
 
         Args:
             positions: (N, 3), metres.
@@ -77,7 +77,7 @@ class MPMState:
 
     @cached_property
     def struct(self) -> StateStruct:
-        """The particles' arrays, for kernels."""
+        """The particles' arrays for kernels."""
         struct = StateStruct()
         struct.x, struct.v, struct.C, struct.F = self.x, self.v, self.C, self.F
         struct.history = self.history
@@ -90,5 +90,5 @@ class MPMState:
 
     @property
     def whole_deformation(self) -> wp.array:
-        """The deformation gradient with all that flowed, (N,) mat33."""
+        """The deformation gradient including plastic flow, (N,) mat33."""
         return self.F if self.total is None else self.total

@@ -1,4 +1,4 @@
-"""The logarithmic (Hencky) strain of a deformation gradient in a kernel, and deformations of a given strain.
+"""Functions for kernels: the logarithmic (Hencky) strain of a deformation gradient, and its inverse.
 
 e = log(F F^T) / 2 in the present configuration. Where deformations are moderate, which in a simulation is nearly
 everywhere, series give it without a decomposition.
@@ -13,7 +13,7 @@ from gaussians.rotation_kernels import cofactor, svd
 
 @wp.func
 def logarithms(stretches: wp.vec3) -> wp.vec3:
-    """What is flatter than a hundredth of its thickness, or inverted, counts as a hundredth."""
+    """Return the logarithms of stretches; those under a hundredth, or inverted, count as a hundredth."""
     return wp.vec3(
         wp.log(wp.max(stretches[0], 0.01)), wp.log(wp.max(stretches[1], 0.01)), wp.log(wp.max(stretches[2], 0.01))
     )
@@ -21,7 +21,7 @@ def logarithms(stretches: wp.vec3) -> wp.vec3:
 
 @wp.func
 def logarithmic_strain(F: wp.mat33) -> wp.mat33:
-    """log(F F^T) / 2; of stretches under a hundredth, or inverted, as if they were a hundredth."""
+    """Return log(F F^T) / 2; stretches under a hundredth, or inverted, count as a hundredth."""
     identity = wp.identity(n=3, dtype=float)
     b = F * wp.transpose(F)
     X = b - identity
@@ -38,7 +38,7 @@ def logarithmic_strain(F: wp.mat33) -> wp.mat33:
 
 @wp.func
 def exponential(A: wp.mat33) -> wp.mat33:
-    """Of a symmetric matrix: Taylor's series of a part of it that is small enough, squared."""
+    """Return the exponential of a symmetric matrix, by scaling and squaring of its Taylor series."""
     identity = wp.identity(n=3, dtype=float)
     norm = wp.sqrt(wp.ddot(A, A))
     B = A
@@ -56,7 +56,7 @@ def exponential(A: wp.mat33) -> wp.mat33:
 
 @wp.func
 def with_strain(F: wp.mat33, strain: wp.mat33, wanted: wp.mat33) -> wp.mat33:
-    """F with another strain along the same axes, exp(wanted - strain) F.
+    """Return F with another strain along the same axes, exp(wanted - strain) F.
 
     Args:
         strain: ``logarithmic_strain(F)``.

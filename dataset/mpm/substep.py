@@ -35,7 +35,7 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def middle(clock: wp.array(dtype=wp.float64), offset: wp.float64) -> float:
-    """Of a substep, so that rounding never moves one out of its window.
+    """Return the middle of a substep, s: rounding never moves it out of a condition's window.
 
     Args:
         clock: time at the start of the frame, s.

@@ -1,4 +1,4 @@
-"""How velocity gets from particles to the grid's nodes and back.
+"""Transfers of mass and momentum from particles to the grid's nodes, and of velocity back.
 
 Particles carry an affine velocity field (APIC, Jiang et al., "The affine particle-in-cell method", 2015) and reach the
 27 nearest nodes through quadratic B-splines.
@@ -33,7 +33,7 @@ THREADS_IN_BLOCK = 128
 #endif
 """)
 def load_node(grid: wp.array(dtype=wp.vec4), index: int) -> wp.vec4:
-    """One vector load instead of four scalar ones."""
+    """Read a node with one vector load instead of four scalar ones."""
 
 
 @wp.func_native("""
@@ -44,12 +44,12 @@ def load_node(grid: wp.array(dtype=wp.vec4), index: int) -> wp.vec4:
 #endif
 """)
 def store_node(grid: wp.array(dtype=wp.vec4), index: int, value: wp.vec4):
-    """One vector store instead of four scalar ones."""
+    """Write a node with one vector store instead of four scalar ones."""
 
 
 @wp.func
 def spline(f: float) -> wp.vec3:
-    """Weights of the three nodes along an axis; f, 0.5 to 1.5, is the distance from the first in cells."""
+    """Return the weights of the three nodes along an axis; f, 0.5 to 1.5, is the distance from the first in cells."""
     a = 1.5 - f
     b = f - 1.0
     c = f - 0.5
@@ -58,7 +58,7 @@ def spline(f: float) -> wp.vec3:
 
 @wp.struct
 class SubstepStruct:
-    """What kernels know of a substep."""
+    """A substep for kernels."""
 
     dt: float  # s
     units: wp.vec4  # of momenta [kg m/s] and mass [kg] in whole numbers, see ``scatter_exactly``
@@ -67,7 +67,7 @@ class SubstepStruct:
 
 @wp.struct
 class Contribution:
-    """What a particle adds to the grid: a mass, and a momentum field that is affine around the particle."""
+    """The contribution of a particle to the grid: a mass, and a momentum field that is affine around the particle."""
 
     active: bool  # whether the particle takes part
     first: wp.vec3i  # the first of its 27 nodes

@@ -1,4 +1,4 @@
-"""What boundary conditions share: the kernels' struct, the settings' base classes, being in a box or a time window."""
+"""Parts that all boundary conditions share: the struct for kernels, base classes of settings, tests of box and time."""
 
 # mypy: ignore-errors
 
@@ -17,7 +17,7 @@ PositiveVector = tuple[Positive, Positive, Positive]
 
 @wp.struct
 class ConditionStruct:
-    """What kernels know of a condition; each uses the fields it needs. World coordinates."""
+    """The settings of one condition for kernels, in world coordinates; a condition uses only some of the fields."""
 
     start_time: float
     end_time: float
@@ -33,17 +33,17 @@ class ConditionStruct:
 
 
 class Condition(BaseModel):
-    """Settings of a condition, as the configuration has them."""
+    """The settings of a condition in a configuration file."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def pack(self) -> ConditionStruct:
-        """For the kernels."""
+        """Return the settings as kernels take them."""
         return ConditionStruct()
 
 
 class Timed(Condition):
-    """Settings of a condition that holds for a while."""
+    """The settings of a condition that acts during a window of time."""
 
     start_time: NotNegative = 0.0
     """When it begins, s."""
@@ -64,12 +64,12 @@ class Timed(Condition):
 
 
 def world(point: Vector) -> wp.vec3:
-    """A place of the configuration in the world, m."""
+    """Return the world position, m, of a point in the coordinates of a configuration file."""
     return wp.vec3(*(c - shift for c, shift in zip(point, WORLD_TO_MPM, strict=True)))
 
 
 def has_direction(normal: Vector) -> Vector:
-    """``normal`` itself; for ``field_validator``.
+    """Check that ``normal`` is not zero and return it; pydantic calls this as a ``field_validator``.
 
     Raises:
         ValueError: it is zero.
@@ -81,11 +81,11 @@ def has_direction(normal: Vector) -> Vector:
 
 @wp.func
 def is_active(condition: ConditionStruct, time: float) -> bool:
-    """Whether ``time``, s, is in the condition's window."""
+    """Return whether ``time``, s, is in the condition's window."""
     return time >= condition.start_time and time < condition.end_time
 
 
 @wp.func
 def is_in_box(offset: wp.vec3, size: wp.vec3) -> bool:
-    """Whether a point at ``offset`` from the centre lies inside; ``size`` has half extents."""
+    """Return whether a point at ``offset`` from the centre of a box lies inside it; ``size`` has the half extents."""
     return wp.abs(offset[0]) < size[0] and wp.abs(offset[1]) < size[1] and wp.abs(offset[2]) < size[2]

@@ -1,4 +1,4 @@
-"""Conditions of the grid: what each does to the velocity of a node.
+"""Boundary conditions that act on grid nodes: their settings, and functions that change the velocity of a node.
 
 Adding one: write its settings, its function with the signature of ``bounding_box``, and enter both in the tables at the
 end.
@@ -27,7 +27,7 @@ from gaussians.vector import Vector
 
 
 class BoundingBox(Condition):
-    """Floor, four walls and ceiling, each within one cell of its place in the world; see ``Lattice.walls``."""
+    """A box of floor, four walls and ceiling, each within one cell of its place in the world; see ``Lattice.walls``."""
 
     type: Literal["bounding_box"]
 
@@ -42,7 +42,7 @@ _PADDING = wp.constant(PADDING)
 def bounding_box(
     condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
 ) -> wp.vec3:
-    """Nodes in the padding stop moving into the wall; while they press against it, sliding along it decays.
+    """Stop nodes of the padding from moving into their wall, and slow those that press against it along the wall.
 
     Args:
         node: its indices.
@@ -68,7 +68,7 @@ _CUT = wp.constant(3)
 
 
 class SurfaceCollider(Timed):
-    """A solid half-space behind a plane."""
+    """A solid half-space behind a plane, on whose surface matter sticks, slips or separates."""
 
     type: Literal["surface_collider"]
     point: Vector
@@ -107,7 +107,10 @@ _SLOT_FRICTION = wp.constant(0.3)
 def surface_collider(
     condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
 ) -> wp.vec3:
-    """The change of the normal velocity is the normal impulse over the mass; friction takes at most its multiple."""
+    """Return the velocity after contact with the plane, with Coulomb friction.
+
+    The change of the normal velocity is the normal impulse over the mass; friction takes at most its multiple.
+    """
     x = lattice.origin + lattice.dx * wp.vec3(float(node[0]), float(node[1]), float(node[2]))
     if not is_active(condition, time) or wp.dot(x - condition.point, condition.normal) >= 0.0:
         return velocity

@@ -1,4 +1,4 @@
-"""Conditions of the particles that start in a region, wherever they go: what each does to a particle's velocity.
+"""Boundary conditions that act on particles which start in a region, wherever these go: settings and functions.
 
 Adding one: write its settings, its function with the signature of ``particle_impulse``, and enter both in the tables at
 the end.
@@ -52,7 +52,7 @@ class ParticleImpulse(Condition):
 def particle_impulse(
     condition: ConditionStruct, start: wp.vec3, mass: float, x: wp.vec3, velocity: wp.vec3, time: float, dt: float
 ) -> wp.vec3:
-    """Force times time over mass.
+    """Return the velocity after an impulse: it gains force times time over mass.
 
     Args:
         start: where the particle was at the start, m.
@@ -69,7 +69,7 @@ def particle_impulse(
 
 
 class EnforceParticleTranslation(Timed):
-    """Particles that start in a box move at a constant velocity."""
+    """A constant velocity for all particles that start in a box."""
 
     type: Literal["enforce_particle_translation"]
     point: Vector
@@ -95,7 +95,7 @@ def enforce_particle_translation(
 
 
 class EnforceParticleVelocityRotation(Timed):
-    """Particles that start in a cylinder turn about its axis and move along it."""
+    """A rotation about the axis of a cylinder, and a motion along it, for all particles that start in the cylinder."""
 
     type: Literal["enforce_particle_velocity_rotation"]
     point: Vector
@@ -133,7 +133,7 @@ def enforce_particle_velocity_rotation(
 
 
 class ReleaseParticlesSequentially(Timed):
-    """Particles are held, and let go layer by layer, from start_position on to end_position."""
+    """A hold on all particles, which are released layer by layer from start_position to end_position."""
 
     type: Literal["release_particles_sequentially"]
     normal: Vector
