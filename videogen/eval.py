@@ -30,7 +30,8 @@ import torch
 from dataset.config import Config, load_config
 from dataset.layout import Layout, add_data_root, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
-from dataset.rendering.scene_renderer import add_picture_arguments, chosen_by, renderer_for, write_clip
+from dataset.rendering.scene_renderer import create_renderer, write_clip
+from dataset.rendering.settings import add_picture_arguments, picture_settings
 from dataset.rendering.views import View
 from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.scenes.scene_files import read_scene
@@ -79,7 +80,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     config = load_config(args.config)
-    views = chosen_by(args)
+    pictures = picture_settings(args)
+    views = pictures.views
     device = resolve_device(args.device)
     scene = read_scene(args.model_path, Layout(args.data_root))
     objects, particles = scene.objects, particles_of_scene(scene, config)
@@ -89,7 +91,7 @@ def main() -> None:
     check_names(config, [entry.name for entry in objects], Layout(args.data_root), args.config)
     forces = forces_on_scene(forces_asked_for(args), name, len(objects), args.external_forces_config)
     materials = choose_materials(objects, config, args.E, args.density, info.materials)
-    renderer = renderer_for(args, config.orbit(), device)
+    renderer = create_renderer(pictures, config.orbit(), device, args.background_path)
     outputs = _outputs(args.output_path, name, views)
     record, made_from = args.output_path / f"{name}.json", _description(args, config, info, views, materials, forces)
     if not args.overwrite and _is_current(record, made_from, [path for _, path in outputs]):
@@ -118,7 +120,7 @@ def _description(
     args: argparse.Namespace,
     config: Config,
     info: CheckpointInfo,
-    views: list[View],
+    views: Sequence[View],
     materials: Materials,
     forces: Sequence[ExternalForce],
 ) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _is_current(record: Path, made_from: dict[str, Any], videos: list[Path]) -> 
         return False
 
 
-def _outputs(path: Path, scene: str, views: list[View]) -> list[tuple[View, Path]]:
+def _outputs(path: Path, scene: str, views: Sequence[View]) -> list[tuple[View, Path]]:
     if len(views) == 1:
         return [(views[0], path / f"{scene}.mp4")]
     return [(view, path / view.name / f"{scene}.mp4") for view in views]

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from dataset.rendering.clip_writer import Outputs, core_count
 from dataset.rendering.picture_stack import picture_stack, stack_is_complete
 from dataset.rendering.prompts import object_prompts
-from dataset.rendering.scene_renderer import SceneRenderer, write_clip
-from dataset.rendering.views import ORBIT_VIEWS, View, cameras_at, fixed_view
+from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_clip
+from dataset.rendering.views import ORBIT_VIEWS, View
 from gaussians.cameras import write_cameras
 from gaussians.representation import Gaussians
 from gaussians.stage.json_files import write_json
@@ -54,7 +54,7 @@ def write_depth(renderer: SceneRenderer, gaussians: Gaussians, views: Sequence[V
     gaussians = gaussians.to(renderer.device)
     for first in tqdm(range(0, len(views), _VIEWS_AT_ONCE), desc="depth", unit="view", unit_scale=_VIEWS_AT_ONCE):
         some = views[first : first + _VIEWS_AT_ONCE]
-        cameras = cameras_at([view.cameras(renderer.orbit, renderer.resolution, 1) for view in some], 0)
+        cameras = cameras_at([renderer.cameras(view, 1) for view in some], 0)
         depths.extend(renderer.draw(gaussians, cameras, accumulated_depth=True).depth)
     depth_max = max(float(depth.max()) for depth in depths)
     scale = 65535 / depth_max if depth_max > 0 else 0.0
@@ -75,8 +75,3 @@ def depth_is_there(views: Sequence[View], path: Path) -> bool:
 
 def _depth_names(views: Sequence[View]) -> list[str]:
     return [f"{view.name}.png" for view in views]
-
-
-def orbit_views() -> list[View]:
-    """All views of the orbit."""
-    return [fixed_view(number) for number in range(ORBIT_VIEWS)]

@@ -1,6 +1,5 @@
 """Drawing clips: Gaussians in motion before a background, from several views, streamed to files."""
 
-from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,14 @@ from tqdm import tqdm
 
 from dataset.rendering.background import ground_plane, load_background
 from dataset.rendering.clip_writer import ClipWriter, Outputs, encoder_threads
-from dataset.rendering.views import View, cameras_at, chosen_views, parse_views
-from gaussians.cameras import Cameras, Orbit
+from dataset.rendering.settings import PictureSettings
+from dataset.rendering.views import View
+from gaussians.cameras import Cameras, Orbit, look_at
 from gaussians.rasterization import Rendered, instance_masks, rasterize
 from gaussians.representation import Gaussians
-from gaussians.stage.command_line import ArgumentParser
-from gaussians.stage.errors import InputError
+
+_JITTER = 0.01
+_JITTER_KEYFRAMES = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class SceneRenderer:
             placed = self.background.with_covariances().to(self.device)
             object.__setattr__(self, "background", placed.with_sh_degree(min(self.sh_degree, placed.sh_degree)))
 
+    def cameras(self, view: View, num_frames: int) -> Cameras:
+        """Return one camera a frame on the renderer's device, see ``view_cameras``."""
+        return view_cameras(view, self.orbit, self.resolution, num_frames).to(self.device)
+
     def draw(self, gaussians: Gaussians, cameras: Cameras, accumulated_depth: bool = False) -> Rendered:
         """Images of ``gaussians`` before the background at all ``cameras``."""
         return rasterize(
@@ -63,59 +68,50 @@ class SceneRenderer:
         return moving if self.background is None else Gaussians.cat([moving, self.background])
 
 
-def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = False) -> None:
-    """The flags that say what pictures look like and from where: of every command that renders scenes."""
-    parser.add_argument("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
-    if several_backgrounds:
-        parser.add_argument(
-            "--background_path",
-            type=Path,
-            nargs="+",
-            help="background directories, PLY files, or directories of backgrounds; none: a checkered ground",
-        )
-    else:
-        parser.add_argument(
-            "--background_path", type=Path, help="background directory or PLY; none: a checkered ground"
-        )
-    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument(
-        "--fixed_view",
-        "--single_view",
-        type=int,
-        metavar="K",
-        help="one view of the orbit (0 to 99), or -1 for every fourth (25 views); none: a moving camera",
-    )
-    view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
-    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
-    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
-
-
-def chosen_by(args: Namespace) -> list[View]:
-    """The views that ``--views`` or ``--fixed_view`` asks for.
-
-    Raises:
-        InputError: there is no such view, or the resolution is too small for a picture.
-    """
-    if args.resolution < 2:
-        raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
-    return parse_views(args.views) if args.views else chosen_views(args.fixed_view)
-
-
-def renderer_for(
-    args: Namespace, orbit: Orbit, device: torch.device, background_path: Path | None = None
+def create_renderer(
+    settings: PictureSettings, orbit: Orbit, device: torch.device, background: Path | None
 ) -> SceneRenderer:
-    """What the flags of ``add_picture_arguments`` ask for.
+    """Return a renderer of pictures as ``settings`` ask for them.
 
     Args:
-        background_path: the one of several backgrounds; by default the only one.
+        background: the one of the settings' backgrounds that is to be drawn; None: a checkered ground.
 
     Raises:
         InputError: the background is missing or damaged.
     """
-    path = background_path or args.background_path
-    background = load_background(path) if path else ground_plane()
-    return SceneRenderer(orbit, args.resolution, background, args.white_bg, args.shs_degree, device)
+    placed = load_background(background) if background else ground_plane()
+    return SceneRenderer(orbit, settings.resolution, placed, settings.white, settings.sh_degree, device)
+
+
+def view_cameras(view: View, orbit: Orbit, resolution: int, num_frames: int, seed: int = 0) -> Cameras:
+    """Return one camera a frame, ``num_frames`` in all.
+
+    A moving camera is at view k of the orbit at frame k. With jitter its positions are shaken by 1 % of the mean
+    distance, drawn at ten keyframes and linear between them.
+
+    Args:
+        resolution: width and height of the pictures, pixels.
+        seed: of the jitter.
+    """
+    if view.number is not None:
+        return orbit.cameras([view.number] * num_frames, resolution)
+    cameras = orbit.cameras(range(num_frames), resolution)
+    if view.name == "circle360":
+        return cameras
+    center = torch.tensor(orbit.center)
+    positions = cameras.positions
+    amplitude = _JITTER * (positions - center).norm(dim=1).mean()
+    generator = torch.Generator().manual_seed(seed)
+    keyframes = amplitude * torch.randn(1, 3, _JITTER_KEYFRAMES, generator=generator)
+    shake = torch.nn.functional.interpolate(keyframes, num_frames, mode="linear", align_corners=True)
+    return look_at(positions + shake[0].T, center, resolution, resolution, 1.5 * resolution)
+
+
+def cameras_at(paths: Sequence[Cameras], frame: int) -> Cameras:
+    """Return the cameras of several views at one frame, as one batch."""
+    rows = slice(frame, frame + 1)
+    viewmats = torch.cat([path.viewmats[rows] for path in paths])
+    return Cameras(viewmats, torch.cat([path.Ks[rows] for path in paths]), paths[0].width, paths[0].height)
 
 
 def write_clip(
@@ -139,7 +135,7 @@ def write_clip(
         num_encoders: how many videos to share the machine's cores among, if not those of ``views``: how many threads
             an encoder has decides bits of what it writes.
     """
-    cameras = [view.cameras(renderer.orbit, renderer.resolution, num_frames).to(renderer.device) for view, _ in views]
+    cameras = [renderer.cameras(view, num_frames) for view, _ in views]
     paths, threads = [path for _, path in views], encoder_threads(num_encoders or len(views))
     progress = tqdm(frames, total=num_frames, desc=f"render {paths[0].stem}", unit="frame", leave=False)
     with ClipWriter(paths, num_frames, fps, outputs, renderer.device, threads) as writer:

@@ -13,8 +13,8 @@ import torch
 
 from dataset.rendering.clip_writer import ClipWriter, Outputs, encoder_threads
 from dataset.rendering.frame_reader import moving_gaussians
-from dataset.rendering.scene_renderer import SceneRenderer, write_clip
-from dataset.rendering.views import View, cameras_at, fixed_view
+from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_clip
+from dataset.rendering.views import View, fixed_view
 from gaussians.cameras import Orbit
 from gaussians.covariance import transform_covariance
 from gaussians.files.ply import write_ply
@@ -190,7 +190,7 @@ def _stages(
 ) -> dict[str, float]:
     """Seconds of each stage with nothing else to do."""
     device, convert = renderer.device, to_yuv420p if renderer.device.type == "cuda" else to_uint8
-    cameras = [view.cameras(renderer.orbit, renderer.resolution, clip.frames).to(device) for view, _ in outputs]
+    cameras = [renderer.cameras(view, clip.frames) for view, _ in outputs]
     frames: list[Gaussians] = []
     reading = _seconds(lambda: frames.extend(moving_gaussians(trajectory, _DEGREE, device)), device)
 
@@ -220,7 +220,7 @@ def _stages(
 def _quality(trajectory: TrajectoryReader, renderer: SceneRenderer, output: tuple[View, Path]) -> dict[str, object]:
     """What encoding loses of one view."""
     view, path = output
-    cameras = view.cameras(renderer.orbit, renderer.resolution, trajectory.num_frames)
+    cameras = renderer.cameras(view, trajectory.num_frames)
     found, drawn, planes, kept = [], [], [], []
     for k, (frame, gaussians) in enumerate(
         zip(read_video(path), moving_gaussians(trajectory, _DEGREE, renderer.device), strict=True)

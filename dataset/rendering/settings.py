@@ -1,0 +1,111 @@
+"""Settings of the commands that render, and the flags that ask for them."""
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset.rendering.views import View, chosen_views, parse_views
+from gaussians.stage.command_line import ArgumentParser
+from gaussians.stage.errors import InputError
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """What pictures look like and where their cameras stand.
+
+    Attributes:
+        config: JSON file of settings, which describes the cameras' orbit.
+        backgrounds: background directories, PLY files or directories of backgrounds; empty for a checkered ground.
+        views: fixed views of the orbit or moving cameras, at least one.
+        white: a white backdrop instead of a black one.
+        resolution: width and height of the pictures, pixels.
+        sh_degree: the degree at which colours are cut off, 0 to 3.
+    """
+
+    config: Path
+    backgrounds: tuple[Path, ...]
+    views: tuple[View, ...]
+    white: bool
+    resolution: int
+    sh_degree: int
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Settings of ``dataset.render``.
+
+    Attributes:
+        model_path: a trajectory's directory or a directory of them.
+        output_path: where the motion goes; None: nowhere.
+        initial_path: where the views of the first frame go; None: nowhere.
+        video: write the motion as videos.
+        images: write every frame of the motion as a PNG.
+        depth: write the depth of the first frame.
+        masks: write which object each pixel shows.
+        pictures: what pictures look like.
+        data_root: root of the dataset, where scenes and objects are described.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        shard: (i, n): render every n-th job from the i-th on.
+        overwrite: render again what is complete.
+    """
+
+    model_path: Path
+    output_path: Path | None
+    initial_path: Path | None
+    video: bool
+    images: bool
+    depth: bool
+    masks: bool
+    pictures: PictureSettings
+    data_root: Path
+    device: str
+    shard: tuple[int, int]
+    overwrite: bool
+
+
+def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = False) -> None:
+    """Add the flags of ``PictureSettings``, which every command that renders scenes has."""
+    parser.add_argument("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
+    if several_backgrounds:
+        parser.add_argument(
+            "--background_path",
+            type=Path,
+            nargs="+",
+            default=[],
+            help="background directories, PLY files, or directories of backgrounds; none: a checkered ground",
+        )
+    else:
+        parser.add_argument(
+            "--background_path", type=Path, help="background directory or PLY; none: a checkered ground"
+        )
+    parser.add_argument("--white_bg", action="store_true", help="a white backdrop instead of a black one")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument(
+        "--fixed_view",
+        "--single_view",
+        type=int,
+        metavar="K",
+        help="one view of the orbit (0 to 99), or -1 for every fourth (25 views); none: a moving camera",
+    )
+    view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
+    parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
+    parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
+
+
+def picture_settings(args: Namespace) -> PictureSettings:
+    """Return what the flags of ``add_picture_arguments`` ask for.
+
+    Raises:
+        InputError: there is no such view, or the resolution is too small for a picture.
+    """
+    if args.resolution < 2:
+        raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
+    backgrounds = args.background_path if isinstance(args.background_path, list) else [args.background_path]
+    return PictureSettings(
+        config=args.config,
+        backgrounds=tuple(path for path in backgrounds if path is not None),
+        views=tuple(parse_views(args.views) if args.views else chosen_views(args.fixed_view)),
+        white=args.white_bg,
+        resolution=args.resolution,
+        sh_degree=args.shs_degree,
+    )
