@@ -33,15 +33,14 @@ from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.scene_renderer import create_renderer, write_clip
 from dataset.rendering.settings import add_picture_arguments, picture_settings
 from dataset.rendering.views import View
-from dataset.scenes.external_forces import add_force_arguments, forces_asked_for, forces_on_scene
 from dataset.scenes.scene_files import read_scene
 from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.materials import add_material_arguments
 from dataset.simulation.scene_particles import particles_of_scene
+from dataset.simulation.settings import add_force_arguments, add_material_arguments, external_forces_file
 from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
 from dynamic_models.models.registry import MODELS
-from gaussians.files.external_forces import ExternalForce
+from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
@@ -89,7 +88,8 @@ def main() -> None:
     model, info = load_checkpoint(checkpoint, args.dynamic_model)
     name = scene_of(args.model_path)
     check_names(config, [entry.name for entry in objects], Layout(args.data_root), args.config)
-    forces = forces_on_scene(forces_asked_for(args), name, len(objects), args.external_forces_config)
+    file = external_forces_file(args)
+    forces = forces_on_scene(read_external_forces(file) if file else {}, name, len(objects), file or "")
     materials = choose_materials(objects, config, args.E, args.density, info.materials)
     renderer = create_renderer(pictures, config.orbit(), device, args.background_path)
     outputs = _outputs(args.output_path, name, views)

@@ -1,8 +1,5 @@
-"""What each object of a scene is made of for the simulator, and the flags that say so."""
+"""What each object of a scene is made of for the simulator."""
 
-import json
-import math
-from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,6 @@ from dataset.catalog import FIRST_CUSTOM_INDEX
 from dataset.config import Config
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.scenes.scene_objects import SceneObject
-from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
 
 
@@ -36,24 +32,6 @@ class ObjectMaterial:
     density: float
     material: str
     settings: Mapping[str, Any]
-
-
-def add_material_arguments(parser: ArgumentParser) -> None:
-    """The flags that say what objects are made of: of every command that moves objects."""
-    parser.add_argument("--E", type=_parse_values, metavar="'[..]'", help="Young's modulus of each object by label, Pa")
-    parser.add_argument("--density", type=_parse_values, metavar="'[..]'", help="density of each object, kg/m^3")
-
-
-def _parse_values(text: str) -> list[float]:
-    """A JSON list of positive numbers."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError:
-        values = None
-    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    if not numbers or not values or not all(0 < value < math.inf for value in values):
-        raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
-    return [float(value) for value in values]
 
 
 def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None) -> None:

@@ -6,11 +6,13 @@
 meta.json records the forces that it was simulated under in the same form.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, validated
 from gaussians.vector import Vector
 
@@ -50,6 +52,29 @@ def read_external_forces(path: str | Path) -> dict[str, tuple[ExternalForce, ...
             message names the file, the scene, the number of the entry, the field and what was expected.
     """
     return read_json_as(path, dict[str, tuple[ExternalForce, ...]])
+
+
+def forces_on_scene(
+    forces: Mapping[str, Sequence[ExternalForce]], scene: str, objects: int, path: str | Path
+) -> tuple[ExternalForce, ...]:
+    """Return the forces on one scene of a file, none if the file does not name it.
+
+    Args:
+        scene: its name.
+        objects: how many it holds.
+        path: where the forces were read from.
+
+    Raises:
+        InputError: one is on an object that the scene lacks.
+    """
+    found = tuple(forces.get(scene, ()))
+    for i, force in enumerate(found):
+        if force.obj_id >= objects:
+            raise InputError(
+                f"{path}: {scene}.{i}.obj_id: expected less than {objects}, the number of objects in the scene, "
+                f"found {force.obj_id}"
+            )
+    return found
 
 
 def recorded_external_forces(where: str, recorded: Any) -> tuple[ExternalForce, ...]:

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussians.files.external_forces import ExternalForce, read_external_forces, recorded_external_forces
+from gaussians.files.external_forces import (
+    ExternalForce,
+    forces_on_scene,
+    read_external_forces,
+    recorded_external_forces,
+)
 from gaussians.stage.errors import InputError
 
 PUSH = {"obj_id": 1, "start": 0.01, "end": 0.03, "force": [20.0, 0.0, 0.0], "torque": [0.0, 0.0, 0.0]}
@@ -82,3 +87,12 @@ def test_recorded_forces_may_hold_keys_of_a_later_version() -> None:
     for damaged in ("up", ["up"], 1):
         with pytest.raises(InputError, match=r"^meta\.json: "):
             recorded_external_forces("meta.json", damaged)
+
+
+def test_a_scene_gets_its_own_forces(tmp_path: Path) -> None:
+    path = write(tmp_path, {"0_ball_duck": [PUSH], "other": []})
+    forces = read_external_forces(path)
+    assert forces_on_scene(forces, "0_ball_duck", 2, path) == forces["0_ball_duck"]
+    assert forces_on_scene(forces, "somewhere else", 2, path) == ()
+    with pytest.raises(InputError, match=r"0_ball_duck\.0\.obj_id: expected less than 1, the number of objects"):
+        forces_on_scene(forces, "0_ball_duck", 1, path)

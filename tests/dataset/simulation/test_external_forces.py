@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from dataset.scenes.external_forces import forces_on_scene
-from gaussians.files.external_forces import read_external_forces
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import make_scene, simulate, write_config
@@ -23,13 +21,6 @@ def write(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "forces.json"
     path.write_text(json.dumps(content))
     return path
-
-
-def test_a_scene_gets_its_own_forces(tmp_path: Path) -> None:
-    path = write(tmp_path, {"0_ball_duck": [PUSH], "other": []})
-    forces = read_external_forces(path)
-    assert forces_on_scene(forces, "0_ball_duck", 2, path) == forces["0_ball_duck"]
-    assert forces_on_scene(forces, "somewhere else", 2, path) == ()
 
 
 @pytest.mark.parametrize("rotation", [{}, {"rotation_degree": [90.0], "rotation_axis": [2]}])
