@@ -66,7 +66,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class CommandTimes:
     """Seconds of one run: in the simulation with its files, and of the whole command."""
 
     seconds: float
@@ -95,7 +95,7 @@ def _write_scene(path: Path, workload: Workload) -> None:
     write_scene(path, gaussians, [{"label": ball, "name": f"ball{ball}"} for ball in range(workload.balls)])
 
 
-def _simulate(folder: Path, workload: Workload, frames: int, device: torch.device) -> Clip:
+def _simulate(folder: Path, workload: Workload, frames: int, device: torch.device) -> CommandTimes:
     """Run the command on ``folder / "scene"``."""
     scene, config, output = folder / "scene", folder / "config.json", folder / "clip"
     settings = {
@@ -118,7 +118,7 @@ def _simulate(folder: Path, workload: Workload, frames: int, device: torch.devic
     start = time.perf_counter()
     subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
-    return Clip(json.loads((output / "meta.json").read_text())["wall_time"], seconds)
+    return CommandTimes(json.loads((output / "meta.json").read_text())["wall_time"], seconds)
 
 
 def _seconds_to_write(files: list[Path], folder: Path) -> float:

@@ -1,10 +1,9 @@
 """Seconds that carrying Gaussians along with their keypoints takes."""
 
-import time
-
 import torch
 
 from gaussians.representation import Gaussians
+from tools.benchmarks.stopwatch import seconds
 from videogen.motion.dense_motion import DenseMotion
 
 _WORKLOADS = {"cuda": (232_788, 100), "cpu": (30_000, 20)}  # Gaussians, frames
@@ -61,17 +60,12 @@ def _scene(count: int, device: torch.device) -> tuple[Gaussians, list[torch.Tens
 
 
 def _times(gaussians: Gaussians, rows: list[torch.Tensor], paths: list[torch.Tensor]) -> tuple[float, float]:
-    """Seconds to bind the Gaussians to their keypoints and to move them through all frames."""
-    start = time.perf_counter()
-    motion = DenseMotion(gaussians, list(range(len(rows))), rows)
-    _synchronize(gaussians.device)
-    bound = time.perf_counter()
-    for _ in motion.frames(paths):
-        pass
-    _synchronize(gaussians.device)
-    return bound - start, time.perf_counter() - bound
+    """Return the seconds that binding the Gaussians to their keypoints and moving them through all frames take."""
+    motions: list[DenseMotion] = []
+    binding = seconds(lambda: motions.append(DenseMotion(gaussians, list(range(len(rows))), rows)), gaussians.device)
 
+    def move() -> None:
+        for _ in motions[0].frames(paths):
+            pass
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return binding, seconds(move, gaussians.device)

@@ -1,7 +1,6 @@
 """Seconds that extracting keypoints from a trajectory takes, and what of them reading and choosing explain."""
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dynamic_models.data.keypoints import extract_keypoints, keypoint_rows
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.trajectory_writer import TrajectoryWriter
+from tools.benchmarks.stopwatch import seconds
 
 _WORKLOADS = {"cuda": ((48_000, 100), (232_788, 100)), "cpu": ((48_000, 100),)}  # Gaussians, frames
 _OBJECTS, _KEYPOINTS = 3, 2048
@@ -57,9 +57,4 @@ def _write(path: Path, labels: torch.Tensor, frames: int) -> None:
 
 
 def _best(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_REPEATS + 1):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    return min([seconds(work, torch.device("cpu")) for _ in range(_REPEATS + 1)][1:])

@@ -2,7 +2,6 @@
 
 import re
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from gaussians.cameras import Orbit
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
+from tools.benchmarks.stopwatch import seconds
 
 _WORKLOADS = ((10_000, 256, 1), (100_000, 448, 1), (100_000, 448, 5), (100_000, 1280, 1))  # Gaussians, pixels, views
 _REPEATS = 7
@@ -25,14 +25,14 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     """
     rows: list[dict[str, object]] = []
     for count, resolution, views in _WORKLOADS:
-        seconds, mebibytes = _measure(device, count, resolution, views)
+        duration, mebibytes = _measure(device, count, resolution, views)
         rows.append(
             {
                 "what": "rasterize",
                 "Gaussians": count,
                 "size": f"{resolution} x {resolution}",
                 "views": views,
-                "seconds": seconds,
+                "seconds": duration,
                 "peak MiB": mebibytes,
             }
         )
@@ -45,19 +45,8 @@ def _measure(device: torch.device, count: int, resolution: int, views: int) -> t
     cameras = _ORBIT.cameras(range(0, 4 * views, 4), resolution).to(device)
     rasterize(gaussians[:100], cameras[:1])  # so that compiling the kernels is not measured
     _reset_peak(device)
-    durations = []
-    for _ in range(_REPEATS + 1):
-        _wait(device)
-        start = time.perf_counter()
-        rasterize(gaussians, cameras)
-        _wait(device)
-        durations.append(time.perf_counter() - start)
+    durations = [seconds(lambda: rasterize(gaussians, cameras), device) for _ in range(_REPEATS + 1)]
     return statistics.median(durations[1:]), _peak(device) / 2**20
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -5,11 +5,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dataset.rendering.clip_writer import ClipWriter, Outputs, encoder_threads
 from dataset.rendering.frame_reader import moving_gaussians
@@ -26,7 +29,7 @@ from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.json_files import write_json
-from tools.benchmarks.picture_quality import psnr, ssim
+from tools.benchmarks.stopwatch import seconds
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FPS = 50
@@ -88,12 +91,12 @@ def write_scene(clip: Clip, folder: Path) -> Gaussians:
     meta = TrajectoryMeta(frame_dt=1 / _FPS, substep_dt=1e-4, frame_count=clip.frames, dx=0.02, gravity=(0, 0, -5))
     with TrajectoryWriter(folder / "clip", meta, still.opacities, still.sh, labels.int()) as writer:
         for k in range(clip.frames):
-            seconds = k / _FPS
-            spins = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, -2.0], [1.0, -1.0, 3.0]]) * seconds
+            elapsed = k / _FPS
+            spins = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, -2.0], [1.0, -1.0, 3.0]]) * elapsed
             rotations = rotation_exp(spins)[labels]
             centers = _CENTERS.clone()
             centers[:, 2] = (
-                _FLOOR + _RADIUS + (centers[:, 2] - _FLOOR - _RADIUS) * abs(torch.cos(torch.tensor(4 * seconds)))
+                _FLOOR + _RADIUS + (centers[:, 2] - _FLOOR - _RADIUS) * abs(torch.cos(torch.tensor(4 * elapsed)))
             )
             offsets = still.means - _CENTERS[labels]
             means = centers[labels] + (rotations @ offsets[..., None]).squeeze(-1)
@@ -165,7 +168,7 @@ def _measure(clip: Clip, renderer: SceneRenderer, folder: Path) -> dict[str, obj
         write_clip(renderer, some, frames, outputs, _FPS, Outputs())
 
     render(min(2, clip.frames))
-    whole = _seconds(lambda: render(clip.frames), device)
+    whole = seconds(lambda: render(clip.frames), device)
     trajectory = TrajectoryReader(folder / "clip")
     stages = _stages(clip, trajectory, renderer, outputs)
     quality = _quality(trajectory, renderer, outputs[0])
@@ -176,7 +179,7 @@ def _measure(clip: Clip, renderer: SceneRenderer, folder: Path) -> dict[str, obj
         "frames": clip.frames,
         "Gaussians": clip.gaussians + clip.ground**2,
         "whole, s": whole,
-        **{f"{name}, s": seconds for name, seconds in stages.items()},
+        **{f"{name}, s": duration for name, duration in stages.items()},
         "bound by": max(stages, key=lambda name: stages[name]),
         "command, s": command.seconds,
         "host GiB": command.peak / 2**30,
@@ -192,12 +195,12 @@ def _stages(
     device, convert = renderer.device, to_yuv420p if renderer.device.type == "cuda" else to_uint8
     cameras = [renderer.cameras(view, clip.frames) for view, _ in outputs]
     frames: list[Gaussians] = []
-    reading = _seconds(lambda: frames.extend(moving_gaussians(trajectory, _DEGREE, device)), device)
+    reading = seconds(lambda: frames.extend(moving_gaussians(trajectory, _DEGREE, device)), device)
 
     def draw() -> Iterator[torch.Tensor]:
         return (renderer.draw(gaussians, cameras_at(cameras, k)).rgb for k, gaussians in enumerate(frames))
 
-    drawing = _seconds(lambda: [None for _ in draw()], device)
+    drawing = seconds(lambda: [None for _ in draw()], device)
     pictures = [convert(rgb) for rgb in draw()]
     rgb = next(draw())
     on_host = torch.empty(pictures[0].shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
@@ -206,7 +209,7 @@ def _stages(
         for _ in range(clip.frames):
             on_host.copy_(convert(rgb), non_blocking=True)
 
-    converting = _seconds(bring, device)
+    converting = seconds(bring, device)
     paths = [path for _, path in outputs]
 
     def encode() -> None:
@@ -214,7 +217,7 @@ def _stages(
             for planes in pictures:
                 writer.send({"video": planes})
 
-    return {"read": reading, "draw": drawing, "convert": converting, "encode": _seconds(encode, device)}
+    return {"read": reading, "draw": drawing, "convert": converting, "encode": seconds(encode, device)}
 
 
 def _quality(trajectory: TrajectoryReader, renderer: SceneRenderer, output: tuple[View, Path]) -> dict[str, object]:
@@ -239,28 +242,32 @@ def _quality(trajectory: TrajectoryReader, renderer: SceneRenderer, output: tupl
     }
 
 
-def _seconds(function: Callable[[], object], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+def psnr(pictures: torch.Tensor, originals: torch.Tensor) -> float:
+    """Return the peak signal-to-noise ratio of 8-bit pictures of one shape, dB, from the mean error of them all."""
+    return float(peak_signal_noise_ratio(originals.numpy(), pictures.numpy(), data_range=255))
 
-    wait()
-    start = time.perf_counter()
-    function()
-    wait()
-    return time.perf_counter() - start
+
+def ssim(pictures: torch.Tensor, originals: torch.Tensor) -> float:
+    """Return the mean structural similarity of 8-bit pictures (N, H, W), at least 11 x 11: 1 for equal ones.
+
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", 2004,
+    with its Gaussian window of 1.5 pixels, cut off at 11 x 11.
+    """
+    arrays = [stack.double().numpy() for stack in (pictures, originals)]
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(*arrays, channel_axis=0, data_range=255, **window))
 
 
 @dataclass(frozen=True)
-class Command:
-    """A finished run: seconds; bytes of memory at the peak, of all its processes and of its encoders."""
+class CommandUsage:
+    """What a command took: seconds, and bytes of memory at the peak, of all its processes and of its encoders alone."""
 
     seconds: float
     peak: int
     encoders: int
 
 
-def _run_command(clip: Clip, folder: Path, resolution: int, device: torch.device) -> Command:
+def _run_command(clip: Clip, folder: Path, resolution: int, device: torch.device) -> CommandUsage:
     numbers = ",".join(str(number * 100 // clip.views) for number in range(clip.views))
     command = [sys.executable, "-m", "dataset.render", "--model_path", folder / "clip", "--views", numbers]
     command += ["--config", folder / "config.json", "--background_path", folder / "ground.ply", "--overwrite"]
@@ -269,7 +276,7 @@ def _run_command(clip: Clip, folder: Path, resolution: int, device: torch.device
     with subprocess.Popen([str(part) for part in command], cwd=_ROOT, stdout=subprocess.DEVNULL) as process:
         peaks = [(0, 0)]
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, peaks, done))
+        watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peaks, done))
         watcher.start()
         status = process.wait()
         done.set()
@@ -277,32 +284,20 @@ def _run_command(clip: Clip, folder: Path, resolution: int, device: torch.device
     if status:
         raise subprocess.CalledProcessError(status, "dataset.render")
     peak, encoders = max(peaks)
-    return Command(time.perf_counter() - start, peak, encoders)
+    return CommandUsage(time.perf_counter() - start, peak, encoders)
 
 
-def _watch(pid: int, peaks: list[tuple[int, int]], done: threading.Event) -> None:
-    """Every 0.2 s, the memory of a process with its children, and of the children alone, each page counted once."""
+def _watch(process: psutil.Process, peaks: list[tuple[int, int]], done: threading.Event) -> None:
+    """Note every 0.2 s the memory of a process with its children, and of the children alone, each page counted once."""
     while not done.wait(0.2):
-        encoders = sum(_memory(child) for child in _children(pid))
-        peaks.append((_memory(pid) + encoders, encoders))
+        with suppress(psutil.NoSuchProcess):  # it may end at any moment
+            encoders = sum(_memory(child) for child in process.children())
+            peaks.append((_memory(process) + encoders, encoders))
 
 
-def _children(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(status.parent.name))
-    return found
-
-
-def _memory(pid: int) -> int:
-    """Bytes of a process, its share of what it has in common with others; 0 once it has ended."""
+def _memory(process: psutil.Process) -> int:
+    """Return the bytes of a process, with its share of what it has in common with others; 0 once it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)

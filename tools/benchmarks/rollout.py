@@ -1,12 +1,12 @@
 """Seconds that a rollout of an NGFF takes, whatever its weights."""
 
-import time
 from collections.abc import Iterator
 
 import torch
 
 from dynamic_models.data.scene_state import SceneState, World
 from dynamic_models.models.registry import build_model
+from tools.benchmarks.stopwatch import seconds
 
 _SMALLER = ((3, 512, 128, 100), (3, 2048, 128, 100))  # objects, keypoints, hidden, steps
 _WORKLOADS = {"cpu": _SMALLER, "cuda": (*_SMALLER, (3, 2048, 256, 200))}
@@ -35,15 +35,8 @@ def _seconds(compiled: bool, device: torch.device, objects: int, keypoints: int,
     model = build_model(settings | {"step_size": _FRAMES * _FRAME_DT / steps}).to(device).eval()
     model.compiled = compiled
     state = touching_objects(objects, keypoints).to(device)
-    best = float("inf")
-    for repeat in range(_REPEATS + 1):
-        start = time.perf_counter()
-        model(state, _FRAMES, _FRAME_DT)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if repeat > 0:
-            best = min(best, time.perf_counter() - start)
-    return best
+    durations = [seconds(lambda: model(state, _FRAMES, _FRAME_DT), device) for _ in range(_REPEATS + 1)]
+    return min(durations[1:])
 
 
 def touching_objects(objects: int, keypoints: int) -> SceneState:

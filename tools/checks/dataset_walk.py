@@ -11,10 +11,9 @@ from gaussians.files.trajectory_format import PUBLISHED_FRAME_DT, read_meta
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json
 from tools.checks.findings import Check, Findings
-from tools.checks.keypoint_checks import check_keypoints
 from tools.checks.picture_checks import Clip, check_initial, check_motion
 from tools.checks.scene_checks import SceneCloud, check_background, check_object, check_reconstruction, check_scene
-from tools.checks.trajectory_checks import check_trajectory
+from tools.checks.trajectory_checks import check_keypoints, check_trajectory
 
 STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
 _TRAJECTORIES = ("mpm", "mpm_vlm")

@@ -1,9 +1,10 @@
-"""Whether a trajectory directory is what docs/formats.md says, and of the scene that it is called after."""
+"""Whether trajectories are what docs/formats.md says and of the scenes that they are called after; their keypoints."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from gaussians.files.hdf5 import dataset_of, open_hdf5
 from gaussians.files.labels import read_labels
@@ -140,3 +141,25 @@ def _note_later_frames(reader: TrajectoryReader, findings: Findings) -> None:
     for file in sorted(reader.path.glob("[0-9]*.h5")):
         if file.stem.isdecimal() and int(file.stem) >= reader.num_frames:
             findings.leftovers.append(f"{file}: past the {reader.num_frames} frames, of a longer run before")
+
+
+def check_keypoints(path: Path, findings: Findings) -> None:
+    """``keypoints/<group>/<scene>_<number>.safetensors``: a cache, so that a torn one may go and is no defect."""
+    problem = _keypoint_problem(path)
+    if problem:
+        findings.leftovers.append(f"{path}: a cache that will be made again: {problem}")
+
+
+def _keypoint_problem(path: Path) -> str | None:
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        return f"not a readable safetensors file: {error}"
+    missing = [name for name in ("positions", "rows", "labels") if name not in tensors]
+    if missing:
+        return f"no tensor {', '.join(missing)}"
+    positions, rows = tensors["positions"], tensors["rows"]
+    if positions.ndim != 4 or positions.shape[1:3] != rows.shape or positions.shape[3] != 3:
+        return f"expected positions (T, O, P, 3) and rows (O, P), found {tuple(positions.shape)}, {tuple(rows.shape)}"
+    return None

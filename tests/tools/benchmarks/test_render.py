@@ -9,8 +9,7 @@ from dataset.config import load_config
 from gaussians.files.ply import read_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from tools.benchmarks import render as benchmark_render
-from tools.benchmarks.picture_quality import psnr, ssim
-from tools.benchmarks.render import Clip, write_scene
+from tools.benchmarks.render import Clip, psnr, ssim, write_scene
 
 TINY = Clip(gaussians=300, ground=10, frames=3, views=2, resolutions=(32, 48))
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
