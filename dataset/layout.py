@@ -8,6 +8,9 @@ from pathlib import Path
 from gaussians.stage.errors import InputError
 
 POINT_CLOUD = Path("point_cloud/iteration_30000/point_cloud.ply")
+STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
+"""The folders that hold something of each scene, in the order in which they are filled."""
+FOLDERS = ("objects", "backgrounds", "scene_configs", *STAGES)
 BACKGROUND_CLOUDS = ("gaussians_feedforward.ply", "gaussians_postopt.ply")
 
 

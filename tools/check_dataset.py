@@ -14,34 +14,48 @@ Examples:
 """
 
 import sys
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
 from os import sched_getaffinity
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
+from dataset.layout import STAGES
 from gaussians.stage.command_line import ArgumentParser, run, take_shard
 from gaussians.stage.errors import InputError
-from tools.checks.dataset_walk import STAGES, Tree
-from tools.checks.findings import Check, Findings
+from tools.checks.findings import Findings
 
 _SHOWN = 20
 
 
-def parse_stages(text: str) -> tuple[str, ...]:
-    """Names of stages, separated by commas; for ``argparse``."""
-    stages = tuple(text.split(","))
-    if not set(stages) <= set(STAGES):
-        raise ArgumentTypeError(f"expected any of {','.join(STAGES)}, found {text!r}")
-    return stages
+@dataclass(frozen=True)
+class CheckSettings:
+    """What to check, and how thoroughly.
+
+    Attributes:
+        root: of the dataset.
+        groups: the groups of scenes to look at; None for all.
+        require: the stages that every configured scene must have gone through.
+        quick: whether to read the first and last frame or picture of each clip only.
+        jobs: number of processes.
+        shard: (i, n), for every n-th scene from the i-th on.
+    """
+
+    root: Path
+    groups: list[str] | None
+    require: tuple[str, ...]
+    quick: bool
+    jobs: int
+    shard: tuple[int, int]
 
 
-def parse_arguments() -> Namespace:
+def parse_settings() -> CheckSettings:
+    """Read the command line.
+
+    Raises:
+        InputError: the number of processes is not positive.
+    """
     parser = ArgumentParser(__doc__)
     parser.add_argument("root", type=Path, help="root of the dataset")
     parser.add_argument(
@@ -49,7 +63,7 @@ def parse_arguments() -> Namespace:
     )
     parser.add_argument(
         "--require",
-        type=parse_stages,
+        type=_stages,
         default=[],
         metavar=",".join(STAGES),
         help="what every configured scene must have",
@@ -69,41 +83,46 @@ def parse_arguments() -> Namespace:
     arguments = parser.parse_args()
     if arguments.jobs < 1:
         raise InputError(f"--jobs: expected 1 or more, found {arguments.jobs}")
-    return arguments
+    return CheckSettings(
+        root=arguments.root,
+        groups=arguments.groups,
+        require=tuple(arguments.require),
+        quick=arguments.quick,
+        jobs=arguments.jobs,
+        shard=arguments.shard,
+    )
 
 
-def check_all(checks: Sequence[Check], jobs: int) -> Iterator[Findings]:
-    """The findings of ``checks``, as they come, from ``jobs`` processes; with one job, from this one."""
-    if jobs == 1:
-        yield from (check() for check in checks)
-        return
-    todo = list(checks)
-    while todo:
-        finished = set()
-        with _pool(min(jobs, len(todo))) as pool:
-            try:
-                futures = {pool.submit(check): check for check in todo}
-                for future in as_completed(futures):
-                    yield future.result()
-                    finished.add(futures[future].place)
-            except BrokenProcessPool:
-                pass  # a library crashed: see below
-            finally:
-                pool.shutdown(cancel_futures=True)
-        todo = [check for check in todo if check.place not in finished]
-        # The check that crashed is among those that had begun, the first ones. Each gets a process of its own.
-        begun, todo = todo[: 2 * jobs + 1], todo[2 * jobs + 1 :]
-        for check in begun:
-            with _pool(1) as pool:
-                try:
-                    yield pool.submit(check).result()
-                except BrokenProcessPool:
-                    yield check.crashed()
+def _stages(text: str) -> tuple[str, ...]:
+    stages = tuple(text.split(","))
+    if not set(stages) <= set(STAGES):
+        raise ArgumentTypeError(f"expected any of {','.join(STAGES)}, found {text!r}")
+    return stages
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    """Processes with one core each, that start afresh: a forked copy of threads would hang."""
-    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+def main() -> None:
+    settings = parse_settings()
+
+    from tools.checks.check_pool import check_all
+    from tools.checks.dataset_walk import Tree
+
+    tree = Tree(settings.root, settings.groups)
+    scenes = take_shard(tree.scenes(), settings.shard)
+    checks = [] if settings.shard[0] else list(tree.checks_outside_scenes())
+    checks += [tree.scene_check(group, scene, settings.require, settings.quick) for group, scene in scenes]
+    results = tqdm(check_all(checks, settings.jobs), desc="check", total=len(checks), unit="place", disable=None)
+    found = sorted(results, key=lambda findings: findings.order)
+    report(found, settings.root)
+    defects = sum(len(findings.defects) for findings in found)
+    places = sum(bool(findings.defects) for findings in found)
+    leftovers, unknown = (sum(len(getattr(f, kind)) for f in found) for kind in ("leftovers", "unknown"))
+    verdict = f"{_counted(defects, 'defect')} in {_counted(places, 'place')}" if defects else "no defect"
+    print(
+        f"checked {_counted(len(scenes), 'scene')} and {_counted(len(checks) - len(scenes), 'other place')} of "
+        f"{settings.root}: {verdict}, {_counted(leftovers, 'file')} that may be deleted, {unknown} that the format "
+        "does not name"
+    )
+    sys.exit(1 if defects else 0)
 
 
 def report(found: list[Findings], root: Path) -> None:
@@ -126,27 +145,6 @@ def _print_list(title: str, lines: list[str], root: Path) -> None:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    tree = Tree(arguments.root, arguments.groups)
-    scenes = take_shard(tree.scenes(), arguments.shard)
-    checks = [] if arguments.shard[0] else list(tree.checks_outside_scenes())
-    checks += [tree.scene_check(group, scene, arguments.require, arguments.quick) for group, scene in scenes]
-    results = tqdm(check_all(checks, arguments.jobs), desc="check", total=len(checks), unit="place", disable=None)
-    found = sorted(results, key=lambda findings: findings.order)
-    report(found, arguments.root)
-    defects = sum(len(findings.defects) for findings in found)
-    places = sum(bool(findings.defects) for findings in found)
-    leftovers, unknown = (sum(len(getattr(f, kind)) for f in found) for kind in ("leftovers", "unknown"))
-    verdict = f"{_counted(defects, 'defect')} in {_counted(places, 'place')}" if defects else "no defect"
-    print(
-        f"checked {_counted(len(scenes), 'scene')} and {_counted(len(checks) - len(scenes), 'other place')} of "
-        f"{arguments.root}: {verdict}, {_counted(leftovers, 'file')} that may be deleted, {unknown} that the format "
-        "does not name"
-    )
-    sys.exit(1 if defects else 0)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,34 @@ Examples:
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.layout import Layout, add_data_root
 from gaussians.stage.command_line import ArgumentParser, run
-from tools.viewer.splat_source import open_background, open_source
-from tools.viewer.splat_viewer import SplatViewer, check_port
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class ViewerSettings:
+    """What to show, and to whom.
+
+    Attributes:
+        path: a PLY or .pt file, or the directory of a trajectory or scene.
+        background_path: a background's directory or PLY file; None for none.
+        port: to serve on; 0 for any free one.
+        host: the address to serve on.
+        layout: of the dataset whose objects have names.
+    """
+
+    path: Path
+    background_path: Path | None
+    port: int
+    host: str
+    layout: Layout
+
+
+def parse_settings() -> ViewerSettings:
+    """Read the command line."""
     parser = ArgumentParser(__doc__)
     parser.add_argument(
         "--ply_path", type=Path, required=True, help="a PLY or .pt file, or the directory of a trajectory or scene"
@@ -38,27 +57,42 @@ def main() -> None:
     parser.add_argument("--host", default="localhost", help="address to serve on; 0.0.0.0: let other machines connect")
     add_data_root(parser)
     arguments = parser.parse_args()
-    check_port(arguments.host, arguments.port)
-    source = open_source(arguments.ply_path, Layout(arguments.data_root))
-    background = open_background(arguments.background_path) if arguments.background_path else None
-    if source.note:
-        print(f"note: {source.note}", file=sys.stderr)
-    viewer = SplatViewer(source, background, arguments.host, arguments.port)
-    shown = f"{len(source):,} Gaussians" + (f", {source.frame_count} frames" if source.frame_count > 1 else "")
-    address = "localhost" if arguments.host == "0.0.0.0" else arguments.host
-    print(f"{arguments.ply_path}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
-    try:
-        viewer.run()
-    except KeyboardInterrupt:
-        pass  # the way to end it
-    finally:
-        viewer.stop()
+    return ViewerSettings(
+        path=arguments.ply_path,
+        background_path=arguments.background_path,
+        port=arguments.port,
+        host=arguments.host,
+        layout=Layout(arguments.data_root),
+    )
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, found {text!r}")
     return int(text)
+
+
+def main() -> None:
+    settings = parse_settings()
+
+    from tools.viewer.splat_source import open_background, open_source
+    from tools.viewer.splat_viewer import SplatViewer, check_port
+
+    check_port(settings.host, settings.port)
+    source = open_source(settings.path, settings.layout)
+    background = open_background(settings.background_path) if settings.background_path else None
+    if source.note:
+        print(f"note: {source.note}", file=sys.stderr)
+    viewer = SplatViewer(source, background, settings.host, settings.port)
+    shown = f"{len(source):,} Gaussians" + (f", {source.frame_count} frames" if source.frame_count > 1 else "")
+    address = "localhost" if settings.host == "0.0.0.0" else settings.host
+    print(f"{settings.path}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
+    try:
+        viewer.run()
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    finally:
+        viewer.stop()
 
 
 if __name__ == "__main__":

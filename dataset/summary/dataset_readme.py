@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from dataset.summary.statistics import FOLDERS, STAGES, SceneSummary, Statistics, split_of
+from dataset.layout import FOLDERS, STAGES
+from dataset.summary.statistics import SceneSummary, Statistics, split_of
 from gaussians.files.trajectory_format import FORMAT_VERSION, PUBLISHED_FRAME_DT
 
 MARK = "<!-- written by dataset.summarize -->"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataset.catalog import FIRST_CUSTOM_INDEX, ObjectEntry, all_objects
-from dataset.layout import Layout, subdirectories
+from dataset.layout import FOLDERS, STAGES, Layout, subdirectories
 from dataset.rendering.views import ORBIT_VIEWS
 from dataset.scenes.scene_configs import read_scenes
 from dataset.scenes.scene_names import objects_in_name
@@ -17,8 +17,6 @@ from gaussians.files.storage_options import FIELDS
 from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
 from gaussians.stage.errors import InputError
 
-STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
-FOLDERS = ("objects", "backgrounds", "scene_configs", *STAGES)
 VIEW_NAMES = (*(f"view_{k}" for k in range(ORBIT_VIEWS)), "circle360", "circle360_jitter")
 
 

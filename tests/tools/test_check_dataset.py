@@ -30,7 +30,7 @@ from tests.dataset_fixture import (
 )
 from tests.gaussians.files.test_hdf5 import flip_a_byte_of
 from tests.gaussians.samples import change_h5
-from tools.check_dataset import check_all
+from tools.checks.check_pool import check_all
 from tools.checks.dataset_walk import Tree
 from tools.checks.findings import Check
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset.catalog import all_objects
-from dataset.layout import Layout, subdirectories
+from dataset.layout import FOLDERS, STAGES, Layout, subdirectories
 from dataset.scenes.scene_configs import read_scenes
 from gaussians.files.trajectory_format import PUBLISHED_FRAME_DT, read_meta
 from gaussians.stage.errors import InputError
@@ -15,10 +15,9 @@ from tools.checks.picture_checks import Clip, check_initial, check_motion
 from tools.checks.scene_checks import SceneCloud, check_background, check_object, check_reconstruction, check_scene
 from tools.checks.trajectory_checks import check_keypoints, check_trajectory
 
-STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
 _TRAJECTORIES = ("mpm", "mpm_vlm")
 _SCENE_FOLDERS = (*STAGES, "mpm_vlm")
-_FOLDERS = ("objects", "backgrounds", "scene_configs", *_SCENE_FOLDERS, "keypoints")
+_FOLDERS = (*FOLDERS, "mpm_vlm", "keypoints")
 _OTHER_FILES = r"README\.md|contact_sheet\.jpg"
 
 
