@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gaussians.stage.command_line import EXTRAS
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -67,3 +69,5 @@ def test_requirements_pin_what_the_package_depends_on() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert declared == pinned
+    by_library = {re.split(r"[<>=]", entry)[0]: name for name, entries in extras.items() for entry in entries}
+    assert EXTRAS.items() <= by_library.items()

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+EXTRAS = {
+    "accelerate": "train",
+    "gsplat": "cuda",
+    "httpx2": "download",
+    "huggingface_hub": "download",
+    "matplotlib": "train",
+    "tensorboard": "train",
+    "viser": "viewer",
+}
+"""The optional libraries, and the extra of the package that installs each."""
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose ``--help`` shows the module's docstring and every default; errors are one line."""
@@ -66,6 +77,12 @@ def run(main: Callable[[], None]) -> None:
             main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise
+        install = f"pip install 'neural-gaussian-force-fields[{extra}]', or bash setup_env.sh in the repository"
+        print(f"error: {error.name} is not installed: {install}", file=sys.stderr)
         sys.exit(2)
     except Terminated:
         print("terminated", file=sys.stderr)

@@ -148,3 +148,22 @@ def test_flags_that_do_not_fit_are_one_line(capsys):
         parser.parse_args(["--device", "abacus"])
     assert exit_status.value.code == 2
     assert re.fullmatch(r"error: .*--device.*'abacus'.*\n", capsys.readouterr().err)
+
+
+def test_missing_optional_library_is_one_line_that_says_how_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise ModuleNotFoundError("No module named 'viser'", name="viser")
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 2
+    message = "error: viser is not installed: pip install 'neural-gaussian-force-fields[viewer]', or bash setup_env.sh"
+    assert capsys.readouterr().err == f"{message} in the repository\n"
+
+
+def test_missing_library_that_is_not_optional_is_a_fault() -> None:
+    def main() -> None:
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    with pytest.raises(ModuleNotFoundError):
+        run(main)
