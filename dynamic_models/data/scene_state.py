@@ -1,13 +1,11 @@
-"""What every dynamics model takes and returns: a scene's state in, a trajectory out.
+"""The state of scenes that every dynamics model starts from.
 
-A model is called as ``model(scene, num_frames, frame_dt, pushes)`` and returns world keypoints (B, T, O, P, 3), metres.
 Scenes of a batch may have different numbers of objects, and objects different numbers of keypoints: ``mask`` says which
 entries exist, and the others never influence the result.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -83,21 +81,6 @@ class SceneState:
 
     def to(self, device: torch.device | str) -> "SceneState":
         return self.map(lambda tensor: tensor.to(device))
-
-
-class DynamicsModel(Protocol):
-    """The one interface of every model, learned or not."""
-
-    def __call__(
-        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """World keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``scene.points``, masked entries are 0.
-
-        Args:
-            frame_dt: seconds from frame to frame.
-            pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
-                mean of each frame; None for none.
-        """
 
 
 def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> SceneState:

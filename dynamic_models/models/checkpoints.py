@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from dynamic_models.data.scene_state import World
+from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.registry import build_model
-from dynamic_models.models.rollout import FrameModel
 from gaussians.stage.atomic_files import atomic_path, file_hash, writable
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json

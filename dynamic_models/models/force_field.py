@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import compose, turn
 from dynamic_models.models.building_blocks.integration import OdeMethod, State, advance
-from dynamic_models.models.rollout import Carry, FrameModel
+from dynamic_models.models.interface import Carry, FrameModel
 
 _STAGES = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}
 

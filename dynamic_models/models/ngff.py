@@ -44,7 +44,7 @@ from dynamic_models.models.building_blocks.body_frame import (
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import StressNet, mlp, silent_linear
 from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
-from dynamic_models.models.rollout import Carry
+from dynamic_models.models.interface import Carry
 
 # Typical sizes, by which the networks' inputs are divided.
 _DEFORMATION = 0.01  # metres
@@ -100,17 +100,22 @@ class NGFFSettings(ForceFieldSettings):
 
 
 class NGFF(ForceField):
-    """The force field of the module's docstring.
+    """The force field of the module's docstring; on a GPU a model that ``NeedsRoom``.
 
     Attributes:
         room: share of all possible contacts, two for every keypoint, that a step on a GPU computes.
+        lacking: (), see ``NeedsRoom``.
+        fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
     """
 
     memories = 1
+    fixed_shapes: bool | None = None
 
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__(settings)
         self.room = _ROOM
+        self.lacking: torch.Tensor
+        self.register_buffer("lacking", torch.zeros(()), persistent=False)
         h, layers = settings.hidden_dim, settings.num_layers
         head = silent_linear(h, 5)
         with torch.no_grad():
@@ -124,6 +129,7 @@ class NGFF(ForceField):
         return 2 * self.settings.num_layers * self.room + 6
 
     def make_room(self, lacking: float) -> None:
+        """Compute more contacts from now on, by the share of them that was ``lacking``."""
         self.room = min(1.0, _MARGIN * (self.room + lacking))
 
     def begin(self, scene: SceneState) -> Carry:
@@ -238,7 +244,8 @@ class NGFF(ForceField):
         """
         touching = (nearness > 0).flatten()
         count = len(touching)
-        if _has_fixed_shapes(nearness):
+        fixed_shapes = nearness.is_cuda if self.fixed_shapes is None else self.fixed_shapes
+        if fixed_shapes:
             rows, left_out = first_rows(touching, math.ceil(self.room * count))
             self.lacking.copy_(torch.maximum(self.lacking, left_out / count))
         else:
@@ -275,11 +282,6 @@ def _thrice(rows: torch.Tensor) -> torch.Tensor:
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
     return product(partner, values[:, None])
-
-
-def _has_fixed_shapes(tensor: torch.Tensor) -> bool:
-    """Whether shapes must not depend on data, as in CUDA graphs."""
-    return tensor.is_cuda
 
 
 def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,7 +37,7 @@ from dynamic_models.models.building_blocks.body_frame import (
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import PointEncoder, StressNet, block, mlp, silent_linear
 from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
-from dynamic_models.models.rollout import Carry
+from dynamic_models.models.interface import Carry
 
 # Typical sizes, by which the networks' inputs are divided.
 _LENGTH = 0.25  # metres

@@ -22,8 +22,8 @@ from dynamic_models.models.building_blocks.body_frame import inertia_over_mass, 
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import mlp
 from dynamic_models.models.force_field import limit
+from dynamic_models.models.interface import Carry
 from dynamic_models.models.ngff_objects import ACCELERATION_LIMIT, NGFFObjects, NGFFObjectsSettings
-from dynamic_models.models.rollout import Carry
 from gaussians.rotations import euler_xyz_to_matrix, matrix_to_euler_xyz
 
 _DEFORMATION = 0.01  # metres and metres per second

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from dynamic_models.data.keypoints import keypoint_rows
-from dynamic_models.data.scene_state import MATERIAL_FIELDS, DynamicsModel, SceneState, World
+from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World
+from dynamic_models.models.interface import DynamicsModel
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape

@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dynamic_models.models.gcn import GCN, GCNSettings
+from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.ngff import NGFF, NGFFSettings
 from dynamic_models.models.ngff_objects import NGFFObjects, NGFFObjectsSettings
 from dynamic_models.models.ngff_published import NGFFPublished, NGFFPublishedSettings
 from dynamic_models.models.pointformer import Pointformer, PointformerSettings
-from dynamic_models.models.rollout import FrameModel
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import describe_problem
 

@@ -9,7 +9,7 @@ from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from dynamic_models.evaluation.contenders import TRUTH
 from dynamic_models.evaluation.metrics import trajectory_errors
-from dynamic_models.models.rollout import FrameModel
+from dynamic_models.models.interface import FrameModel
 from gaussians.stage.atomic_files import atomic_path
 
 _SMOOTHED = 50  # points that a noisy curve is averaged down to

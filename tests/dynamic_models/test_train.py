@@ -212,15 +212,14 @@ def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
             assert torch.equal(window.target, expected.target)
 
 
-def test_room_is_reserved_for_how_scenes_end(monkeypatch: pytest.MonkeyPatch, toy_root: Path) -> None:
+def test_room_is_reserved_for_how_scenes_end(toy_root: Path) -> None:
     """With shapes as on a GPU: what lies on the floor at the end takes more room than there is at first."""
-    monkeypatch.setattr("dynamic_models.models.ngff._has_fixed_shapes", lambda tensor: True)
     scenes = load_scenes(Layout(toy_root), ["toy"], 12, 30, progress=False)
     model = build_model(
         {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.3, "step_size": 0.02}
     )
     assert isinstance(model, NGFF)
-    model.room = 1 / 64
+    model.fixed_shapes, model.room = True, 1 / 64
     train.reserve_room(model, scenes, 2, (2, 12))
     assert 1 / 64 < model.room < 1
     reserved = model.room

@@ -18,10 +18,10 @@ def on_gpu(state: SceneState) -> SceneState:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_replayed_frames_are_the_frames(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamic_models.models.rollout._FRAMES_OF_GRAPH", 3)  # of seven
+def test_replayed_frames_are_the_frames(compiled: bool) -> None:
     model = make_model(ode_method="leapfrog").float().cuda()
     model.compiled = compiled
+    model.frames_in_graph = 3  # of seven
     pushes = torch.zeros(1, 7, 3, 6, device="cuda")
     pushes[:, 2:4, 1] = torch.tensor([3.0, 0.0, 1.0, 0.0, 0.2, 0.0])
     for seed in (0, 1, 0):  # another scene through the same graph, and back
@@ -38,8 +38,7 @@ def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
     found = []
     for capture in (False, True):
         model = make_model(ode_method="leapfrog", hidden_dim=32).float().cuda()
-        backward = Backward(model, accelerator, "rmse", 2, DT, compiled and capture)
-        backward._captures = capture
+        backward = Backward(model, accelerator, "rmse", 2, DT, compiled and capture, captured=capture)
         model.zero_grad(set_to_none=False)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)

@@ -11,6 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from dynamic_models.contact.body_contact import body_contact
 from dynamic_models.models.ngff import first_rows
+from dynamic_models.models.rollout import roll_on
 from tests.dynamic_models.models.test_ngff import DT, make_model, make_state
 
 
@@ -104,49 +105,48 @@ def test_the_first_rows_are_those_of_all_true_entries() -> None:
         assert left_out == len(true) - kept
 
 
-def test_room_for_contacts_changes_no_prediction_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_for_contacts_changes_no_prediction_and_no_gradient() -> None:
     """With shapes as on a GPU, too little room at first."""
 
-    def rolled_out() -> tuple[Any, list[torch.Tensor]]:
+    def rolled_out(fixed_shapes: bool) -> tuple[Any, list[torch.Tensor]]:
         model = make_model()
+        model.fixed_shapes = fixed_shapes
         model.room = 1 / 64
         predicted = model(make_state(), 6, DT)
         predicted.square().mean().backward()
         return model, [predicted.detach(), *(parameter.grad for parameter in model.parameters())]
 
-    _, expected = rolled_out()
-    monkeypatch.setattr("dynamic_models.models.ngff._has_fixed_shapes", lambda tensor: True)
-    model, found = rolled_out()
+    _, expected = rolled_out(False)
+    model, found = rolled_out(True)
     assert 1 / 64 < model.room < 1
     assert model.lacking == 0
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
 
 
-def test_a_compiled_frame_is_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_frame_is_the_frame() -> None:
     """With shapes as on a GPU, for small products and narrow layers are written otherwise for compilers."""
-    monkeypatch.setattr("dynamic_models.models.ngff._has_fixed_shapes", lambda tensor: True)
-    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="aot_eager"))
     results = []
     for compiled in (False, True):
         model, state = make_model(ode_method="leapfrog"), make_state()
-        predicted = model.roll(state, model.begin(state), 6, DT, compiled=compiled)
+        model.fixed_shapes, model.compiler = True, "aot_eager"
+        predicted = roll_on(model, state, model.begin(state), DT, torch.zeros(1, 5, 3, 6).double(), compiled)
         predicted.square().mean().backward()
         results.append([predicted.detach(), *(parameter.grad for parameter in model.parameters())])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-14)
 
 
-def test_frames_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_compiled_once() -> None:
     """For windows of all lengths, and whatever is touched."""
-    monkeypatch.setattr("dynamic_models.models.ngff._has_fixed_shapes", lambda tensor: True)
     counter = CompileCounterWithBackend("aot_eager")
-    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=counter))
     model = make_model(ode_method="leapfrog")
+    model.fixed_shapes, model.compiler = True, counter
     counts = []
     for seed, length in enumerate((5, 8, 4)):
         state = make_state(seed=seed)
-        model.roll(state, model.begin(state), length, DT, compiled=True).square().mean().backward()
+        pushes = torch.zeros(1, length - 1, 3, 6).double()
+        roll_on(model, state, model.begin(state), DT, pushes, compiled=True).square().mean().backward()
         counts.append(counter.frame_count)
     assert counts[0] > 0
     assert counts == [counts[0]] * 3

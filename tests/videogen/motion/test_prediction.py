@@ -12,8 +12,8 @@ from dataset.simulation.scene_particles import SceneParticles, with_filling
 from dataset.simulation.simulation import Simulation
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.checkpoints import CheckpointInfo
+from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.registry import build_model
-from dynamic_models.models.rollout import FrameModel
 from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp

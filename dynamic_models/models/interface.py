@@ -1,0 +1,113 @@
+"""What every dynamics model is: a scene's state in, a trajectory out.
+
+A model is called as ``model(scene, num_frames, frame_dt, pushes)`` and returns world keypoints (B, T, O, P, 3), metres.
+Learned models are ``FrameModel``: they go from one frame to the next. ``models.rollout`` rolls them out.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from dynamic_models.data.scene_state import SceneState
+
+Carry = tuple[torch.Tensor, ...]
+"""What a model carries from one frame to the next."""
+
+
+class DynamicsModel(Protocol):
+    """The one interface of every model, learned or not."""
+
+    def __call__(
+        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Predict world keypoints (B, num_frames, O, P, 3), metres; frame 0 is ``scene.points``, masked entries are 0.
+
+        Args:
+            frame_dt: seconds from frame to frame.
+            pushes: (B, num_frames - 1, O, 6), external force and torque over the object's mass, m/s^2 and m^2/s^2,
+                mean of each frame; None for none.
+        """
+
+
+class FrameModel(nn.Module, ABC):
+    """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
+
+    Attributes:
+        capturable: whether ``step`` never waits for the device, so that CUDA graphs can hold it.
+        expensive: operators whose results backpropagation keeps even where it recomputes other activations.
+        activation_limit: bytes of activations beyond which backpropagation recomputes them, even where memory has room
+            for more.
+        compiled: whether PyTorch compiles predictions on a GPU, which takes half a minute for each shape.
+        compiler: the backend of ``torch.compile``.
+        frames_in_graph: how many frames one CUDA graph predicts: so many that a GPU seldom waits for the next graph.
+        last_graph: what ``models.rollout`` keeps of the last prediction on a GPU.
+    """
+
+    capturable = True
+    expensive: Sequence[Any] = ()
+    activation_limit: float = math.inf
+    compiled = False
+    compiler: str | Callable[..., Any] = "inductor"
+    frames_in_graph = 10
+    last_graph: Any = None
+
+    @abstractmethod
+    def begin(self, scene: SceneState) -> Carry:
+        """Return what is carried from frame to frame, as it is at the first one."""
+
+    @abstractmethod
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        """Return what is carried one frame later.
+
+        Args:
+            push: (B, O, 6), the frame's entry of ``forward``'s ``pushes``.
+        """
+
+    @abstractmethod
+    def points(self, carry: Carry) -> torch.Tensor:
+        """Return the world keypoints (B, O, P, 3), metres."""
+
+    @abstractmethod
+    def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
+        """Estimate how many bytes backpropagation through one ``step`` keeps."""
+
+    def forward(
+        self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Predict world keypoints, see ``DynamicsModel``."""
+        from dynamic_models.models.rollout import roll_out  # which is made for the models defined here
+
+        return roll_out(self, scene, num_frames, frame_dt, pushes)
+
+
+@runtime_checkable
+class NeedsRoom(Protocol):
+    """A model that computes only a part of what it may have to, since shapes on a GPU cannot depend on data.
+
+    Attributes:
+        room: the share of it that a step computes.
+        lacking: (), how much more room, as a share of the most that could be, a step would have needed. Unless it is 0,
+            results are worth nothing.
+    """
+
+    room: float
+    lacking: torch.Tensor
+
+    def make_room(self, lacking: float) -> None:
+        """Have more room from now on, by what was ``lacking``."""
+
+
+def enlarge_room(model: FrameModel) -> bool:
+    """Return whether ``model`` lacked room for what it computed last, and give it more. Waits for the device."""
+    if not isinstance(model, NeedsRoom):
+        return False
+    lacking = float(model.lacking)
+    if lacking == 0:
+        return False
+    model.lacking.zero_()
+    model.make_room(lacking)
+    return True
