@@ -9,25 +9,32 @@ point_cloud/iteration_30000/point_cloud.ply, cameras.json (100 views of the defa
 object 0..K-1 of each Gaussian) and objects.json (what each object is made of). A folder appears when it is whole.
 """
 
+from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from dataset.layout import POINT_CLOUD, Layout, add_data_root
-from dataset.scenes.scene_configs import read_scenes
-from dataset.scenes.scene_files import compose, describe, write_scene
-from gaussians.cameras import Orbit
-from gaussians.files.ply import read_ply
-from gaussians.representation import Gaussians
-from gaussians.stage.command_line import ArgumentParser, run, take_shard
+from dataset.layout import Layout, add_data_root
+from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 
-DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
-"""The published cameras of dynamic_config.json, in world coordinates."""
 
-_VIEWS = 100
-_RESOLUTION = 1280
-_FILES = (str(POINT_CLOUD), "cameras.json", "segmentation.npy", "objects.json")
+@dataclass(frozen=True)
+class Settings:
+    """Settings of this command.
+
+    Attributes:
+        layout: where the objects are.
+        source: JSON file of scene configs.
+        output: folder for the scenes.
+        shard: (i, n): put together every n-th scene from the i-th on.
+        overwrite: put together again what is complete.
+    """
+
+    layout: Layout
+    source: Path
+    output: Path
+    shard: tuple[int, int]
+    overwrite: bool
 
 
 def _parser() -> ArgumentParser:
@@ -41,32 +48,24 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def main() -> None:
-    args = _parser().parse_args()
-    layout = Layout(args.data_root)
+def _settings(args: Namespace) -> Settings:
     if args.input is None and args.group is None:
         raise InputError("expected --input JSON or --group NAME")
+    layout = Layout(args.data_root)
     source = args.input or layout.scene_config(args.group)
     output = args.output or layout.scenes(args.group or source.stem)
-    scenes = read_scenes(source, layout)
-    chosen = take_shard(list(scenes), args.shard)
-    todo = [name for name in chosen if args.overwrite or not all((output / name / file).is_file() for file in _FILES)]
-    clouds = _read_clouds({placed.entry.name for name in todo for placed in scenes[name]}, layout)
-    cameras = DEFAULT_ORBIT.cameras(range(_VIEWS), _RESOLUTION)
-    for name in tqdm(todo, desc="scenes", unit="scene"):
-        write_scene(output / name, compose(scenes[name], clouds), describe(scenes[name], clouds), cameras)
-    print(f"wrote {len(todo)} scenes to {output} ({len(chosen) - len(todo)} were there already)")
+    return Settings(layout, source, output, args.shard, args.overwrite)
 
 
-def _read_clouds(names: set[str], layout: Layout) -> dict[str, Gaussians]:
-    missing = sorted(name for name in names if not layout.object_ply(name).is_file())
-    if missing:
-        listed = ",".join(missing)
-        raise InputError(
-            f"{layout.objects}: no point cloud of {listed}: "
-            f"`python -m dataset.generate_objects --data_root {layout.root} --objects {listed}` makes them"
-        )
-    return {name: read_ply(layout.object_ply(name)) for name in tqdm(sorted(names), desc="read objects", leave=False)}
+def main() -> None:
+    settings = _settings(_parser().parse_args())
+
+    from dataset.scenes.composition import compose_scenes
+
+    written, there = compose_scenes(
+        settings.source, settings.output, settings.layout, settings.shard, settings.overwrite
+    )
+    print(f"wrote {written} scenes to {settings.output} ({there} were there already)")
 
 
 if __name__ == "__main__":

@@ -7,20 +7,35 @@ Example:
   python -m dataset.summarize data/GSCollision --num_scenes 12
 """
 
+from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from PIL import Image
-
-from dataset.summary.contact_sheet import choose, contact_sheet
-from dataset.summary.dataset_readme import MARK, readme
-from dataset.summary.statistics import Statistics, collect
-from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
 
 _SHEET, _README = "contact_sheet.jpg", "README.md"
-_LARGEST_SHEET = 65_500  # pixels, a JPEG's
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of this command.
+
+    Attributes:
+        root: root of the dataset.
+        num_scenes: scenes on the contact sheet, at most; 0 for no sheet.
+        resolution: side of each of its frames, pixels.
+        seed: of the choice of scenes.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        overwrite: replace a README.md that was not written here.
+    """
+
+    root: Path
+    num_scenes: int
+    resolution: int
+    seed: int
+    device: str
+    overwrite: bool
 
 
 def _parser() -> ArgumentParser:
@@ -34,50 +49,35 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def write_sheet(statistics: Statistics, number: int, seed: int, side: int, device: torch.device) -> int:
-    """Write the contact sheet, or remove an earlier one where there is nothing to show; the number of its scenes.
-
-    Raises:
-        InputError: a video or trajectory is damaged, or the file cannot be written.
-    """
-    path = statistics.root / _SHEET
-    chosen = choose(statistics.scenes, number, seed)
-    if not chosen:
-        path.unlink(missing_ok=True)
-        return 0
-    sheet = Image.fromarray(contact_sheet(chosen, statistics.root, side, device))
-    if max(sheet.size) > _LARGEST_SHEET:
-        raise InputError(f"--num_scenes {number}: too many for one picture at --resolution {side}")
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, quality=90)
-    return len(chosen)
-
-
-def main() -> None:
-    args = _parser().parse_args()
+def _settings(args: Namespace) -> Settings:
     if args.num_scenes < 0:
         raise InputError(f"--num_scenes: expected 0 or more, found {args.num_scenes}")
     if not 16 <= args.resolution <= 2048:
         raise InputError(f"--resolution: expected 16 to 2048 pixels, found {args.resolution}")
     if not args.root.is_dir():
         raise InputError(f"{args.root}: no such directory: expected the root of a dataset")
-    page = args.root / _README
-    if page.is_file() and not args.overwrite and MARK not in page.read_text(encoding="utf-8", errors="replace"):
-        raise InputError(f"{page}: was not written by this command; --overwrite replaces it")
-    device = resolve_device(args.device)
-    statistics = collect(args.root)
-    shown = write_sheet(statistics, args.num_scenes, args.seed, args.resolution, device)
-    with atomic_path(page) as temporary:
-        temporary.write_text(readme(statistics, _SHEET if shown else None), encoding="utf-8")
-    simulated, videos = (sum(scene.simulated for scene in statistics.scenes), _count_videos(statistics))
-    sheet = f" and {args.root / _SHEET} with {shown} of them" if shown else ""
+    return Settings(args.root, args.num_scenes, args.resolution, args.seed, args.device, args.overwrite)
+
+
+def main() -> None:
+    settings = _settings(_parser().parse_args())
+
+    from dataset.summary.contact_sheet import write_contact_sheet
+    from dataset.summary.dataset_readme import check_is_ours, write_readme
+    from dataset.summary.statistics import collect
+
+    page, picture = settings.root / _README, settings.root / _SHEET
+    if not settings.overwrite:
+        check_is_ours(page)
+    device = resolve_device(settings.device)
+    statistics = collect(settings.root)
+    shown = write_contact_sheet(picture, statistics, settings.num_scenes, settings.seed, settings.resolution, device)
+    write_readme(page, statistics, picture.name if shown else None)
+    simulated = sum(scene.simulated for scene in statistics.scenes)
+    videos = sum(len(scene.videos) for scene in statistics.scenes)
+    sheet = f" and {picture} with {shown} of them" if shown else ""
     print(f"{len(statistics.scenes)} scenes, {simulated} simulated, {videos} videos: wrote {page}{sheet}")
 
 
-def _count_videos(statistics: Statistics) -> int:
-    return sum(len(scene.videos) for scene in statistics.scenes)
-
-
 if __name__ == "__main__":
-    with torch.inference_mode():
-        run(main)
+    run(main)

@@ -30,8 +30,6 @@ UPRIGHT = {
     "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
 }
-UP_AXES = tuple(UPRIGHT)
-
 _Z_UP_SUFFIXES = {".stl", ".ply", ".3mf"}
 
 

@@ -1,4 +1,4 @@
-"""Scenes of Gaussians at rest: put together from objects, written to a directory, and read again."""
+"""Scenes of Gaussians at rest, as directories hold them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
-from dataset.scenes.scene_configs import PlacedObject
 from dataset.scenes.scene_objects import SceneObject, scene_labels, scene_objects
 from gaussians.cameras import Cameras, write_cameras
 from gaussians.files.ply import read_ply, write_ply
@@ -50,37 +48,6 @@ def read_scene(path: str | Path, layout: Layout | None = None, objects: Sequence
     objects = scene_objects(path, layout) if objects is None else objects
     labels = scene_labels(path, objects, len(gaussians))
     return Scene(replace(gaussians, labels=labels), tuple(objects), path)
-
-
-def compose(objects: Sequence[PlacedObject], clouds: Mapping[str, Gaussians]) -> Gaussians:
-    """Return the Gaussians of a scene, labelled 0 to K-1 in the order of its K objects.
-
-    Args:
-        clouds: the objects' Gaussians as stored, by name.
-    """
-    parts = []
-    for label, placed in enumerate(objects):
-        translation = torch.tensor(placed.translation, dtype=torch.float32)
-        part = clouds[placed.entry.name].transformed(translation=translation, scale=placed.scale)
-        labels = torch.full((len(part),), label, dtype=torch.int32)
-        parts.append(Gaussians(part.means, part.opacities, part.sh, part.scales, part.quaternions, labels=labels))
-    return Gaussians.cat(parts)
-
-
-def describe(objects: Sequence[PlacedObject], clouds: Mapping[str, Gaussians]) -> list[dict[str, int | float | str]]:
-    """Return the content of a scene's objects.json: youngs_modulus in Pa, density in kg/m^3."""
-    return [
-        {
-            "label": label,
-            "name": placed.entry.name,
-            "index": placed.entry.index,
-            "count": len(clouds[placed.entry.name]),
-            "youngs_modulus": placed.entry.youngs_modulus,
-            "density": placed.entry.density,
-            "material": placed.entry.material,
-        }
-        for label, placed in enumerate(objects)
-    ]
 
 
 def write_scene(

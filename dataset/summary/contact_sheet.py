@@ -14,13 +14,44 @@ from tqdm import tqdm
 from dataset.config import Config
 from dataset.rendering.background import ground_plane
 from dataset.rendering.scene_renderer import SceneRenderer
-from dataset.summary.statistics import SceneSummary
+from dataset.summary.statistics import SceneSummary, Statistics
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video, to_uint8
+from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 
 _CAPTION, _MARGIN, _GAP = 24, 8, 2
 _VIEW, _SH_DEGREE = 0, 2
+_LARGEST_SHEET = 65_500  # pixels, a JPEG's
+
+
+@torch.inference_mode()
+def write_contact_sheet(
+    path: Path, statistics: Statistics, number: int, seed: int, side: int, device: torch.device
+) -> int:
+    """Write a picture of scenes chosen at random, or remove an earlier one where there is nothing to show.
+
+    Args:
+        number: of scenes, at most.
+        side: of a frame, pixels.
+        device: where to draw.
+
+    Returns:
+        How many scenes it shows.
+
+    Raises:
+        InputError: a video or trajectory is damaged, or the file cannot be written.
+    """
+    chosen = choose(statistics.scenes, number, seed)
+    if not chosen:
+        path.unlink(missing_ok=True)
+        return 0
+    sheet = Image.fromarray(contact_sheet(chosen, statistics.root, side, device))
+    if max(sheet.size) > _LARGEST_SHEET:
+        raise InputError(f"--num_scenes {number}: too many for one picture at --resolution {side}")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, quality=90)
+    return len(chosen)
 
 
 def choose(scenes: Sequence[SceneSummary], number: int, seed: int) -> list[SceneSummary]:

@@ -1,10 +1,13 @@
 """The README of a dataset: what it holds, how to use it, how it was made."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from dataset.layout import FOLDERS, STAGES
 from dataset.summary.statistics import SceneSummary, Statistics, split_of
 from gaussians.files.trajectory_format import FORMAT_VERSION, PUBLISHED_FRAME_DT
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.errors import InputError
 
 MARK = "<!-- written by dataset.summarize -->"
 """The first line, by which an earlier one is known."""
@@ -49,6 +52,26 @@ gaussians = trajectory.gaussians(10)  # ready to draw, labels included
     python -m dataset.render --model_path ROOT/mpm/<group>/<scene> --config config/dynamic_config.json --output_path OUT
     accelerate launch -m dynamic_models.train --data_root ROOT --groups <group>
 """
+
+
+def check_is_ours(path: Path) -> None:
+    """Refuse a README that was not written here.
+
+    Raises:
+        InputError: naming the flag that replaces it.
+    """
+    if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{path}: was not written by this command; --overwrite replaces it")
+
+
+def write_readme(path: Path, statistics: Statistics, contact_sheet: str | None) -> None:
+    """Write the page, see ``readme``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(readme(statistics, contact_sheet), encoding="utf-8")
 
 
 def readme(statistics: Statistics, contact_sheet: str | None) -> str:

@@ -15,8 +15,8 @@ from dataset.catalog import (
     objects_of_split,
 )
 from dataset.layout import Layout
+from dataset.objects.builtin_objects import SOLIDS
 from dataset.shapes.backgrounds import SCENERIES
-from dataset.shapes.objects import SOLIDS
 from gaussians.stage.errors import InputError
 
 CHAIR = {"index": 100, "youngs_modulus": 5e5, "density": 400.0, "scale": 0.8, "prompt": "A chair."}

@@ -10,10 +10,10 @@ import torch
 from scipy.spatial.distance import cdist
 
 from dataset.catalog import OBJECTS, ObjectEntry, objects_of_split
-from dataset.generate_configs import draw_scenes, load_bodies
-from dataset.generate_objects import write_object
 from dataset.layout import Layout
+from dataset.objects.builtin_objects import write_object
 from dataset.scenes.placement import Body, place
+from dataset.scenes.random_scenes import draw_scenes, load_bodies
 from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

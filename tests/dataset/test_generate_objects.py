@@ -11,14 +11,13 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from dataset.catalog import BACKGROUNDS, OBJECTS, object_by_name, object_json
-from dataset.generate_objects import write_background
-from dataset.generate_scene import DEFAULT_ORBIT
 from dataset.layout import Layout
+from dataset.objects.builtin_objects import SOLIDS, write_background
 from dataset.objects.meshes import EXTENT, mesh_gaussians
 from dataset.rendering.background import load_background
+from dataset.scenes.composition import DEFAULT_ORBIT
 from dataset.shapes.covering import SurfaceSamples, cover_surface
 from dataset.shapes.fields import box, capsule, sphere, torus, union
-from dataset.shapes.objects import SOLIDS
 from dataset.shapes.sampling import FieldSampler
 from dataset.shapes.solid import Part, Solid, object_gaussians, solid_gaussians
 from gaussians.files.ply import read_ply

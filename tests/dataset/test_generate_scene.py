@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.catalog import object_by_name
-from dataset.generate_scene import DEFAULT_ORBIT
 from dataset.layout import Layout
 from dataset.scenes import scene_files
+from dataset.scenes.composition import DEFAULT_ORBIT
 from dataset.scenes.scene_configs import read_scenes
 from gaussians.cameras import read_cameras
 from gaussians.files.ply import read_ply, write_ply

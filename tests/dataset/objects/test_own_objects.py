@@ -8,8 +8,9 @@ import torch
 
 from dataset.catalog import object_by_name
 from dataset.layout import Layout
-from dataset.objects.meshes import EXTENT, UP_AXES
-from dataset.objects.splats import splat_gaussians
+from dataset.objects.meshes import EXTENT
+from dataset.objects.own_objects import splat_gaussians
+from dataset.objects.settings import UP_AXES
 from gaussians.files.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

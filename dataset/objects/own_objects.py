@@ -1,0 +1,85 @@
+"""Objects of a user's own, made from a mesh or from Gaussians that were trained elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.catalog import FIRST_CUSTOM_INDEX, OBJECTS, ObjectEntry, all_objects, object_json
+from dataset.layout import Layout
+from dataset.objects.meshes import EXTENT, UPRIGHT, default_up, mesh_gaussians
+from dataset.objects.settings import OwnObjectSettings
+from gaussians.files.ply import read_ply, write_ply
+from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import write_json
+
+SPLAT_UP = "-y"
+"""Captures are trained in the axes of a camera, whose y points down."""
+
+_VISIBLE = 0.02  # fainter Gaussians do not tell where the object ends
+
+
+def make_own_object(settings: OwnObjectSettings) -> str:
+    """Make an object from a mesh or from Gaussians, unless it is there already.
+
+    Returns:
+        A line that says what was written where; notes on a mesh are printed before.
+
+    Raises:
+        InputError: the name is the catalogue's, or the file is missing or damaged.
+    """
+    layout, count = Layout(settings.data_root), settings.gaussians
+    entry = _entry(settings, layout)
+    path = layout.object_ply(entry.name)
+    if path.is_file() and not settings.overwrite:
+        return f"{path} is there already (--overwrite makes it again)"
+    if settings.splat is not None:
+        gaussians = splat_gaussians(settings.splat, settings.up or SPLAT_UP)
+    else:
+        assert settings.mesh is not None
+        rng = np.random.default_rng([settings.seed, entry.index])
+        made = mesh_gaussians(settings.mesh, settings.up or default_up(settings.mesh), count, rng)
+        gaussians = made.gaussians
+        for note in made.notes:
+            print(f"note: {settings.mesh} {note}")
+    write_json(layout.object_json(entry.name), object_json(entry))
+    write_ply(path, gaussians)
+    return f"wrote {len(gaussians)} Gaussians to {path}; its index in scenes is {entry.index}"
+
+
+def _entry(settings: OwnObjectSettings, layout: Layout) -> ObjectEntry:
+    """Describe the new object, with the index that it has already or the next free one."""
+    if settings.name in {entry.name for entry in OBJECTS}:
+        raise InputError(f"--name: {settings.name!r} is an object of the catalogue: expected another name")
+    existing = all_objects(layout)
+    index = next(
+        (entry.index for entry in existing if entry.name == settings.name),
+        max(FIRST_CUSTOM_INDEX, *(entry.index + 1 for entry in existing)),
+    )
+    return ObjectEntry(
+        *(index, settings.name, "custom"),
+        youngs_modulus=settings.youngs_modulus,
+        density=settings.density,
+        gaussian_count=0,
+        scale=settings.scale,
+        prompt=settings.prompt,
+    )
+
+
+def splat_gaussians(path: Path, up: str) -> Gaussians:
+    """The Gaussians of a 3DGS PLY file, z up, centred on the origin, EXTENT metres in their largest extent.
+
+    Args:
+        up: the upward axis of the file, one of ``UP_AXES``.
+
+    Raises:
+        InputError: the file is missing or damaged, or all its visible Gaussians are in one place.
+    """
+    gaussians = read_ply(path)
+    visible = gaussians.means[gaussians.opacities > _VISIBLE]
+    extent = float((visible.amax(0) - visible.amin(0)).max()) if len(visible) else 0.0
+    if not extent > 0:
+        raise InputError(f"{path}: has no extent: expected visible Gaussians in more than one place")
+    centred = gaussians.transformed(translation=-(visible.amin(0) + visible.amax(0)) / 2)
+    return centred.transformed(rotation=torch.tensor(UPRIGHT[up], dtype=torch.float32), scale=EXTENT / extent)
