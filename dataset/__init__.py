@@ -1,1 +1,8 @@
-"""The commands that make the GSCollision dataset: objects, scenes, simulations, videos."""
+"""The dataset of colliding objects: its scenes, their simulation, and their rendering.
+
+``__init__.pyi`` lists the public names; each loads its module when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
 """Drawing clips: Gaussians in motion before a background, from several views, streamed to files."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,10 +34,10 @@ class SceneRenderer:
 
     orbit: Orbit
     resolution: int
-    background: Gaussians | None
-    white: bool
-    sh_degree: int
-    device: torch.device
+    background: Gaussians | None = None
+    white: bool = False
+    sh_degree: int = 2
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
         if self.background is not None:
@@ -120,7 +120,7 @@ def write_clip(
     num_frames: int,
     views: Sequence[tuple[View, Path]],
     fps: float,
-    outputs: Outputs,
+    outputs: Outputs = Outputs(),  # noqa: B008  frozen
     num_objects: int = 0,
     num_encoders: int | None = None,
 ) -> None:

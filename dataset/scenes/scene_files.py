@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
 from dataset.scenes.scene_objects import SceneObject, scene_labels, scene_objects
@@ -29,6 +30,16 @@ class Scene:
     gaussians: Gaussians
     objects: tuple[SceneObject, ...]
     path: Path | None = None
+
+    @staticmethod
+    def of(gaussians: Gaussians) -> "Scene":
+        """Return Gaussians in memory as a scene: an object for each label, or a single one if they have no labels."""
+        labels = gaussians.labels
+        if labels is None:
+            labels = torch.zeros(len(gaussians), dtype=torch.int32, device=gaussians.device)
+        count = int(labels.max()) + 1 if len(labels) else 0
+        objects = [SceneObject(label=label, name=f"object{label}") for label in range(count)]
+        return Scene(replace(gaussians, labels=labels), tuple(objects))
 
 
 def read_scene(path: str | Path, layout: Layout | None = None, objects: Sequence[SceneObject] | None = None) -> Scene:

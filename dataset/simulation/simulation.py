@@ -1,6 +1,7 @@
 """A scene of Gaussians as particles of the MLS-MPM solver, and the frames of its motion."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,18 +15,32 @@ from dataset.mpm.model import Material, MPMModel, law_parameters
 from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
+from dataset.scenes.scene_files import Scene
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.materials import ObjectMaterial
-from dataset.simulation.scene_particles import SceneParticles, config_rotation
-from dataset.simulation.stability import check_substep, elastic_limit, fall_limit, pushed_speed
+from dataset.simulation.materials import ObjectMaterial, object_materials
+from dataset.simulation.scene_particles import SceneParticles, config_rotation, particles_of_scene, with_filling
+from dataset.simulation.stability import (
+    check_substep,
+    elastic_limit,
+    fall_limit,
+    limits,
+    pushed_speed,
+    with_automatic_substep,
+)
 from gaussians.covariance import transform_covariance
 from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
+from gaussians.files.trajectory_reader import moved
+from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
 from gaussians.vector import Vector
 
+DEFAULT_YOUNGS_MODULUS = 1e5
+"""Pa, of objects that nothing describes."""
+DEFAULT_DENSITY = 500.0
+"""kg/m^3, of objects that nothing describes."""
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6
 
@@ -34,6 +49,62 @@ _PROBLEMS = {
     Problem.TOO_FAST: ("moves more than a cell each substep", "a smaller substep_dt"),
     Problem.OUTSIDE: ("left the grid", "boundary_conditions with a bounding_box"),
 }
+
+
+def simulate(
+    scene: Scene | Gaussians,
+    config: Config,
+    *,
+    E: Sequence[float] | None = None,
+    density: Sequence[float] | None = None,
+    forces: Sequence[ExternalForce] = (),
+    device: torch.device | str = "cpu",
+) -> Iterator[Gaussians]:
+    """Simulate Gaussians and yield them frame by frame, ``config.frame_num`` times, the first as they are.
+
+    They come on the CPU with covariances, their colours turned along, in the order of a trajectory: those that move, by
+    label, then those that do not; those too faint for ``config`` are left out.
+
+    >>> config = Config(frame_num=50, n_grid=64, substep_dt="auto", g=(0.0, 0.0, -5.0))
+    >>> frames = list(simulate(read_ply("chair.ply"), config))
+
+    Args:
+        scene: a scene, or Gaussians with positions in metres, of which each label is an object, or all one without
+            labels.
+        config: gravity, m/s^2, grid, boundaries, times in seconds and all other settings.
+        E: Young's modulus of each object by label, Pa; None: what ``config`` says, else what the scene says, else
+            1e5 Pa.
+        density: density of each object by label, kg/m^3; None: in the same way, else 500 kg/m^3.
+        forces: external forces on the objects, in the world.
+        device: where to compute.
+
+    Raises:
+        InputError: nothing is there to move or starts outside the grid, the values are not one an object, the substep
+            is too long, or, while frames are taken, the simulation breaks down.
+    """
+    if isinstance(scene, Gaussians):
+        scene = Scene.of(scene.to("cpu"))
+    objects = [
+        entry.model_copy(
+            update={
+                "youngs_modulus": entry.youngs_modulus or DEFAULT_YOUNGS_MODULUS,
+                "density": entry.density or DEFAULT_DENSITY,
+            }
+        )
+        for entry in scene.objects
+    ]
+    materials = object_materials(objects, config, E, density)
+    config = with_automatic_substep(config, materials)
+    check_substep(config, limits(config, materials))
+    particles = with_filling(particles_of_scene(scene, config), config, device)
+    simulation = Simulation(particles, materials, config, device, forces)
+    return (_copied(particles.gaussians, frame) for frame in simulation.frames())
+
+
+def _copied(gaussians: Gaussians, frame: Frame) -> Gaussians:
+    """Return ``gaussians`` at ``frame`` in memory of their own, for the frame's is written to again."""
+    assert frame.covariances is not None
+    return moved(gaussians, replace(frame, means=frame.means.clone(), covariances=frame.covariances.clone()))
 
 
 class Simulation:
