@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset.render import main
-from dataset.rendering.background import ground_plane, load_background
+from dataset.rendering.background import load_background
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.files.ply import write_ply
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject
@@ -418,12 +418,3 @@ def test_the_published_command_runs(render: Render, tmp_path: Path) -> None:
 def test_bad_arguments_are_one_line(render: Render, arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         render(*arguments)
-
-
-def test_ground_is_a_checkerboard_at_the_floor() -> None:
-    ground = ground_plane()
-    assert len(ground) == 80_000
-    assert torch.equal(ground.means[:, 2], torch.full((80_000,), -0.94))
-    square = torch.floor(ground.means[:, :2] / 0.2 + 1e-3).int()
-    assert ((square.sum(1) % 2) == 0).all()
-    assert ground.means[:, :2].abs().max() < 4

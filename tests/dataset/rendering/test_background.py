@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset.rendering.background import capture_center, load_background
+from dataset.rendering.background import capture_center, ground_plane, load_background
 from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
@@ -93,3 +93,12 @@ def test_cloud_without_placement_stays(tmp_path: Path) -> None:
 def test_absent_background_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         load_background(tmp_path / "nowhere")
+
+
+def test_ground_is_a_checkerboard_at_the_floor() -> None:
+    ground = ground_plane()
+    assert len(ground) == 80_000
+    assert torch.equal(ground.means[:, 2], torch.full((80_000,), -0.94))
+    square = torch.floor(ground.means[:, :2] / 0.2 + 1e-3).int()
+    assert ((square.sum(1) % 2) == 0).all()
+    assert ground.means[:, :2].abs().max() < 4
