@@ -24,6 +24,7 @@ is the published form, ``ngff_objects`` the same mended.
 """
 
 import math
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ from dynamic_models.models.building_blocks.body_frame import (
 )
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import StressNet, mlp, silent_linear
-from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
+from dynamic_models.models.force_field import ForceField, ForceFieldSettings, body_points, limit
 from dynamic_models.models.interface import Carry
 
 # Typical sizes, by which the networks' inputs are divided.
@@ -108,7 +109,6 @@ class NGFF(ForceField):
         fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
     """
 
-    memories = 1
     fixed_shapes: bool | None = None
 
     def __init__(self, settings: NGFFSettings) -> None:
@@ -165,11 +165,15 @@ class NGFF(ForceField):
         return q, still, body.x, body.v, body.omega, body.R, unmoved, *objects
 
     def points(self, carry: Carry) -> torch.Tensor:
-        return super().points(carry).gather(2, Objects(*carry[-len(Objects._fields) :]).places)
+        return body_points(carry).gather(2, Objects(*carry[-len(Objects._fields) :]).places)
 
-    def derivative(
-        self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        return self.step_bodies(partial(self._derivative, scene, push), carry, frame_dt, memories=1)
+
+    def _derivative(
+        self, scene: SceneState, push: torch.Tensor, R0: torch.Tensor, constant: list[torch.Tensor], y: State
     ) -> State:
+        """Return the rates of ``y``, see ``ForceField.step_bodies``."""
         q, qdot, x, v, phi, omega, unmoved, displacements = y
         objects = Objects(*constant)
         R = compose(phi, R0)

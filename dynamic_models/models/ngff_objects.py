@@ -5,7 +5,7 @@
     d R/dt = [omega] R d omega/dt = T_i / m       orientation, omega and T in the world's axes
     (F_i, T_i, L_i) = sum_j contact(i, j) W(f(z_i, z_i - z_j) * h(z_j)) + wall(i) B(z_i)
 
-``ngff_published`` is the form as it is. Where this one differs, and why:
+``ngff_published`` is the form as it is, which this one derives from. Where it differs, and why:
 
 - Orientations are rotations, integrated on SO(3). The networks see them through the object's points, turned into the
   world's axes, not through three angles that jump.
@@ -18,11 +18,10 @@
   stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import nn
 
 from dynamic_models.contact.body_contact import pair_contact, wall_contact
 from dynamic_models.data.scene_state import SceneState
@@ -31,13 +30,18 @@ from dynamic_models.models.building_blocks.body_frame import (
     inertia_over_mass,
     phi_rate,
     split_motion,
-    transform,
     turn,
 )
 from dynamic_models.models.building_blocks.integration import State
-from dynamic_models.models.building_blocks.networks import PointEncoder, StressNet, block, mlp, silent_linear
-from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
+from dynamic_models.models.force_field import body_points, limit
 from dynamic_models.models.interface import Carry
+from dynamic_models.models.ngff_published import (
+    ACCELERATION_LIMIT,
+    NGFFPublished,
+    NGFFPublishedSettings,
+    contact_latents,
+    turning_push,
+)
 
 # Typical sizes, by which the networks' inputs are divided.
 _LENGTH = 0.25  # metres
@@ -47,47 +51,41 @@ _DEFORMATION_SPEED = 0.1  # metres per second
 # One unit of output: 10 m/s^2 with the published mass of 0.1 kg, and as much at the surface of an object.
 _TORQUE = 10.0  # N m
 _STRESS = 10.0  # m/s^2
-ACCELERATION_LIMIT = 50.0  # such units: 500 m/s^2 stop any object within a frame
 
 
-class NGFFObjectsSettings(ForceFieldSettings):
-    """Those of a force field, and one."""
+class NGFFObjectsSettings(NGFFPublishedSettings):
+    """The settings of the published model."""
 
-    dynamic_model: Literal["ngff_objects"] = "ngff_objects"
-    mass: float = Field(0.1, gt=0)
-    """of every object, kg"""
+    dynamic_model: Literal["ngff_objects"] = "ngff_objects"  # type: ignore[assignment]
 
 
-class NGFFObjects(ForceField):
-    """The force field of the module's docstring."""
+class NGFFObjects(NGFFPublished):
+    """The force field of the module's docstring.
 
-    def __init__(self, settings: NGFFObjectsSettings) -> None:
-        super().__init__(settings)
-        self.mass = settings.mass
-        h, layers = settings.hidden_dim, settings.num_layers
-        self.shape = PointEncoder(h, layers)
-        self.pair_state = mlp(10, h, layers)  # x, v, omega of i relative to j, and the gap
-        self.branch = mlp(2 * h, 2 * h, layers)
-        self.trunk = mlp(h, 2 * h, layers)
-        self.pair_head = nn.Sequential(block(2 * h, 2 * h), silent_linear(2 * h, 9))
-        self.wall_state = mlp(11, h, layers)  # five gaps, v, omega
-        self.wall_head = nn.Sequential(mlp(2 * h, 2 * h, layers), silent_linear(2 * h, 9))
-        self.stress = StressNet(12, h)
+    Attributes:
+        pair_inputs: how many numbers describe object i relative to j: x, v, omega and the gap.
+        wall_inputs: how many numbers describe an object relative to the walls: five gaps, v, omega.
+    """
 
-    @property
-    def blocks(self) -> float:
-        return self.settings.num_layers + 7
+    pair_inputs, wall_inputs = 10, 11
 
     def begin(self, scene: SceneState) -> Carry:
-        """q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3), both in
-        the body's axes."""
+        """Return q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3),
+        both in the body's axes."""
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         return body.q, body.qdot, body.x, body.v, body.omega, body.R, body.q0, torch.linalg.inv(inertia)
 
-    def derivative(
-        self, scene: SceneState, R0: torch.Tensor, constant: list[torch.Tensor], push: torch.Tensor, y: State
+    def points(self, carry: Carry) -> torch.Tensor:
+        return body_points(carry)
+
+    def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
+        return self.step_bodies(partial(self._derivative, scene, push), carry, frame_dt)
+
+    def _derivative(
+        self, scene: SceneState, push: torch.Tensor, R0: torch.Tensor, constant: list[torch.Tensor], y: State
     ) -> State:
+        """Return the rates of ``y``, see ``ForceField.step_bodies``."""
         q, qdot, x, v, phi, omega = y
         q0, inverse_inertia = constant
         R = compose(phi, R0)
@@ -97,15 +95,14 @@ class NGFFObjects(ForceField):
         mask = scene.mask[..., None]
         stress = limit(self.stress(features, scene.mask).to(q), ACCELERATION_LIMIT) * mask
         stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
-        turning = transform(R, transform(inverse_inertia, transform(R.mT, push[..., 3:])))
         acceleration = force / self.mass + push[..., :3] + scene.gravity[:, None]
-        angular = _TORQUE * torque / self.mass + turning
+        angular = _TORQUE * torque / self.mass + turning_push(R, inverse_inertia, push)
         return qdot, _STRESS * stress, v, acceleration, phi_rate(phi, omega), angular
 
     def _interactions(
         self, scene: SceneState, R: torch.Tensor, q: torch.Tensor, x: torch.Tensor, v: torch.Tensor, omega: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Force and torque (B, O, 3) on every object, and latents (B, O, P, 3) at points that touch objects, walls."""
+        """Return force and torque (B, O, 3) on every object, and ``contact_latents``."""
         mask, threshold = scene.mask, self.settings.threshold
         arms = turn(R, q)
         world = arms + x[..., None, :]
@@ -113,21 +110,16 @@ class NGFFObjects(ForceField):
 
         walls = wall_contact(world, mask, scene.walls, threshold)
         gaps = (walls.gaps / threshold).clamp_max(1)
-        embedding = self.wall_state(torch.cat([gaps, v, omega / _SPIN], -1))
-        wall = limit(self.wall_head(torch.cat([shape, embedding], -1)).to(q), ACCELERATION_LIMIT)
+        wall = limit(self.wall_outputs(shape, torch.cat([gaps, v, omega / _SPIN], -1)).to(q), ACCELERATION_LIMIT)
         wall = wall * walls.points.any(-1)[..., None]
 
         pairs = pair_contact(world, mask, threshold)
         relative = [(s[:, :, None] - s[:, None]) / scale for s, scale in ((x, _LENGTH), (v, 1.0), (omega, _SPIN))]
         gap = (pairs.gaps / threshold).clamp_max(1)[..., None]
-        embedding = self.pair_state(torch.cat([*relative, gap], -1))
-        own = shape[:, :, None].expand(-1, -1, shape.shape[1], -1)
-        pair = self.pair_head(self.branch(torch.cat([own, embedding], -1)) * self.trunk(shape)[:, None])
+        pair = self.pair_outputs(shape, torch.cat([*relative, gap], -1))
         pair = limit(pair.to(q), ACCELERATION_LIMIT) * (1 - gap)
         push = (pair[..., :3] - pair[..., :3].transpose(1, 2)) / 2  # action and reaction
 
         force = push.sum(2) + wall[..., :3]
         torque = pair[..., 3:6].sum(2) + wall[..., 3:6]
-        from_objects = (pairs.points[..., None] * pair[..., None, 6:]).sum(2)
-        from_walls = walls.points[..., None] * wall[:, :, None, 6:]
-        return force, torque, (from_objects, from_walls)
+        return force, torque, contact_latents(pairs, pair, walls, wall)
