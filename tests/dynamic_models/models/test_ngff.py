@@ -124,7 +124,7 @@ def test_published_equations_depend_on_place_and_push_unequally() -> None:
     """What ``ngff_objects`` mends is there: a wall net that sees positions, angles that add up, forces without a
     counterpart."""
     model, state = make_model("ngff_published"), make_state(floor=-0.15)
-    shift = torch.tensor([0.3, -0.7, 0.0]).double()
+    shift = torch.tensor([0.6, -1.4, 0.0]).double()
     moved = replace(state, points=state.points + shift, rest=state.rest - shift)
     assert (model(moved, 6, DT) - model(state, 6, DT) - shift).abs().max() > 1e-2
     alone = make_state(1, floor=-9.0)
