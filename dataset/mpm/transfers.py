@@ -209,6 +209,14 @@ _SCATTER_BY_WARP = """
     __syncwarp();
 #endif
 """
+_CONSTANTS = {
+    "THREADS": THREADS_IN_BLOCK,
+    "BLOCK_BITS": BLOCK_BITS,
+    "BLOCK_MASK": BLOCK_MASK,
+    "NODES_IN_BLOCK": NODES_IN_BLOCK,
+}
+for _name, _value in _CONSTANTS.items():
+    _SCATTER_BY_WARP = _SCATTER_BY_WARP.replace(_name, str(_value))
 
 _ADD_FLOATS = """
 #if __CUDA_ARCH__ >= 900
