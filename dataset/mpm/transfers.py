@@ -10,6 +10,9 @@ import warp as wp
 
 from dataset.mpm.grid import ExactGridStruct, GridStruct, vec4l
 from dataset.mpm.lattice import (
+    BLOCK_BITS,
+    BLOCK_MASK,
+    NODES_IN_BLOCK,
     LatticeStruct,
     block_of,
     first_node,
