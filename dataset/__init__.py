@@ -1,4 +1,4 @@
-"""The dataset of colliding objects: its scenes, their simulation, and their rendering.
+"""This package makes scenes of Gaussian objects, simulates them, and renders them.
 
 ``__init__.pyi`` lists the public names; each loads its module when it is first used.
 """

@@ -1,7 +1,7 @@
-"""What the dataset's objects and backgrounds are: the catalogue, and what people put beside it.
+"""This module knows the dataset's objects and backgrounds: those of the catalogue, and those that people add.
 
-Objects: an ``object.json`` beside an object's point cloud overrides single fields of the catalogue or, with an index
-of 100 and up, describes an object of its own. Backgrounds: a ``placement.json`` overrides the catalogue's placement.
+An ``object.json`` beside an object's point cloud overrides single fields of the catalogue or, with an index of 100 and
+up, describes an object that people added. A ``placement.json`` overrides the catalogue's placement of a background.
 """
 
 import itertools
@@ -24,18 +24,18 @@ FIRST_CUSTOM_INDEX = 100
 
 @dataclass(frozen=True)
 class ObjectEntry:
-    """One object.
+    """Describes one object of the dataset.
 
     Attributes:
-        index: its number in scene configs.
-        name: the folder's name; scenes join names with underscores.
+        index: the object's number in scene configs.
+        name: the name of its folder; names of scenes join those of their objects with underscores.
         split: ``train``, ``novel`` (held out), or ``custom`` for objects that people added.
-        youngs_modulus: pascals.
-        density: kg/m^3.
-        gaussian_count: Gaussians of the published object, 0 where there is none.
-        scale: factor from the stored point cloud to metres.
-        prompt: what it is, in words.
-        material: the constitutive law that simulates it.
+        youngs_modulus: Young's modulus, pascals.
+        density: density, kg/m^3.
+        gaussian_count: number of Gaussians of the published object, 0 where none was published.
+        scale: factor from the size of the stored point cloud to metres.
+        prompt: a text that says what the object is.
+        material: name of the constitutive law that simulates it.
     """
 
     index: int
@@ -51,14 +51,14 @@ class ObjectEntry:
 
 @dataclass(frozen=True)
 class Placement:
-    """How a background is brought into the world: p' = R s (p - c) + T + c.
+    """Brings a background's points p into the world: p' = R s (p - c) + T + c.
 
     Attributes:
-        rotation: Euler angles about the fixed axes x, then y, then z, degrees.
+        rotation: R as Euler angles about the fixed axes x, then y, then z, degrees.
         translation: T, metres.
-        scale: s.
+        scale: s, a factor.
         center: c, metres; None: the mean camera position of the background's ``camera_2999.pt``.
-        crop: drop the Gaussians inside [-1, 1]^3, where the objects are.
+        crop: whether to drop the Gaussians inside [-1, 1]^3 metres, where the objects are.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -70,7 +70,7 @@ class Placement:
     crop: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """The content of a ``placement.json``."""
+        """Return the content of a ``placement.json``."""
         return asdict(self)
 
 
@@ -106,13 +106,13 @@ BACKGROUNDS = {
     "table6": Placement((-113.0, 4.0, 63.4301), (-0.5, 0.0, 0.75), 3.0),
     "table7": Placement((-115.0, 2.0, 63.4301), (-0.5, 0.6, 0.62), 2.5),
 }
-"""The placements of the published captures, by name."""
+"""Placements of the published captures, by name."""
 
 _BY_NAME = {entry.name: entry for entry in OBJECTS}
 
 
 class _ObjectFile(BaseModel):
-    """The fields of an ``object.json``; those of the catalogue's objects may be left out."""
+    """Checks the fields of an ``object.json``; for objects of the catalogue any of them may be left out."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -125,7 +125,7 @@ class _ObjectFile(BaseModel):
 
 
 def object_by_name(name: str, layout: Layout | None = None) -> ObjectEntry:
-    """The object called ``name``, with what its ``object.json`` says where ``layout`` has one.
+    """Return the object of a name, with what its ``object.json`` says where ``layout`` has one.
 
     Raises:
         InputError: there is no such object, or its ``object.json`` is invalid.
@@ -156,7 +156,7 @@ def _unknown_object(name: str, layout: Layout | None) -> str:
 
 
 def all_objects(layout: Layout | None = None) -> list[ObjectEntry]:
-    """The catalogue's objects and those that people put under ``layout.objects``, by index.
+    """Return the catalogue's objects and those that people put under ``layout.objects``, in the order of their index.
 
     Raises:
         InputError: an ``object.json`` is invalid, or two objects have one index.
@@ -172,19 +172,19 @@ def all_objects(layout: Layout | None = None) -> list[ObjectEntry]:
 
 
 def objects_of_split(split: str, layout: Layout | None = None) -> list[ObjectEntry]:
-    """The objects of ``train`` or ``novel``, or with ``all`` every object, those that people added included."""
+    """Return the objects of a split: ``train``, ``novel``, or ``all`` for every object, added ones included."""
     return [entry for entry in all_objects(layout) if split in ("all", entry.split)]
 
 
 def object_json(entry: ObjectEntry) -> dict[str, Any]:
-    """The content of an ``object.json`` that describes ``entry``."""
+    """Return the content of an ``object.json`` that describes ``entry``."""
     content = {key: getattr(entry, key) for key in ("index", "youngs_modulus", "density", "scale", "prompt")}
     material = next(field for field in fields(ObjectEntry) if field.name == "material")
     return content if entry.material == material.default else content | {"material": entry.material}
 
 
 def load_placement(background: Path) -> Placement:
-    """The placement of a background directory: its ``placement.json``, else the catalogue's for its name.
+    """Return the placement of a background directory: its ``placement.json``, else the catalogue's for its name.
 
     Raises:
         InputError: the file is invalid, or there is neither.

@@ -1,4 +1,4 @@
-"""The JSON file with all settings of a simulation and its cameras (``config/*.json``).
+"""This module reads the JSON files with all settings of a simulation and its cameras (``config/*.json``).
 
 Keys and their defaults are the published ones. A key that is not listed here, or a value of another type, is an error:
 a misspelt setting never falls back to a default silently.
@@ -33,7 +33,10 @@ PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class MaterialRegion(BaseModel):
-    """A box whose particles are made of something else; a value that is not given stays their object's."""
+    """Describes a box whose particles are made of another material than their object.
+
+    A value that is None stays the object's.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -49,14 +52,14 @@ class MaterialRegion(BaseModel):
     """kg/m^3."""
 
     def contains(self, positions: np.ndarray) -> np.ndarray:
-        """(N,) bool: which world positions (N, 3), metres, lie inside."""
+        """Return which world positions (N, 3), metres, lie inside the box: (N,) bool."""
         return np.all(np.abs(positions + WORLD_TO_MPM - self.point) < self.size, axis=1)
 
 
 class Config(LawSettings):
-    """Settings of a simulation (lengths in metres, times in seconds) and of the cameras that look at it.
+    """Holds the settings of a simulation and of the cameras that look at it, lengths in metres and times in seconds.
 
-    Those of the plastic materials are in ``LawSettings``.
+    ``LawSettings`` adds the settings of the plastic materials.
     """
 
     opacity_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.02
@@ -177,7 +180,7 @@ class Config(LawSettings):
 
     @property
     def substep_seconds(self) -> float:
-        """``substep_dt``.
+        """Return ``substep_dt`` as a number of seconds.
 
         Raises:
             ValueError: it is still ``auto``; ``dataset.simulation.stability`` chooses one.
@@ -188,31 +191,31 @@ class Config(LawSettings):
 
     @property
     def substeps(self) -> int:
-        """Substeps from one frame to the next."""
+        """Return the number of substeps from one frame to the next."""
         return round(self.frame_dt / self.substep_seconds)
 
     @property
     def duration(self) -> float:
-        """Of all frames, s."""
+        """Return the time from the first frame to the last, s."""
         return (self.frame_num - 1) * self.frame_dt
 
     @property
     def fps(self) -> int:
-        """Frames a second of a video that runs in real time, at least 1."""
+        """Return the frames per second of a video that runs in real time, at least 1."""
         return max(1, round(1 / self.frame_dt))
 
     def orbit(self) -> Orbit:
-        """The cameras around ``mpm_space_viewpoint_center``, in world coordinates."""
+        """Return the orbit of cameras around ``mpm_space_viewpoint_center``, in world coordinates."""
         x, y, z = (c - shift for c, shift in zip(self.mpm_space_viewpoint_center, WORLD_TO_MPM, strict=True))
         deltas = (self.delta_a, self.delta_e, self.delta_r) if self.move_camera else (0.0, 0.0, 0.0)
         return Orbit((x, y, z), self.init_azimuthm, self.init_elevation, self.init_radius, *deltas)
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain JSON values, defaults included: what is recorded with results."""
+        """Return all settings as plain JSON values, defaults included, as results record them."""
         return self.model_dump(mode="json")
 
     def simulation_settings(self) -> dict[str, Any]:
-        """Those of ``settings`` that a trajectory depends on: all but the cameras'."""
+        """Return those settings that a trajectory depends on: all but the cameras', as plain JSON values."""
         return self.model_dump(mode="json", exclude=set(_CAMERA_KEYS))
 
 
@@ -247,10 +250,10 @@ def _shipped_config(name: str | Path) -> Path | None:
 
 
 def with_flag(config: Config, name: str, value: float | str) -> Config:
-    """``config`` with another value of the setting ``name``, which a flag of the same name gives.
+    """Return ``config`` with the value that the flag ``--<name>`` gives for the setting ``name``.
 
     Raises:
-        InputError: the value is none that the setting may have.
+        InputError: the setting may not have this value.
     """
     return validated(f"--{name}", config.settings() | {name: value}, Config)
 

@@ -1,4 +1,4 @@
-"""Draw scenes: which objects, and where, so that they fall onto each other without touching at the start.
+"""Draw scenes at random: objects, placed so that they fall onto each other without touching at the start.
 
 Example:
     python -m dataset.generate_configs --obj_num 2 --scene_num 5
@@ -21,17 +21,17 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of this command.
+    """Holds the settings of ``dataset.generate_configs``.
 
     Attributes:
-        layout: where the objects are.
-        path: the file to write.
+        layout: paths of the dataset, which holds the objects.
+        path: the JSON file to write.
         group: name of the scenes' group.
         obj_num: number of objects in each scene.
         scene_num: number of scenes.
         split: which of the objects are drawn: ``train``, ``novel`` or ``all``.
-        seed: of the random numbers.
-        overwrite: replace a file that holds other scenes.
+        seed: seed of the random numbers.
+        overwrite: whether to replace a file that holds other scenes.
     """
 
     layout: Layout
@@ -47,7 +47,7 @@ class Settings:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     add_data_root(parser)
-    parser.add_argument("--obj_num", type=int, required=True, help="objects a scene (1 to about 8)")
+    parser.add_argument("--obj_num", type=int, required=True, help="number of objects in each scene (1 to about 8)")
     parser.add_argument("--scene_num", type=int, default=5, help="number of scenes")
     parser.add_argument("--input_path", type=Path, help="folder of the objects (default: <data_root>/objects)")
     parser.add_argument("--output_path", type=Path, help="folder for the file (default: <data_root>/scene_configs)")

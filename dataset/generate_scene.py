@@ -20,14 +20,14 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of this command.
+    """Holds the settings of ``dataset.generate_scene``.
 
     Attributes:
-        layout: where the objects are.
+        layout: paths of the dataset, which holds the objects.
         source: JSON file of scene configs.
         output: folder for the scenes.
-        shard: (i, n): put together every n-th scene from the i-th on.
-        overwrite: put together again what is complete.
+        shard: (i, n), which chooses every n-th scene from the i-th on.
+        overwrite: whether to put together again what is complete.
     """
 
     layout: Layout

@@ -1,4 +1,4 @@
-"""Where every file of the GSCollision dataset lies."""
+"""This module says where every file of the GSCollision dataset lies."""
 
 import argparse
 import os
@@ -16,11 +16,11 @@ BACKGROUND_CLOUDS = ("gaussians_feedforward.ply", "gaussians_postopt.ply")
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths below one dataset root; docs/formats.md says what each file holds.
+    """Gives the paths below the root of a dataset; docs/formats.md says what each file holds.
 
     Attributes:
-        root: of the dataset.
-        objects_root: where the objects are, if not in ``root / "objects"``.
+        root: root directory of the dataset.
+        objects_root: directory of the objects, None for ``root / "objects"``.
     """
 
     root: Path
@@ -72,16 +72,16 @@ class Layout:
         return self.mpm(group) / scene
 
     def groups_in_mpm(self) -> list[str]:
-        """Names of the groups that have trajectories, in order."""
+        """Return the names of the groups that have trajectories, in order."""
         return [path.name for path in subdirectories(self.root / "mpm")]
 
     def scenes_in_mpm(self, group: str) -> list[str]:
-        """Names of the scenes of ``group`` that have trajectories, in the order of their numbers."""
+        """Return the names of the scenes of ``group`` that have trajectories, in the order of their numbers."""
         return [path.name for path in subdirectories(self.mpm(group))]
 
 
 def subdirectories(directory: Path) -> list[Path]:
-    """The directories inside ``directory``, ``2_x`` before ``10_x``; hidden (half-written) ones are left out."""
+    """Return the directories inside a directory, ``2_x`` before ``10_x``, without hidden (half-written) ones."""
     if not directory.is_dir():
         return []
     paths = [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -94,15 +94,18 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def find_point_cloud(path: Path) -> Path:
-    """The PLY file meant by ``path``: the file itself, a scene or object directory, or a background directory.
+    """Return the PLY file that a path stands for.
+
+    Args:
+        path: the file itself, or the directory of a scene, an object or a background.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     if path.is_file():
         return path
     candidates = [path / POINT_CLOUD, path / "point_cloud.ply", *(path / name for name in BACKGROUND_CLOUDS)]
-    # Other 3DGS trainings number their iterations differently: take the last one.
+    # Other 3DGS programs number their iterations differently: the last one counts.
     candidates += sorted(path.glob("point_cloud/iteration_*/point_cloud.ply"), reverse=True)
     for candidate in candidates:
         if candidate.is_file():
@@ -111,7 +114,7 @@ def find_point_cloud(path: Path) -> Path:
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data_root``."""
+    """Add the flag ``--data_root``, the root of the dataset."""
     parser.add_argument(
         "--data_root",
         type=Path,

@@ -1,4 +1,4 @@
-"""Render trajectories: videos, images, depth and instance masks of Gaussians in motion.
+"""Render trajectories as videos, images, depth and instance masks.
 
 --model_path is one trajectory or a directory of them, --background_path any number of backgrounds or directories of
 backgrounds; without one there is a checkered ground. Of several scenes each goes to <scene>/<background> below

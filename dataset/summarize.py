@@ -1,4 +1,4 @@
-"""See a dataset at a glance: counts, sizes, how often objects occur, and a contact sheet of random scenes.
+"""Summarize a dataset: count its files, scenes and objects, and draw a contact sheet of random scenes.
 
 Writes ROOT/README.md (structure, usage, metadata) and ROOT/contact_sheet.jpg: first and last frame of --num_scenes
 scenes, from their videos or, where there are none, drawn from their trajectories. Both are always made anew.
@@ -19,15 +19,15 @@ _SHEET, _README = "contact_sheet.jpg", "README.md"
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of this command.
+    """Holds the settings of ``dataset.summarize``.
 
     Attributes:
-        root: root of the dataset.
-        num_scenes: scenes on the contact sheet, at most; 0 for no sheet.
-        resolution: side of each of its frames, pixels.
-        seed: of the choice of scenes.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        overwrite: replace a README.md that was not written here.
+        root: root directory of the dataset.
+        num_scenes: greatest number of scenes on the contact sheet; 0 for no sheet.
+        resolution: width and height of each frame on the sheet, pixels.
+        seed: seed of the random choice of scenes.
+        device: where to draw: ``auto``, ``cpu`` or ``cuda``.
+        overwrite: whether to replace a README.md that this command did not write.
     """
 
     root: Path
@@ -41,11 +41,13 @@ class Settings:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("root", type=Path, help="root of the dataset")
-    parser.add_argument("--num_scenes", type=int, default=12, help="scenes on the contact sheet; 0: no sheet")
-    parser.add_argument("--resolution", type=int, default=224, help="side of each of its frames, pixels")
+    parser.add_argument("--num_scenes", type=int, default=12, help="number of scenes on the contact sheet; 0: no sheet")
+    parser.add_argument(
+        "--resolution", type=int, default=224, help="width and height of each frame on the sheet, pixels"
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same scenes")
     parser.add_device()
-    parser.add_argument("--overwrite", action="store_true", help="replace a README.md that was not written here")
+    parser.add_argument("--overwrite", action="store_true", help="replace a README.md that is not this command's")
     return parser
 
 

@@ -1,1 +1,1 @@
-"""Objects made from meshes and from the Gaussians of other programs."""
+"""This package makes objects: the builtin ones, and users' own from meshes or Gaussians."""

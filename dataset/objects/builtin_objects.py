@@ -1,4 +1,4 @@
-"""The builtin objects and backgrounds of Gaussians, made from shapes and written to a dataset."""
+"""This module makes the builtin objects and backgrounds from shapes, and writes them to a dataset."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ SOLIDS: dict[str, Callable[[], Solid]] = {
         *(miku, panda, phone, pillow, pillow2, rope, rope2, soccer, toy),
     )
 }
-"""The bodies of the catalogue's objects, by name; their sizes are those after the catalogue's scale."""
+"""Functions that model the catalogue's objects, by name; sizes are those after the catalogue's scale."""
 
 PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, -0.94), 1.0, center=(0.0, 0.0, 0.0), crop=False)
 """Our backgrounds are upright and in metres, with the table top at z = 0."""

@@ -1,4 +1,4 @@
-"""Which points are inside a triangle mesh, watertight or not."""
+"""This module samples the inside of triangle meshes, watertight or not."""
 
 # mypy: ignore-errors
 
@@ -13,17 +13,17 @@ from gaussians.stage.warp_runtime import start_warp
 _BATCH = 50_000
 _BATCHES = 40
 _LEAST_SHARE = 2e-3
-"""Of the mesh's box: with less inside, the mesh counts as an open sheet."""
+"""Share of the mesh's bounding box: a mesh with less inside counts as an open sheet."""
 
 
 @dataclass(frozen=True)
 class Inside:
-    """Even samples of a mesh's interior.
+    """Holds even samples of a mesh's interior.
 
     Attributes:
         points: (M, 3), metres.
-        depths: (M,), below the surface, metres.
-        volume: of the interior, metres^3.
+        depths: (M,), their depths below the surface, metres.
+        volume: volume of the interior, metres^3.
     """
 
     points: np.ndarray
@@ -32,10 +32,10 @@ class Inside:
 
 
 def sample_inside(mesh: trimesh.Trimesh, count: int, rng: np.random.Generator) -> Inside | None:
-    """About ``count`` random points where the winding number (Jacobson et al. 2013) is over 1/2.
+    """Draw about ``count`` random points where the winding number (Jacobson et al. 2013) is over 1/2.
 
     Returns:
-        Fewer for very thin bodies, and None where there is hardly any inside.
+        The samples, fewer for very thin bodies, or None where the mesh has hardly any inside.
     """
     start_warp()
     vertices = wp.array(mesh.vertices, dtype=wp.vec3, device="cpu")

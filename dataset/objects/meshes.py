@@ -1,4 +1,4 @@
-"""Meshes turned into Gaussian objects: surface with its colours, and interior."""
+"""This module turns meshes into Gaussians of their coloured surface and their interior."""
 
 import logging
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
 EXTENT = 0.5
-"""Largest extent of a stored object, metres, before its scale."""
+"""Largest extent of an object as it is stored, metres, before its scale."""
 
 PLAIN = (0.72, 0.70, 0.67)
-"""The colour of a mesh without colours."""
+"""Colour (red, green, blue), 0 to 1, of a mesh that has none."""
 
-# Rows are the world's x, y and z in the file's axes; what faces the viewer there faces -y here.
+# Each row is the world's x, y or z in the axes of the file; what faces the viewer in the file faces -y.
 UPRIGHT = {
     "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
     "-x": ((0, -1, 0), (0, 0, 1), (-1, 0, 0)),
@@ -35,19 +35,22 @@ _Z_UP_SUFFIXES = {".stl", ".ply", ".3mf"}
 
 @dataclass(frozen=True)
 class MeshObject:
-    """Gaussians of a mesh, and what a person should know about how they were made."""
+    """Holds the Gaussians of a mesh, and notes for the user on how they were made."""
 
     gaussians: Gaussians
     notes: list[str]
 
 
 def default_up(path: Path) -> str:
-    """The usual upward axis of a file format: z for STL, PLY and 3MF, y for the others."""
+    """Return the usual upward axis of a file format: z for STL, PLY and 3MF, y for the others."""
     return "z" if path.suffix.lower() in _Z_UP_SUFFIXES else "y"
 
 
 def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
-    """The pieces of a mesh file, z up, centred on the origin, EXTENT metres in their largest extent.
+    """Read the pieces of a mesh file, z up, centred on the origin, EXTENT metres in their largest extent.
+
+    Args:
+        up: the file's axis that points upwards, one of ``UPRIGHT``.
 
     Raises:
         InputError: the file is missing, of an unknown format, damaged, or has no faces.
@@ -56,7 +59,7 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
         raise InputError(f"{path}: no such file")
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)
     try:
-        # Processing would drop vertices that are NaN in silence.
+        # Processing would silently drop vertices that are NaN.
         loaded = trimesh.load_scene(path, process=False)
     except Exception as error:  # the formats' readers raise whatever they meet
         raise InputError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from None
@@ -76,7 +79,7 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
 
 
 def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) -> MeshObject:
-    """``count`` Gaussians on the surface and inside of a mesh.
+    """Return ``count`` Gaussians on the surface and inside of the mesh in a file.
 
     Raises:
         InputError: see ``load_mesh``.
@@ -85,7 +88,7 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     notes = _colour_notes(path, pieces)
     whole = _joined(pieces)
     a, b, c = whole.triangles.transpose(1, 0, 2)
-    if (a * np.cross(b, c)).sum() < 0:  # six times the signed volume: the faces look inwards
+    if (a * np.cross(b, c)).sum() < 0:  # this is six times the signed volume: the faces look inwards
         for mesh in (whole, *pieces):
             mesh.invert()
     inside = sample_inside(whole, SAMPLES_PER_CELL * count, rng)
@@ -100,7 +103,7 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
     if inside is None or surface_count == count:
         return MeshObject(shell, notes)
     deep = inside.depths > 0.5 * np.sqrt(whole.area / surface_count)
-    if deep.sum() < 4 * (count - surface_count):  # thinner than that: whatever is inside
+    if deep.sum() < 4 * (count - surface_count):  # the mesh is thinner than that: take all of its inside
         deep = inside.depths > 0
     share = volume * deep.mean()
     core = fill_volume(inside.points[deep], share, count - surface_count, surface, rng)
@@ -108,7 +111,7 @@ def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) ->
 
 
 def _joined(pieces: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    """One mesh without colours, with vertices at the same place merged."""
+    """Return all pieces as one mesh without colours, with vertices at the same place merged."""
     starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     faces = [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
     return trimesh.Trimesh(np.concatenate([piece.vertices for piece in pieces]), np.concatenate(faces))
@@ -130,7 +133,10 @@ def _surface_samples(pieces: list[trimesh.Trimesh], count: int, rng: np.random.G
 
 
 def surface_colours(mesh: trimesh.Trimesh, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Colours (N, 3), 0 to 1, of surface points (N, 3) on faces (N,): texture, vertex or face colours, or material."""
+    """Return the colours (N, 3), 0 to 1, of surface points (N, 3) on faces (N,).
+
+    They come from the mesh's texture, its vertices or faces, or its material.
+    """
     visual: Any = mesh.visual
     if visual.kind == "face":
         return np.asarray(visual.face_colors[faces, :3] / 255)

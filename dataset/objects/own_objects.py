@@ -1,4 +1,4 @@
-"""Objects of a user's own, made from a mesh or from Gaussians that were trained elsewhere."""
+"""This module makes objects of a user's own, from a mesh or from Gaussians that were trained elsewhere."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gaussians.stage.json_files import write_json
 SPLAT_UP = "-y"
 """Captures are trained in the axes of a camera, whose y points down."""
 
-_VISIBLE = 0.02  # fainter Gaussians do not tell where the object ends
+_VISIBLE = 0.02  # opacity; fainter Gaussians do not tell where the object ends
 
 
 def make_own_object(settings: OwnObjectSettings) -> str:
@@ -68,10 +68,10 @@ def _entry(settings: OwnObjectSettings, layout: Layout) -> ObjectEntry:
 
 
 def splat_gaussians(path: Path, up: str) -> Gaussians:
-    """The Gaussians of a 3DGS PLY file, z up, centred on the origin, EXTENT metres in their largest extent.
+    """Return the Gaussians of a 3DGS PLY file, z up, centred on the origin, and EXTENT metres long.
 
     Args:
-        up: the upward axis of the file, one of ``UP_AXES``.
+        up: the file's axis that points upwards, one of ``UP_AXES``.
 
     Raises:
         InputError: the file is missing or damaged, or all its visible Gaussians are in one place.

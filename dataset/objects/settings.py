@@ -1,4 +1,4 @@
-"""Settings of the command that makes objects."""
+"""This module holds the settings of the command that makes objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +9,16 @@ UP_AXES = ("x", "-x", "y", "-y", "z", "-z")
 
 @dataclass(frozen=True)
 class BuiltinSettings:
-    """Which builtin objects and backgrounds ``dataset.generate_objects`` makes.
+    """Says which builtin objects and backgrounds ``dataset.generate_objects`` makes.
 
     Attributes:
-        data_root: root of the dataset.
+        data_root: root directory of the dataset.
         objects: names, separated by commas; None: all, unless ``backgrounds`` names some.
         backgrounds: names, separated by commas; None: all, unless ``objects`` names some.
         gaussians: number of Gaussians of each object.
         background_gaussians: number of Gaussians of each background.
-        seed: of the random numbers.
-        overwrite: make again what is there.
+        seed: seed of the random numbers.
+        overwrite: whether to make again what is there.
     """
 
     data_root: Path
@@ -32,21 +32,21 @@ class BuiltinSettings:
 
 @dataclass(frozen=True)
 class OwnObjectSettings:
-    """Which object of a user's own ``dataset.generate_objects`` makes.
+    """Says which object of a user's own ``dataset.generate_objects`` makes.
 
     Attributes:
-        data_root: root of the dataset.
-        mesh: the mesh file that it is made from, None for one made from Gaussians.
-        splat: the 3D Gaussian Splatting PLY file that it is made from, None for one made from a mesh.
-        name: what it is called: letters, digits and hyphens.
+        data_root: root directory of the dataset.
+        mesh: the mesh file that it is made from, None for an object made from Gaussians.
+        splat: the 3D Gaussian Splatting PLY file that it is made from, None for an object made from a mesh.
+        name: its name: letters, digits and hyphens.
         up: the file's axis that points upwards, one of ``UP_AXES``; None: the usual one of the format.
-        youngs_modulus: Pa.
-        density: kg/m^3.
+        youngs_modulus: Young's modulus, Pa.
+        density: density, kg/m^3.
         scale: factor from 0.5 m, its largest extent as stored, to its size in scenes.
-        prompt: what it is, in words.
+        prompt: a text that says what it is.
         gaussians: number of Gaussians of an object made from a mesh.
-        seed: of the random numbers.
-        overwrite: make it again if it is there.
+        seed: seed of the random numbers.
+        overwrite: whether to make it again if it is there.
     """
 
     data_root: Path

@@ -1,1 +1,1 @@
-"""From trajectories to pictures and videos."""
+"""This package turns trajectories into pictures and videos."""

@@ -1,4 +1,4 @@
-"""What stands behind and below the objects: backgrounds, brought into their world, or a plain ground."""
+"""This module provides what stands behind and below the objects: backgrounds, or a plain ground."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CAPTURE_CAMERAS = "camera_2999.pt"
 
 
 def load_background(path: Path) -> Gaussians:
-    """A background placed in the world.
+    """Read a background and place it in the world.
 
     Captured and procedural backgrounds are placed by their ``placement.json`` or the catalogue; a cloud without
     either, such as a reconstruction's, stays as it is.
@@ -42,7 +42,7 @@ def load_background(path: Path) -> Gaussians:
 
 
 def capture_center(path: Path) -> torch.Tensor:
-    """Mean position (3,) of the cameras in ``camera_2999.pt``, in the background's own units.
+    """Return the mean position (3,) of the cameras in a ``camera_2999.pt``, in the background's own units.
 
     Raises:
         InputError: the file is missing, holds anything but tensors, or has no (V, 3 or 4, 4) ``extrinsics``.
@@ -63,7 +63,7 @@ def capture_center(path: Path) -> torch.Tensor:
 
 
 def ground_plane() -> Gaussians:
-    """The published default ground: 0.2 m squares of flat grey Gaussians over [-4, 4]^2 at the floor, z = -0.94.
+    """Return the published default ground: 0.2 m squares of flat grey Gaussians over [-4, 4]^2 at z = -0.94, metres.
 
     Only the darker squares hold Gaussians (opacity 0.4); the backdrop shows through the others.
     """

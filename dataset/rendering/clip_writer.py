@@ -1,4 +1,4 @@
-"""Pictures of many views on their way to files, while the next ones are drawn."""
+"""This module writes pictures of many views to files while the next ones are drawn."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from gaussians.files.video import VideoWriter, to_uint8, to_yuv420p
 from gaussians.stage.atomic_files import atomic_path
 
 _SLOTS = 3
-"""Frames that may be on their way at once, which bounds the memory that they take."""
+"""Number of frames that may be on their way to files at once, which bounds the memory that they take."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write of each view, beside the video's path: ``rgb/0000.png``, ..., ``masks.h5`` and ``masks/0000.png``.
+    """Says which files to write of each view: its video, and beside it ``rgb/``, ``masks.h5`` and ``masks/``.
 
     Attributes:
-        video: the video itself.
-        images: every frame as a PNG.
-        masks: every frame's instance mask, as an HDF5 dataset and as PNGs.
+        video: whether to write the video.
+        images: whether to write every frame as a PNG, ``rgb/0000.png`` and so on.
+        masks: whether to write every frame's instance mask, in ``masks.h5`` and as ``masks/0000.png`` and so on.
     """
 
     video: bool = True
@@ -35,7 +35,7 @@ class Outputs:
     masks: bool = False
 
     def are_there(self, path: Path) -> bool:
-        """Whether all of them are, of the view whose video goes to ``path``."""
+        """Return whether all these files are there of the view whose video goes to ``path``."""
         return (
             (not self.video or path.is_file())
             and (not self.images or (path.parent / "rgb").is_dir())
@@ -45,12 +45,12 @@ class Outputs:
 
 @dataclass
 class _Slot:
-    """One frame on its way.
+    """Holds one frame on its way to files.
 
     Attributes:
-        on_host: its pictures of all views, by kind; on CUDA in pinned memory.
-        copied: when they are there.
-        readers: the work that still needs them.
+        on_host: the frame's pictures of all views, by kind; on CUDA in pinned memory.
+        copied: the event after which ``on_host`` holds them; None on the CPU.
+        readers: the tasks that still read them.
     """
 
     on_host: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Slot:
     readers: list[Future[None]] = field(default_factory=list)
 
     def picture(self, kind: str, view: int) -> np.ndarray:
-        """One picture, as soon as it is there."""
+        """Wait for one picture and return it."""
         if self.copied is not None:
             self.copied.synchronize()
         return self.on_host[kind][view].numpy()
@@ -71,12 +71,12 @@ class ClipWriter:
     converted on the device, and neither drawing nor encoding waits for the copies to the host.
 
     Args:
-        paths: the V videos'.
-        num_frames: how many will come.
+        paths: the paths of the V videos.
+        num_frames: number of frames that will come.
         fps: frames per second of the videos.
-        outputs: what to write.
+        outputs: which files to write.
         device: where the pictures are drawn.
-        encoder_threads: of each video.
+        encoder_threads: number of threads of each video's encoder.
 
     Raises:
         InputError: a file cannot be written.
@@ -113,7 +113,7 @@ class ClipWriter:
                 for path in self._paths:
                     files = path.parent / "masks.h5", "mask", path.parent / "masks", names
                     self._masks.append(stack.enter_context(picture_stack(*files)))
-            # Left first, so that nobody writes any more when the files are finished or removed.
+            # These are left first, so that nothing is written any more when the files are finished or removed.
             self._feeders = [_executor(stack, 1) for _ in self._videos]
             self._pool = _executor(stack, core_count())
             self._stack = stack.pop_all()
@@ -173,7 +173,7 @@ class ClipWriter:
                     slot.on_host[kind] = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
                 slot.on_host[kind].copy_(picture, non_blocking=True)
                 picture.record_stream(self._stream)
-        # Blocking: the feeders that wait for it leave their cores to the encoders.
+        # A blocking event: the feeders that wait for it leave their cores to the encoders.
         slot.copied = torch.cuda.Event(blocking=True)
         slot.copied.record(self._stream)
 
@@ -199,7 +199,7 @@ class ClipWriter:
 
 @dataclass(frozen=True)
 class _Task:
-    """Hands one picture to one writer."""
+    """Hands one picture of a slot to the function that writes it."""
 
     slot: _Slot
     kind: str
@@ -211,20 +211,20 @@ class _Task:
 
 
 def _executor(stack: ExitStack, threads: int) -> Executor:
-    """Threads that end with ``stack``, after what they are at, without beginning anything more."""
+    """Return an executor whose threads finish their present task and end when ``stack`` does."""
     executor = ThreadPoolExecutor(threads)
     stack.callback(executor.shutdown, wait=True, cancel_futures=True)
     return executor
 
 
 def core_count() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def encoder_threads(num_views: int) -> int:
-    """Threads for each of as many encoders, so that together they use the machine's cores.
+    """Return how many threads each of ``num_views`` encoders gets, so that together they use the machine's cores.
 
-    More than 16 make one no faster.
+    More than 16 threads make an encoder no faster.
     """
     return max(1, min(16, core_count() // num_views))

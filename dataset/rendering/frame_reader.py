@@ -1,4 +1,4 @@
-"""Frames of a trajectory on the device that draws them, read ahead while others are drawn."""
+"""This module reads frames of a trajectory ahead, while others are drawn."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,21 +13,21 @@ from gaussians.representation import Gaussians
 _FIELDS = ("pos", "cov3D", "rot")
 _THREADS = 2
 _AHEAD = 3
-"""Frames that are read before they are needed."""
+"""Number of frames that are read before they are needed."""
 
 
 def moving_gaussians(
     trajectory: TrajectoryReader, sh_degree: int, device: torch.device, labels: torch.Tensor | None = None
 ) -> Iterator[Gaussians]:
-    """All frames in order, on ``device``, with colours cut off at ``sh_degree``.
+    """Yield the Gaussians of all frames in order, on ``device``, with colours cut off at ``sh_degree``.
 
     Args:
-        labels: (N,) int32, instead of the trajectory's own.
+        labels: (N,) int32, which replace the trajectory's own; None to keep those.
 
     Raises:
         InputError: a frame is damaged, or holds positions only.
     """
-    nowhere = torch.zeros(trajectory.count, 3), torch.zeros(trajectory.count, 6)  # every frame has its own
+    nowhere = torch.zeros(trajectory.count, 3), torch.zeros(trajectory.count, 6)  # each frame replaces them
     still = Gaussians(
         nowhere[0],
         trajectory.opacities,
@@ -40,10 +40,10 @@ def moving_gaussians(
 
 
 def read_ahead(trajectory: TrajectoryReader, pinned: bool = False) -> Iterator[Frame]:
-    """All frames in order, on the CPU, read by threads, a few ahead of the one that is asked for.
+    """Yield all frames in order, on the CPU; threads read a few of them ahead.
 
     Args:
-        pinned: in memory from which CUDA copies while it computes.
+        pinned: whether to put them into memory from which CUDA copies while it computes.
 
     Raises:
         InputError: a frame is damaged.

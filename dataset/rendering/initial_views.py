@@ -1,4 +1,4 @@
-"""Frame 0 of a trajectory from all around: what photographs of a scene would show, with what is known of it."""
+"""This module writes views of a trajectory's first frame from all around, with depth, masks and prompts."""
 
 import itertools
 from collections.abc import Sequence
@@ -29,27 +29,33 @@ def write_initial_views(
     fps: float,
     outputs: Outputs,
 ) -> None:
-    """The orbit's 100 views as a video; beside it cameras.json, prompts.json and, if asked for, masks.
+    """Write the orbit's 100 views as a video, and beside it cameras.json, prompts.json and, if asked for, masks.
 
-    The video comes last: where it is, the others belong to it.
+    The video is written last: where it is there, the other files are, too.
 
     Args:
-        gaussians: frame 0, with labels if ``texts`` are given.
-        texts: the prompt of each label; without any there is no prompts.json.
-        outputs: whether to write the video, and whether to write masks.
+        gaussians: the first frame, with labels if ``texts`` are given.
+        texts: the prompt of each label; without any no prompts.json is written.
+        video: path of the video.
+        fps: frames per second of the video.
+        outputs: which files to write.
     """
     cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
     if texts:
         first = renderer.masks(gaussians, cameras[:1], len(texts))[0].cpu().numpy()
         write_json(video.parent / "prompts.json", object_prompts(gaussians, cameras, list(texts), first))
     write_cameras(video.parent / "cameras.json", cameras)
-    # A camera that goes round while nothing moves.
+    # The camera goes round while nothing moves.
     still = itertools.repeat(gaussians.to(renderer.device), ORBIT_VIEWS)
     write_clip(renderer, still, ORBIT_VIEWS, [(View("circle360"), video)], fps, outputs, len(texts))
 
 
 def write_depth(renderer: SceneRenderer, gaussians: Gaussians, views: Sequence[View], path: Path) -> None:
-    """Accumulated depth of one moment at ``views``, scaled to uint16: depth.h5 and depth/<view>.png."""
+    """Write accumulated depth of one moment at ``views``, scaled to uint16, as depth.h5 and depth/<view>.png.
+
+    Args:
+        path: the directory of the files.
+    """
     depths: list[torch.Tensor] = []
     gaussians = gaussians.to(renderer.device)
     for first in tqdm(range(0, len(views), _VIEWS_AT_ONCE), desc="depth", unit="view", unit_scale=_VIEWS_AT_ONCE):
@@ -69,7 +75,7 @@ def write_depth(renderer: SceneRenderer, gaussians: Gaussians, views: Sequence[V
 
 
 def depth_is_there(views: Sequence[View], path: Path) -> bool:
-    """Whether ``write_depth`` has been here."""
+    """Return whether ``write_depth`` has written these views below ``path``."""
     return stack_is_complete(path / "depth.h5", path / "depth", _depth_names(views))
 
 

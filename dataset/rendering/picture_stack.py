@@ -1,4 +1,4 @@
-"""Pictures on disk: PNGs, and stacks of one-channel pictures as an HDF5 dataset with the same as a folder of PNGs."""
+"""This module writes PNGs, and stacks of one-channel pictures both as an HDF5 dataset and as a folder of PNGs."""
 
 import io
 import zlib
@@ -16,7 +16,7 @@ _DEFLATE_LEVEL = 4
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB or (H, W) uint8 or uint16; other threads run meanwhile.
+    """Write a picture, (H, W, 3) uint8 RGB or (H, W) uint8 or uint16, as a PNG; other threads run meanwhile.
 
     Raises:
         OSError: the file cannot be written.
@@ -30,21 +30,21 @@ def write_png(path: Path, picture: np.ndarray) -> None:
 def picture_stack(
     file: Path, dataset: str, folder: Path, names: Sequence[str], scalars: Mapping[str, np.ndarray] | None = None
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """A function ``write(index, picture)`` for all of a stack's (H, W) uint8 or uint16 pictures, from any threads.
+    """Yield a function ``write(index, picture)``, which any thread may call, for (H, W) uint8 or uint16 pictures.
 
-    The files appear when the block ends well, the folder last: where it is, all is there.
+    The files appear when the block ends well, the folder last: where it is there, the HDF5 file is, too.
 
     Args:
-        file: the HDF5 file.
-        dataset: the name of its (len(names), H, W) array, a compressed chunk a picture.
-        folder: of the PNGs.
-        names: of the PNGs.
-        scalars: what else the HDF5 file holds.
+        file: path of the HDF5 file.
+        dataset: name of its array (len(names), H, W), each picture of which is a compressed chunk.
+        folder: path of the folder of PNGs.
+        names: file names of the PNGs, one a picture.
+        scalars: further datasets of the HDF5 file, by name.
 
     Raises:
         InputError: a file cannot be written.
     """
-    chunks: dict[int, tuple[np.ndarray, bytes]] = {}  # an empty array says the shape and type
+    chunks: dict[int, tuple[np.ndarray, bytes]] = {}  # each with an empty array of its shape and type
     with atomic_path(folder) as pictures:
         pictures.mkdir()
 
@@ -81,5 +81,5 @@ def _write_chunks(
 
 
 def stack_is_complete(file: Path, folder: Path, names: Sequence[str]) -> bool:
-    """Whether a stack of these pictures is there."""
+    """Return whether a stack of pictures of these names is there."""
     return file.is_file() and sorted(path.name for path in folder.glob("*.png")) == sorted(names)

@@ -1,4 +1,4 @@
-"""prompts.json: where each object is in the first view, and what to call it."""
+"""This module makes the content of prompts.json: where each object is in the first view, and what it is."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from gaussians.stage.errors import InputError
 
 _NEAR = 0.01
 _MIN_SIDE = 2.0
-"""Of a box, pixels, so that none is empty."""
+"""Least width and height of a box, pixels."""
 
 
 def object_prompt(name: str, layout: Layout) -> str:
@@ -26,7 +26,7 @@ def object_prompt(name: str, layout: Layout) -> str:
 
 
 def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mask: np.ndarray) -> dict[str, list[Any]]:
-    """A point, a box and a text for each object, in pixels of the first camera.
+    """Return a point, a box and a text for each object, in pixels of the first camera.
 
     The box bounds the pixels that show the object, and the point is the one of them that lies deepest inside. Of an
     object that no pixel shows they are where it would be seen if nothing stood before it, moved into the image: the
@@ -64,14 +64,14 @@ def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mas
 
 
 def _deepest(shown: np.ndarray) -> np.ndarray:
-    """(u, v) of the pixel of ``shown`` (H, W) that is farthest from all others and from the image's edge."""
+    """Return (u, v) of the pixel of ``shown`` (H, W) that is farthest from all others and from the image's edge."""
     depth = cv2.distanceTransform(np.pad(shown, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     v, u = np.unravel_index(depth.argmax(), depth.shape)
     return np.array([u, v], float)
 
 
 def _project(means: torch.Tensor, cameras: Cameras) -> np.ndarray:
-    """Pixels (M, 2) of those of ``means`` before the first camera; the image's centre if there is none."""
+    """Return the pixels (M, 2) of those ``means`` before the first camera; the image's centre if there is none."""
     viewmat, K = cameras.viewmats[0].cpu(), cameras.Ks[0].cpu()
     local = means.cpu() @ viewmat[:3, :3].T + viewmat[:3, 3]
     local = local[local[:, 2] > _NEAR]

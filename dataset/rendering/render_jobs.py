@@ -1,4 +1,4 @@
-"""Which trajectories are rendered before which backgrounds, what of that is missing, and the rendering of it."""
+"""This module plans which trajectories are rendered before which backgrounds, and renders what is missing."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,18 +26,18 @@ from gaussians.stage.command_line import resolve_device, take_shard
 from gaussians.stage.errors import InputError
 
 NO_BACKGROUND = "ground"
-"""What directories call the checkered ground."""
+"""Name of directories for pictures on the checkered ground."""
 
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One trajectory before one background.
+    """Describes the rendering of one trajectory before one background.
 
     Attributes:
-        trajectory: its directory.
-        background: directory or PLY file; None for the ground.
-        output: directory for the motion, if that is asked for.
-        initial: directory for the initial views, if those are.
+        trajectory: the trajectory's directory.
+        background: the background's directory or PLY file, None for the checkered ground.
+        output: directory for the motion, None if that is not asked for.
+        initial: directory for the views of the first frame, None if those are not asked for.
     """
 
     trajectory: Path
@@ -51,25 +51,25 @@ class RenderJob:
 
     @property
     def directory(self) -> Path:
-        """What a process claims that does the job."""
+        """Return the directory that a process claims while it does the job."""
         directory = self.output or self.initial
         assert directory is not None
         return directory
 
     def video(self, output: Path, view: View) -> Path:
-        """Where the motion's video from ``view`` goes below ``output``."""
+        """Return the path of the motion's video from ``view`` below ``output``."""
         return output / view.name / f"{self.scene}.mp4"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What a job's directories still lack.
+    """Says which files a job's directories still lack.
 
     Attributes:
-        initial: the video of the first frame's views, or its masks.
-        initial_depth: the depth of the first frame at those views.
-        motion: the views of the motion of which some file is not there.
-        motion_depth: the depth of the first frame at the views of the motion.
+        initial: whether the video of the first frame's views, or its masks, are missing.
+        initial_depth: whether the depth of the first frame at those views is missing.
+        motion: the views of the motion of which some file is missing.
+        motion_depth: whether the depth of the first frame at the views of the motion is missing.
     """
 
     initial: bool = False
@@ -123,7 +123,7 @@ def render_all(settings: RenderSettings) -> str:
 def find_jobs(
     model_path: Path, background_paths: Sequence[Path], output_path: Path | None, initial_path: Path | None
 ) -> list[RenderJob]:
-    """Every trajectory that ``model_path`` means before every background that ``background_paths`` mean.
+    """Return a job for each trajectory at ``model_path`` before each background at ``background_paths``.
 
     Raises:
         InputError: a path holds no trajectory or no background, or two backgrounds have one name.
@@ -142,7 +142,7 @@ def find_jobs(
 
 
 def find_trajectories(path: Path) -> list[Path]:
-    """The trajectories in ``path``; without any, ``path`` itself, of which its reader says what is wrong with it."""
+    """Return the trajectories in a directory; without any the path itself, whose reader will say what is wrong."""
     inside = [] if _is_trajectory(path) else [folder for folder in subdirectories(path) if _is_trajectory(folder)]
     return inside or [path]
 
@@ -152,7 +152,7 @@ def _is_trajectory(path: Path) -> bool:
 
 
 def find_backgrounds(paths: Sequence[Path]) -> dict[str, Path | None]:
-    """The backgrounds that ``paths`` are or hold, by name; without any paths, the ground.
+    """Return the backgrounds that ``paths`` are or hold, by name; without any paths the checkered ground.
 
     Raises:
         InputError: a path is neither a background nor a directory of backgrounds, or two have one name.
@@ -191,7 +191,7 @@ def _background_name(path: Path) -> str:
 
 
 def missing(job: RenderJob, settings: RenderSettings) -> Missing:
-    """Return what the settings ask for and a job's directories do not hold, or with ``overwrite`` all of it."""
+    """Return which files the settings ask for and a job's directories lack, or with ``overwrite`` all of them."""
     found, views, again = Missing(), settings.pictures.views, settings.overwrite
     if job.initial is not None:
         there = _initial_outputs(settings).are_there(job.initial / f"{job.scene}.mp4")
@@ -221,11 +221,12 @@ def render(
     default_fps: int,
     renderer_before: Callable[[Path | None], SceneRenderer],
 ) -> None:
-    """Render what a job lacks.
+    """Render the files that a job lacks.
 
     Args:
+        lacks: which files those are.
         default_fps: frames per second of a trajectory that does not say how long its frames last.
-        renderer_before: the renderer of a background.
+        renderer_before: a function that returns the renderer of a background.
 
     Raises:
         InputError: the trajectory or the background is damaged, or a file cannot be written.

@@ -1,4 +1,4 @@
-"""Drawing clips: Gaussians in motion before a background, from several views, streamed to files."""
+"""This module draws Gaussians in motion before a background from several views, and streams them to files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ _JITTER_KEYFRAMES = 10
 
 @dataclass(frozen=True)
 class SceneRenderer:
-    """What stays the same from picture to picture.
+    """Draws scenes; holds what stays the same from picture to picture.
 
     Attributes:
-        orbit: the cameras' orbit.
-        resolution: width and height, pixels.
+        orbit: the orbit on which cameras stand.
+        resolution: width and height of the pictures, pixels.
         background: static Gaussians drawn with every frame, or None.
-        white: a white backdrop instead of a black one.
-        sh_degree: colours are cut off at this degree.
+        white: whether the backdrop is white instead of black.
+        sh_degree: the degree at which colours are cut off.
         device: where to draw.
     """
 
@@ -50,7 +50,7 @@ class SceneRenderer:
         return view_cameras(view, self.orbit, self.resolution, num_frames).to(self.device)
 
     def draw(self, gaussians: Gaussians, cameras: Cameras, accumulated_depth: bool = False) -> Rendered:
-        """Images of ``gaussians`` before the background at all ``cameras``."""
+        """Return images and depth of ``gaussians`` before the background at all ``cameras``."""
         return rasterize(
             self._scene(gaussians),
             cameras.to(self.device),
@@ -59,7 +59,7 @@ class SceneRenderer:
         )
 
     def masks(self, gaussians: Gaussians, cameras: Cameras, num_objects: int) -> torch.Tensor:
-        """Which object each pixel shows, (C, H, W) uint8: label + 1 of the labelled ``gaussians``, 0 for none."""
+        """Return which object each pixel shows, (C, H, W) uint8: the label + 1, 0 for none."""
         return instance_masks(self._scene(gaussians), cameras.to(self.device), num_objects)
 
     def _scene(self, gaussians: Gaussians) -> Gaussians:
@@ -120,7 +120,7 @@ def write_clip(
     num_frames: int,
     views: Sequence[tuple[View, Path]],
     fps: float,
-    outputs: Outputs = Outputs(),  # noqa: B008  frozen
+    outputs: Outputs = Outputs(),  # noqa: B008  it is frozen
     num_objects: int = 0,
     num_encoders: int | None = None,
 ) -> None:
@@ -128,12 +128,12 @@ def write_clip(
 
     Args:
         frames: the moving Gaussians, ``num_frames`` of them, with labels if masks are asked for.
-        views: each with its video's path.
+        views: the views, each with its video's path.
         fps: frames per second of the videos.
-        outputs: what to write of each view.
-        num_objects: how many the masks know.
-        num_encoders: how many videos to share the machine's cores among, if not those of ``views``: how many threads
-            an encoder has decides bits of what it writes.
+        outputs: which files to write of each view.
+        num_objects: number of objects that the masks tell apart.
+        num_encoders: number of videos among which to share the machine's cores, None for that of ``views``. The
+            number of an encoder's threads decides bits of what it writes.
     """
     cameras = [renderer.cameras(view, num_frames) for view, _ in views]
     paths, threads = [path for _, path in views], encoder_threads(num_encoders or len(views))

@@ -1,4 +1,4 @@
-"""Settings of the commands that render, and the flags that ask for them."""
+"""This module holds the settings of commands that render, and the flags that ask for them."""
 
 from argparse import Namespace
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What pictures look like and where their cameras stand.
+    """Says what pictures look like and where their cameras stand.
 
     Attributes:
         config: JSON file of settings, which describes the cameras' orbit.
         backgrounds: background directories, PLY files or directories of backgrounds; empty for a checkered ground.
         views: fixed views of the orbit or moving cameras, at least one.
-        white: a white backdrop instead of a black one.
+        white: whether the backdrop is white instead of black.
         resolution: width and height of the pictures, pixels.
         sh_degree: the degree at which colours are cut off, 0 to 3.
     """
@@ -32,21 +32,21 @@ class PictureSettings:
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """Settings of ``dataset.render``.
+    """Holds the settings of ``dataset.render``.
 
     Attributes:
         model_path: a trajectory's directory or a directory of them.
-        output_path: where the motion goes; None: nowhere.
-        initial_path: where the views of the first frame go; None: nowhere.
-        video: write the motion as videos.
-        images: write every frame of the motion as a PNG.
-        depth: write the depth of the first frame.
-        masks: write which object each pixel shows.
+        output_path: directory for the motion, None to leave it out.
+        initial_path: directory for the views of the first frame, None to leave them out.
+        video: whether to write the motion as videos.
+        images: whether to write every frame of the motion as a PNG.
+        depth: whether to write the depth of the first frame.
+        masks: whether to write which object each pixel shows.
         pictures: what pictures look like.
-        data_root: root of the dataset, where scenes and objects are described.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        shard: (i, n): render every n-th job from the i-th on.
-        overwrite: render again what is complete.
+        data_root: root directory of the dataset, where scenes and objects are described.
+        device: where to draw: ``auto``, ``cpu`` or ``cuda``.
+        shard: (i, n), which chooses every n-th job from the i-th on.
+        overwrite: whether to render again what is complete.
     """
 
     model_path: Path
@@ -93,7 +93,7 @@ def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = Fa
 
 
 def picture_settings(args: Namespace) -> PictureSettings:
-    """Return what the flags of ``add_picture_arguments`` ask for.
+    """Return the settings that the flags of ``add_picture_arguments`` ask for.
 
     Raises:
         InputError: there is no such view, or the resolution is too small for a picture.

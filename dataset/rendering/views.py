@@ -1,4 +1,4 @@
-"""Which views of a scene are rendered: fixed ones of the orbit, or cameras that move along it."""
+"""This module names the views of a scene: fixed ones of the orbit, and cameras that move along it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ MOVING = ("circle360", "circle360_jitter")
 
 @dataclass(frozen=True)
 class View:
-    """A fixed view of the orbit, or a camera that moves along it.
+    """Names a fixed view of the orbit, or a camera that moves along it.
 
     Attributes:
         name: ``view_<k>``, ``circle360`` or ``circle360_jitter``; the folder that its video goes to.
@@ -23,10 +23,11 @@ class View:
 
 
 def fixed_view(number: int, flag: str = "view") -> View:
-    """View ``number`` of the orbit.
+    """Return a fixed view of the orbit.
 
     Args:
-        flag: what the error calls the number.
+        number: 0 to 99.
+        flag: name of the number in the message of an error.
 
     Raises:
         InputError: there is no such view.
@@ -37,7 +38,7 @@ def fixed_view(number: int, flag: str = "view") -> View:
 
 
 def parse_views(text: str) -> list[View]:
-    """``"84,circle360"`` as views.
+    """Read views from a text such as ``"84,circle360"``.
 
     Raises:
         InputError: a part is neither a number of the orbit nor a known path, or stands there twice.
@@ -56,7 +57,10 @@ def parse_views(text: str) -> list[View]:
 
 
 def chosen_views(fixed: int | None) -> list[View]:
-    """The views of the published flag ``--fixed_view``: None for a moving camera, -1 for every fourth, k for one.
+    """Return the views that the published flag ``--fixed_view`` asks for.
+
+    Args:
+        fixed: None for a moving camera, -1 for every fourth view, or the number of one.
 
     Raises:
         InputError: there is no such view.

@@ -1,1 +1,1 @@
-"""Scenes: what their names say, which objects they hold, and which Gaussian belongs to which object."""
+"""This package names, places, composes, writes and reads scenes, and tells their objects apart."""

@@ -1,4 +1,4 @@
-"""Scenes put together from the objects that their configs place."""
+"""This module puts scenes together from the objects that their configs place."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,9 +30,9 @@ def compose_scenes(
 
     Args:
         output: the folder for the scenes' directories.
-        layout: where the objects are.
-        shard: (i, n): every n-th scene from the i-th on.
-        overwrite: write again what is complete.
+        layout: paths of the dataset, which holds the objects.
+        shard: (i, n), which chooses every n-th scene from the i-th on.
+        overwrite: whether to write again what is complete.
 
     Returns:
         How many scenes were written, and how many were there already.

@@ -1,4 +1,4 @@
-"""Placing objects in a scene at random so that none touch."""
+"""This module places objects in a scene at random so that none touch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ NEAR = 0.1
 _CANDIDATES = 1_000
 _GAP_TESTS = 20
 _RESTARTS = 20
-# A tenth of a millimetre: readable files, and the same ones wherever they are made.
+# Rounding to a tenth of a millimetre keeps files readable, and equal wherever they are made.
 _DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Body:
-    """An object's point cloud at its size in the scene.
+    """Holds an object's point cloud at its size in the scene.
 
     Attributes:
         points: (N, 3), metres.
-        low, high: (3,), the corners of its box.
-        radius: of its bounding sphere about the box's centre, metres.
+        low, high: (3,), corners of the bounding box, metres.
+        radius: radius of the bounding sphere about the box's centre, metres.
     """
 
     points: np.ndarray
@@ -46,12 +46,12 @@ class Body:
 
 
 def fits_at_origin(body: Body) -> bool:
-    """Whether the bounding sphere of an unmoved body is inside the space."""
+    """Return whether the bounding sphere of a body that is not moved lies inside [-SPACE, SPACE]^3."""
     return bool(np.all(np.abs(body.low + body.high) / 2 + body.radius <= SPACE))
 
 
 def place(bodies: Sequence[Body], rng: np.random.Generator) -> np.ndarray | None:
-    """Translations (K, 3), metres, of ``bodies``, or None where a bounded number of tries finds none.
+    """Draw translations (K, 3), metres, of K bodies; None where a bounded number of tries finds none.
 
     The first body stays at the origin. Each next one is near one placed before: in x and y within 0.1 m, or among five
     and more within half of their summed widths; its height is uniform in the space.
@@ -86,7 +86,7 @@ def _try_placing(bodies: Sequence[Body], rng: np.random.Generator) -> np.ndarray
 
 
 def _free(body: Body, candidates: np.ndarray, before: Sequence[Body], translations: np.ndarray) -> np.ndarray:
-    """Which of ``candidates`` (M, 3) keep the sphere inside the space and the box clear of the other boxes."""
+    """Return which of M translations keep a body inside the space and its box clear of the other boxes: (M,) bool."""
     centers = (body.low + body.high) / 2 + candidates
     free = (np.abs(centers) + body.radius <= SPACE).all(1)
     for other, translation in zip(before, translations, strict=True):

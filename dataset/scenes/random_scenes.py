@@ -1,4 +1,4 @@
-"""Scenes drawn at random: which objects they hold, and where these stand."""
+"""This module draws scenes at random: their objects, and where these stand."""
 
 import zlib
 
@@ -18,7 +18,7 @@ _DRAWS = 100
 
 
 def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int, scene_num: int, group: str, seed: int) -> Scenes:
-    """Draw ``scene_num`` scenes of ``obj_num`` objects each; returns them by name.
+    """Draw ``scene_num`` scenes of ``obj_num`` objects each, and return them by name.
 
     Scene i depends only on the seed, the group and i.
 

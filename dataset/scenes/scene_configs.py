@@ -1,4 +1,4 @@
-"""Scene configs: which objects stand where in a scene, as JSON that people may write too."""
+"""This module reads and writes scene configs: JSON files that say which objects stand where in each scene."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from gaussians.vector import Vector
 
 @dataclass(frozen=True)
 class PlacedObject:
-    """One object of a scene: the entry's point cloud times ``scale``, moved by ``translation`` (metres)."""
+    """Places one object in a scene: its point cloud is scaled by ``scale``, then moved by ``translation``, metres."""
 
     entry: ObjectEntry
     translation: Vector
@@ -74,7 +74,7 @@ def _placed(where: str, name: str, fields: _SceneFields, by_index: dict[int, Obj
 
 
 def scenes_to_json(scenes: Scenes) -> dict[str, dict[str, list]]:
-    """The content of a scene config file."""
+    """Return scenes as the content of a scene config file."""
     return {
         name: {
             "scene_object_idxs": [placed.entry.index for placed in objects],

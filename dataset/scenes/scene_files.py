@@ -1,4 +1,4 @@
-"""Scenes of Gaussians at rest, as directories hold them."""
+"""This module reads and writes scenes: directories of Gaussians at rest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ from gaussians.stage.json_files import write_json
 
 @dataclass(frozen=True)
 class Scene:
-    """Gaussians at rest and the objects that they belong to.
+    """Holds Gaussians at rest and the objects that they belong to.
 
     Attributes:
-        gaussians: N of them, with labels: the number of each one's object, -1 for none.
-        objects: K of them, by label.
+        gaussians: N Gaussians, whose labels are the numbers of their objects, -1 for none.
+        objects: the K objects, by label.
         path: the directory or PLY file that they were read from, None for a scene in memory.
     """
 

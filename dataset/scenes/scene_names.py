@@ -1,4 +1,4 @@
-"""Names of scenes, ``<number>_<object>_<object>...``, and which scene a file or directory belongs to."""
+"""This module reads names of scenes, ``<number>_<object>_<object>...``, and finds the scene of a path."""
 
 import re
 from collections.abc import Iterable

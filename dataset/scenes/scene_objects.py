@@ -1,4 +1,4 @@
-"""Which objects a scene or a trajectory holds, and which object each of its Gaussians belongs to."""
+"""This module finds the objects of a scene or a trajectory, and which object each Gaussian belongs to."""
 
 import os
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class IndistinctObjectsError(InputError):
-    """Nothing tells which object each Gaussian belongs to, though no file is damaged."""
+    """Raised where nothing tells which object each Gaussian belongs to, though no file is damaged."""
 
 
 class SceneObject(BaseModel):
-    """One object of a scene, an entry of its ``objects.json``; None where the scene does not say."""
+    """Describes one object of a scene, an entry of its ``objects.json``; None stands for unknown."""
 
     model_config = ConfigDict(
         extra="ignore", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -50,10 +50,10 @@ class SceneObject(BaseModel):
 
 @dataclass(frozen=True)
 class TrajectoryObjects:
-    """The objects of a trajectory of N Gaussians.
+    """Holds the objects of a trajectory of N Gaussians.
 
     Attributes:
-        objects: those that something describes, by label.
+        objects: the objects that something describes, by label.
         labels: (N,) int32, the object of each Gaussian, -1 for none.
     """
 
@@ -62,7 +62,7 @@ class TrajectoryObjects:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of each label, ``object<label>`` for one that nothing describes."""
+        """Return the name of each label, ``object<label>`` for one that nothing describes."""
         known = {entry.label: entry.name for entry in self.objects}
         count = max([*known, int(self.labels.max())]) + 1
         return tuple(known.get(label, f"object{label}") for label in range(count))
@@ -163,7 +163,7 @@ def _ranked(where: Path, labels: torch.Tensor, count: int) -> torch.Tensor:
     used = np.unique(values[values >= 0])
     if len(used) > count:
         raise InputError(f"{where}: expected {count} labels, one for each object, found {len(used)}")
-    # Files that count from 1, or on from other objects, mean the same order. A subset of 0..K-1 is itself.
+    # Files that count from 1, or on from other objects, mean the same order; labels within 0 to K-1 stay as they are.
     ranks = used if used.size == 0 or used[-1] < count else np.arange(len(used))
     mapped = np.full(len(values), -1, np.int32)
     mapped[values >= 0] = ranks[np.searchsorted(used, values[values >= 0])]

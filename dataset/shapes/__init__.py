@@ -1,1 +1,1 @@
-"""Shapes made of formulas, and how they are turned into Gaussians."""
+"""This package models shapes by formulas and turns them into Gaussians."""

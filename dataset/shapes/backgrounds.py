@@ -1,4 +1,4 @@
-"""The nine builtin backgrounds: a table top, what stands at its rim, and the surroundings."""
+"""This module models the nine builtin backgrounds: table tops, what stands at their rims, and surroundings."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ _FLOOR = -0.75
 
 
 def _top(pattern: Pattern, edge: Rgb, half: float = _TOP) -> list[Patch]:
-    """A square table top with a front edge on each side."""
+    """Return a square table top with a front edge on each side."""
     patches = [Patch((0, 0, 0), (half, 0, 0), (0, half, 0), pattern, weight=9)]
     for side in range(4):
         c, s = round(np.cos(side * np.pi / 2)), round(np.sin(side * np.pi / 2))
@@ -58,7 +58,10 @@ def _round_top(pattern: Pattern, edge: Rgb, radius: float = 2.95) -> list[Patch]
 
 
 def _walls(pattern: Pattern, height: float, level: float, half: float) -> list[Patch]:
-    """Four walls; the pattern has its origin at the foot of a wall's middle. The orbit sees little above 2.4 m."""
+    """Return four walls, less dense above 2.4 m, of which the orbit sees little.
+
+    The pattern has its origin at the foot of each wall's middle.
+    """
     patches = []
     for bottom, top, weight in ((0.0, min(height, 2.4), 1.8), (2.4, height, 0.3)):
         for side in range(4 if top > bottom else 0):
@@ -77,13 +80,13 @@ def _shifted(pattern: Pattern, offset: tuple[float, float]) -> Pattern:
 def _room(
     floor: Pattern, wall: Pattern, height: float = 3.2, level: float = _FLOOR, half: float = _ROOM
 ) -> list[Patch]:
-    """Walls, and the floor as far as a table does not hide it."""
+    """Return the walls of a room, and its floor as far as a table does not hide it."""
     ground = Patch((0, 0, level), (half, 0, 0), (0, half, 0), floor, 0.6, lambda p: 1.9 - np.abs(p).max(1))
     return [ground, *_walls(wall, height, level, half)]
 
 
 def _ground(pattern: Pattern, far_pattern: Pattern, wall: Pattern, height: float = 3.0) -> list[Patch]:
-    """Ground that reaches from the middle to the horizon, where its pattern is to have no small details."""
+    """Return ground that reaches from the middle to the horizon, where its pattern is to have no small details."""
     near = Patch((0, 0, 0), (2.8, 0, 0), (0, 2.8, 0), pattern, weight=9)
     far = Patch(
         *((0, 0, -0.002), (8, 0, 0), (0, 8, 0)),
@@ -95,7 +98,7 @@ def _ground(pattern: Pattern, far_pattern: Pattern, wall: Pattern, height: float
 
 
 def table() -> Background:
-    """An oak table in a living room."""
+    """Return an oak table in a living room."""
     top = _top(planks((0.82, 0.62, 0.38), (0.60, 0.40, 0.21), 0.45), (0.48, 0.31, 0.16))
     room = _room(carpet((0.62, 0.56, 0.50), (0.48, 0.42, 0.40)), painted((0.90, 0.85, 0.74), panel=(0.86, 0.84, 0.79)))
     return Background(
@@ -112,7 +115,7 @@ def table() -> Background:
 
 
 def table0() -> Background:
-    """A white marble table in a grey room."""
+    """Return a white marble table in a grey room."""
     room = _room(planks((0.56, 0.52, 0.50), (0.36, 0.33, 0.32), 0.6), painted((0.62, 0.66, 0.70), (0.95, 0.95, 0.95)))
     return Background(
         [*_top(marble, (0.70, 0.70, 0.70)), *room],
@@ -129,7 +132,7 @@ def table0() -> Background:
 
 
 def table1() -> Background:
-    """A gingham cloth on a picnic table in a garden."""
+    """Return a gingham cloth on a picnic table in a garden."""
     return Background(
         [*_top(gingham, (0.80, 0.40, 0.38)), *_room(lawn, hedge)],
         [
@@ -144,7 +147,7 @@ def table1() -> Background:
 
 
 def table2() -> Background:
-    """A lawn with flowers and a picket fence."""
+    """Return a lawn with flowers and a picket fence."""
     bushes = [(4.2, 1.5), (-4.4, 2.6), (-3.0, -4.5), (2.2, -5.0), (5.0, -3.2), (-5.2, -1.2), (0.8, 5.2)]
     return Background(
         _ground(grass, lawn, fence),
@@ -161,7 +164,7 @@ def table2() -> Background:
 
 
 def table3() -> Background:
-    """A round walnut table in a green study."""
+    """Return a round walnut table in a green study."""
 
     def walnut(points: np.ndarray) -> np.ndarray:
         radius = np.linalg.norm(points, axis=1)
@@ -185,7 +188,7 @@ def table3() -> Background:
 
 
 def table4() -> Background:
-    """Tatami mats between paper screens."""
+    """Return tatami mats between paper screens."""
     return Background(
         _ground(tatami, tatami, shoji),
         [
@@ -200,7 +203,7 @@ def table4() -> Background:
 
 
 def table5() -> Background:
-    """A terrace of flagstones before brick walls."""
+    """Return a terrace of flagstones before brick walls."""
     pots = [(2.7, 2.7), (-2.8, 2.5), (2.9, -2.6), (-4.4, -3.9), (4.6, 0.2)]
     return Background(
         _ground(paving, paving, bricks),
@@ -213,7 +216,7 @@ def table5() -> Background:
 
 
 def table6() -> Background:
-    """Blue and white kitchen tiles."""
+    """Return blue and white kitchen tiles."""
     room = _room(
         planks((0.80, 0.72, 0.60), (0.66, 0.56, 0.44), 0.5), painted((0.95, 0.88, 0.62), panel=(0.62, 0.78, 0.80))
     )
@@ -231,7 +234,7 @@ def table6() -> Background:
 
 
 def table7() -> Background:
-    """A sandy beach by the sea."""
+    """Return a sandy beach by the sea."""
     return Background(
         _ground(sand, sand, sea),
         [

@@ -1,4 +1,4 @@
-"""Gaussians that cover densely sampled surfaces and volumes evenly.
+"""This module covers densely sampled surfaces and volumes evenly with Gaussians.
 
 Samples are grouped into as many cells as there are to be Gaussians, by Lloyd's algorithm (Lloyd 1982), and each
 Gaussian takes the place, extent and colour of its cell. Distances between samples count colour and surface normal
@@ -33,13 +33,13 @@ _OPACITY = 0.97
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """Even samples of a surface.
+    """Holds even samples of a surface.
 
     Attributes:
         points: (M, 3), metres.
         normals: (M, 3), unit, outwards.
         colours: (M, 3), 0 to 1.
-        area: of the whole surface, metres^2.
+        area: area of the whole surface, metres^2.
     """
 
     points: np.ndarray
@@ -49,7 +49,7 @@ class SurfaceSamples:
 
 
 def cover_surface(samples: SurfaceSamples, count: int, iterations: int, rng: np.random.Generator) -> Gaussians:
-    """``count`` opaque flat Gaussians that close the surface."""
+    """Return ``count`` opaque flat Gaussians that close the surface."""
     spacing = np.sqrt(samples.area / count)
     edges = _edges(samples, count, rng)
     extra = [samples.colours * (_COLOUR_WEIGHT * spacing), samples.normals * (_NORMAL_WEIGHT * spacing)]
@@ -72,16 +72,16 @@ def cover_surface(samples: SurfaceSamples, count: int, iterations: int, rng: np.
 def fill_volume(
     points: np.ndarray, volume: float, count: int, surface: SurfaceSamples, rng: np.random.Generator
 ) -> Gaussians:
-    """``count`` round Gaussians evenly inside a body, coloured like the surface next to them.
+    """Return ``count`` round Gaussians evenly inside a body, coloured like the surface next to them.
 
     Args:
         points: (M, 3), even samples of the inside, metres.
-        volume: of the inside, metres^3.
+        volume: volume of the inside, metres^3.
     """
     cells = _group(points.astype(np.float32), count, 6, rng)
     means = _cell_means(points, cells, count)
     distances, nearest = cKDTree(surface.points).query(means)
-    # Those next to the surface stay small enough not to show through it.
+    # Gaussians next to the surface stay small enough not to show through it.
     sizes = np.minimum(_INTERIOR_SIZE * (volume / count) ** (1 / 3), distances / 2)
     scales = torch.from_numpy(np.repeat(np.maximum(sizes, 1e-4)[:, None], 3, 1))
     quaternions = torch.tensor([1.0, 0, 0, 0]).expand(count, 4)
@@ -99,7 +99,7 @@ def _opaque(means: np.ndarray, colours: np.ndarray, scales: torch.Tensor, quater
 
 
 def _edges(samples: SurfaceSamples, count: int, rng: np.random.Generator) -> np.ndarray:
-    """How strongly colour varies around each sample (M,), 0 to about 1: its spread in ``count`` random cells."""
+    """Return how much colour varies around each sample, (M,), 0 to about 1: its spread in ``count`` random cells."""
     seeds = samples.points[rng.choice(len(samples.points), count, replace=False)]
     cells = cKDTree(seeds).query(samples.points)[1]
     spread = _cell_means(samples.colours**2, cells, count) - _cell_means(samples.colours, cells, count) ** 2
@@ -107,7 +107,10 @@ def _edges(samples: SurfaceSamples, count: int, rng: np.random.Generator) -> np.
 
 
 def _narrowing(means: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """Maps (N, 3, 3) that shrink Gaussians towards neighbours with other ``looks`` (N, D), so as not to spill over."""
+    """Return linear maps (N, 3, 3) that shrink Gaussians towards neighbours with other ``looks`` (N, D).
+
+    They keep a colour from spilling over into another.
+    """
     if len(means) == 1:
         return np.eye(3)[None]
     neighbours = cKDTree(means).query(means, k=range(2, min(8, len(means) + 1)))[1]
@@ -127,7 +130,10 @@ def _group(
     rng: np.random.Generator,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The cell (M,) of each sample, each of ``count`` cells with at least one; more cells where ``weights`` (M,)."""
+    """Return the cell (M,) of each sample; each of ``count`` cells has at least one.
+
+    There are more cells where ``weights`` (M,) are larger.
+    """
     chances = None if weights is None else weights / weights.sum()
     seeds = features[rng.choice(len(features), count, replace=False, p=chances)]
     for _ in range(iterations):
@@ -152,7 +158,7 @@ def _cell_means(values: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray
 
 
 def _cell_covariances(offsets: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
-    """Unbiased covariances (count, 3, 3) of ``offsets`` (M, 3) from the cells' means."""
+    """Return unbiased covariances (count, 3, 3) of ``offsets`` (M, 3) from the cells' means."""
     products = np.einsum("ni,nj->nij", offsets, offsets).reshape(-1, 9)
     sizes = np.bincount(cells, minlength=count)
     unbiased = sizes / np.maximum(sizes - 1, 1)

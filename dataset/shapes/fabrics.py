@@ -1,4 +1,4 @@
-"""Cloths, pillows and ropes. Lengths in metres, z up, fronts towards -y."""
+"""This module models cloths, pillows and ropes: lengths in metres, z up, fronts towards -y."""
 
 import numpy as np
 
@@ -22,13 +22,13 @@ BLACK = (0.08, 0.08, 0.09)
 
 
 def cloth() -> Solid:
-    """A yellow T-shirt that hangs upright, an owl on its chest."""
+    """Return a yellow T-shirt that hangs upright, an owl on its chest."""
     yellow = (0.99, 0.82, 0.16)
     half = [(0.055, 0.2), (0.1, 0.215), (0.225, 0.12), (0.18, 0.04), (0.125, 0.085), (0.13, -0.215)]
     outline = [*half, *((-x, z) for x, z in half[::-1]), (-0.03, 0.172), (0.03, 0.172)]
 
     def on_chest(field: Field) -> Field:
-        """Paint on the front only, whatever its depth."""
+        """Return paint on the front only, whatever its depth."""
         return lambda points: np.where(points[:, 1] < 0, field(points * [1, 0, 1]), 1.0)
 
     def ear(points: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def cloth() -> Solid:
 
 
 def cloth2() -> Solid:
-    """A red and white checkered cloth, wavy, 45 mm thick."""
+    """Return a red and white checkered cloth, wavy, 45 mm thick."""
 
     def wave(points: np.ndarray) -> np.ndarray:
         x, y = points[:, 0], points[:, 1]
@@ -70,7 +70,7 @@ def cloth2() -> Solid:
 
 
 def cloth3() -> Solid:
-    """A cyan mouse pad with a stitched dark border and a pointer on it."""
+    """Return a cyan mouse pad with a stitched dark border and a pointer on it."""
     arrow = [(0.0, 0.0), (0.0, 0.16), (0.042, 0.122), (0.07, 0.185), (0.098, 0.172), (0.07, 0.11), (0.118, 0.11)]
     pointer = turned(extruded([(x - 0.05, 0.09 - z) for x, z in arrow], 1), 0, 90)
     return Solid(
@@ -85,7 +85,7 @@ def cloth3() -> Solid:
 
 
 def _cushion(half: Vector) -> Field:
-    """A stuffed cushion that lies flat: pointed corners, sides drawn in, thick in the middle."""
+    """Return a stuffed cushion that lies flat: pointed corners, sides drawn in, thick in the middle."""
     a, b, thick = half
 
     def distance(points: np.ndarray) -> np.ndarray:
@@ -101,17 +101,17 @@ def _cushion(half: Vector) -> Field:
 
 
 def pillow() -> Solid:
-    """A blue and white striped pillow that lies flat."""
+    """Return a blue and white striped pillow that lies flat."""
     return Solid(extent=0.48, parts=[Part(_cushion((0.25, 0.19, 0.095)), stripes(0, 0.05, (0.16, 0.36, 0.72), WHITE))])
 
 
 def pillow2() -> Solid:
-    """A square black and white striped pillow that stands on its edge."""
+    """Return a square black and white striped pillow that stands on its edge."""
     return Solid(extent=0.44, parts=[Part(turned(_cushion((0.22, 0.22, 0.1)), 0, 90), stripes(2, 0.044, BLACK, WHITE))])
 
 
 def _strands(path: np.ndarray, radius: float, twists: float) -> list[np.ndarray]:
-    """Three curves (M, 3) laid around ``path`` (M, 3), ``twists`` turns a metre, for a rope of ``radius``."""
+    """Return three curves (M, 3) laid around ``path`` (M, 3), ``twists`` turns a metre, for a rope of ``radius``."""
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     side = np.cross(tangent, [0, 0, 1.0])
@@ -126,7 +126,7 @@ def _strands(path: np.ndarray, radius: float, twists: float) -> list[np.ndarray]
 
 
 def rope() -> Solid:
-    """A thick wavy rope of three strands."""
+    """Return a thick wavy rope of three strands."""
     t = np.linspace(-1, 1, 700)
     path = np.stack([0.27 * t, 0.085 * np.sin(2.2 * np.pi * t), 0 * t], 1)
     hemp = (0.80, 0.62, 0.36)
@@ -143,7 +143,7 @@ def rope() -> Solid:
 
 
 def rope2() -> Solid:
-    """A coil of rope, one of its strands red, with a free end."""
+    """Return a coil of rope, one of its strands red, with a free end."""
     turns = 3.4
     t = np.linspace(0, 1, 1600)
     angle = 2 * np.pi * turns * t

@@ -1,4 +1,4 @@
-"""Signed distance fields: primitives and ways to combine them.
+"""This module provides signed distance fields: primitives, and ways to combine them.
 
 A field maps points (N, 3) to distances (N,), metres, negative inside. Fields that are only bounds of the distance
 (ellipsoids, smooth unions) are close to it near the surface, which is where they are used.
@@ -36,7 +36,7 @@ def ellipsoid(radii: Point, center: Point = ORIGIN) -> Field:
 
 
 def capsule(start: Point, end: Point, radius: float, end_radius: float | None = None) -> Field:
-    """A rounded stick from ``start`` to ``end``, tapered to ``end_radius``."""
+    """Return a rounded stick from ``start`` to ``end``, tapered to ``end_radius``."""
     a, axis = np.asarray(start), np.asarray(end) - np.asarray(start)
     growth = 0.0 if end_radius is None else end_radius - radius
 
@@ -49,7 +49,7 @@ def capsule(start: Point, end: Point, radius: float, end_radius: float | None = 
 
 
 def box(half: Point, rounding: float = 0.0, center: Point = ORIGIN) -> Field:
-    """A box of half extents ``half``; its edges are rounded within them."""
+    """Return a box of half extents ``half``; its edges are rounded within them."""
     inner = np.asarray(half) - rounding
 
     def distance(points: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def box(half: Point, rounding: float = 0.0, center: Point = ORIGIN) -> Field:
 
 
 def cylinder(radius: float, half_height: float, rounding: float = 0.0, center: Point = ORIGIN) -> Field:
-    """An upright cylinder."""
+    """Return an upright cylinder."""
 
     def distance(points: np.ndarray) -> np.ndarray:
         p = points - np.asarray(center)
@@ -70,7 +70,7 @@ def cylinder(radius: float, half_height: float, rounding: float = 0.0, center: P
 
 
 def torus(radius: float, thickness: float, center: Point = ORIGIN) -> Field:
-    """A ring that lies flat; ``thickness`` is the radius of its tube."""
+    """Return a ring that lies flat; ``thickness`` is the radius of its tube."""
 
     def distance(points: np.ndarray) -> np.ndarray:
         p = points - np.asarray(center)
@@ -80,7 +80,7 @@ def torus(radius: float, thickness: float, center: Point = ORIGIN) -> Field:
 
 
 def polygon(corners: Sequence[tuple[float, float]]) -> Callable[[np.ndarray], np.ndarray]:
-    """The signed distance (N,) of points (N, 2) to a closed polygon."""
+    """Return the signed distance (N,) of points (N, 2) to a closed polygon."""
     a = np.asarray(corners)
     b = np.roll(a, -1, 0)
 
@@ -100,13 +100,13 @@ def polygon(corners: Sequence[tuple[float, float]]) -> Callable[[np.ndarray], np
 
 
 def revolved(corners: Sequence[tuple[float, float]], rounding: float = 0.0) -> Field:
-    """A polygon of (radius, z) turned about the z axis, grown by ``rounding``."""
+    """Return a polygon of (radius, z) turned about the z axis, grown by ``rounding``."""
     outline = polygon(corners)
     return lambda points: outline(np.stack([np.hypot(points[:, 0], points[:, 1]), points[:, 2]], 1)) - rounding
 
 
 def extruded(corners: Sequence[tuple[float, float]], half_thickness: float, rounding: float = 0.0) -> Field:
-    """A polygon in (x, z), thickened along y; edges are rounded within the given extents."""
+    """Return a polygon in (x, z), thickened along y; edges are rounded within the given extents."""
     outline = polygon(corners)
 
     def distance(points: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def extruded(corners: Sequence[tuple[float, float]], half_thickness: float, roun
 
 
 def tube(curve: np.ndarray, radius: float) -> Field:
-    """The points within ``radius`` of densely sampled curves (M, 3); farther than 3 radii away it is constant."""
+    """Return a tube of ``radius`` around densely sampled curves (M, 3); farther than 3 radii away it is constant."""
     tree = cKDTree(curve)
     return lambda points: np.minimum(tree.query(points, distance_upper_bound=3 * radius)[0], 3 * radius) - radius
 
@@ -131,7 +131,7 @@ def moved(field: Field, offset: Point) -> Field:
 
 
 def turned(field: Field, axis: int, degrees: float, about: Point = ORIGIN) -> Field:
-    """``field`` rotated about the axis 0, 1 or 2 through the point ``about``."""
+    """Return ``field`` rotated about the axis 0, 1 or 2 through the point ``about``."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     i, j = (axis + 1) % 3, (axis + 2) % 3
     rotation = np.eye(3)
@@ -140,7 +140,7 @@ def turned(field: Field, axis: int, degrees: float, about: Point = ORIGIN) -> Fi
 
 
 def mirrored(field: Field) -> Field:
-    """``field`` at x >= 0 and its mirror image at x < 0."""
+    """Return a field that is ``field`` at x >= 0 and its mirror image at x < 0."""
     return lambda points: field(np.abs(points) * [1, 0, 0] + points * [0, 1, 1])
 
 
@@ -161,7 +161,7 @@ def subtracted(field: Field, hole: Field) -> Field:
 
 
 def smooth_union(blend: float, *fields: Field) -> Field:
-    """A union with fillets about as wide as ``blend``."""
+    """Return a union with fillets about as wide as ``blend``."""
 
     def distance(points: np.ndarray) -> np.ndarray:
         result = fields[0](points)

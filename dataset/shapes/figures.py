@@ -1,4 +1,4 @@
-"""Bear, panda and doll. Lengths in metres, z up, faces towards -y."""
+"""This module models a bear, a panda and a doll: lengths in metres, z up, faces towards -y."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ WHITE = (0.97, 0.96, 0.94)
 
 
 def bear() -> Solid:
-    """A sitting teddy bear."""
+    """Return a sitting teddy bear."""
     brown, light, dark = (0.60, 0.37, 0.18), (0.86, 0.68, 0.44), (0.16, 0.09, 0.06)
     return Solid(
         extent=0.5,
@@ -54,7 +54,7 @@ def bear() -> Solid:
 
 
 def panda() -> Solid:
-    """A sitting cartoon panda with a bamboo stalk."""
+    """Return a sitting cartoon panda with a bamboo stalk."""
     green = (0.36, 0.62, 0.18)
     return Solid(
         extent=0.46,
@@ -93,7 +93,7 @@ def _rings(distance: float) -> Field:
 
 
 def miku() -> Solid:
-    """A chibi doll of Hatsune Miku: two long turquoise pigtails, grey top, black skirt and boots."""
+    """Return a chibi doll of Hatsune Miku: two long turquoise pigtails, grey top, black skirt and boots."""
     hair, skin, grey = (0.16, 0.78, 0.76), (1.0, 0.86, 0.77), (0.72, 0.75, 0.78)
     black, pink = (0.13, 0.14, 0.17), (0.93, 0.25, 0.50)
     head = (0, 0, 0.125)

@@ -1,4 +1,4 @@
-"""Bowl, can, phone and bun. Lengths in metres, z up, fronts towards -y."""
+"""This module models a bowl, a can, a phone and a bun: lengths in metres, z up, fronts towards -y."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ WHITE = (0.97, 0.97, 0.96)
 
 
 def bowl() -> Solid:
-    """A blue bowl with white clouds, 45 mm thick and hollow."""
+    """Return a blue bowl with white clouds, 45 mm thick and hollow."""
     puffs = [
         (0.0, 0.0, 0.042),
         (0.055, -0.012, 0.032),
@@ -32,7 +32,7 @@ def bowl() -> Solid:
     ]
 
     def clouds(points: np.ndarray) -> np.ndarray:
-        """Five clouds around the outside, in turns higher and lower."""
+        """Return five clouds around the outside, in turns higher and lower."""
         angle = np.arctan2(points[:, 1], points[:, 0]) + np.pi / 2
         sector = np.round(angle / (2 * np.pi / 5))
         along = (angle - sector * (2 * np.pi / 5)) * 0.21
@@ -59,7 +59,7 @@ def bowl() -> Solid:
 
 
 def can() -> Solid:
-    """A can of cola: red with white script and a white wave, metal at both ends."""
+    """Return a can of cola: red with white script and a white wave, metal at both ends."""
     red, silver = (0.84, 0.05, 0.08), (0.78, 0.79, 0.80)
     profile = [
         (0, -0.19),
@@ -92,7 +92,7 @@ def can() -> Solid:
 
 
 def phone() -> Solid:
-    """A mobile phone that stands upright, its lit screen in front."""
+    """Return a mobile phone that stands upright, its lit screen in front."""
     body, bezel = (0.20, 0.22, 0.27), (0.05, 0.05, 0.06)
     tiles = [
         (0.95, 0.30, 0.28),
@@ -132,7 +132,7 @@ def phone() -> Solid:
 
 
 def toy() -> Solid:
-    """A roujiamo: a flat toasted bun, cut open in front, filled with chopped meat and green pepper."""
+    """Return a roujiamo: a flat toasted bun, cut open in front, filled with chopped meat and green pepper."""
     crust, toasted = (0.95, 0.85, 0.66), (0.72, 0.45, 0.20)
 
     def toast(points: np.ndarray) -> np.ndarray:

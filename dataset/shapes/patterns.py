@@ -1,4 +1,4 @@
-"""Colour patterns on planes and walls, as functions of points."""
+"""This module makes colour patterns on planes and walls, as functions of points."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,23 +10,23 @@ Pattern = Callable[[np.ndarray], np.ndarray]
 
 
 def choose(mask: np.ndarray, inside: Rgb | np.ndarray, outside: Rgb | np.ndarray) -> np.ndarray:
-    """Colours (N, 3): ``inside`` where ``mask`` (N,), else ``outside``."""
+    """Return colours (N, 3): ``inside`` where ``mask`` (N,) is true, else ``outside``."""
     return np.where(mask[:, None], inside, outside)
 
 
 def blend(weight: np.ndarray, first: Rgb | np.ndarray, second: Rgb | np.ndarray) -> np.ndarray:
-    """Colours (N, 3): ``first`` where ``weight`` (N,) is 0, ``second`` where it is 1."""
+    """Return colours (N, 3): ``first`` where ``weight`` (N,) is 0, ``second`` where it is 1."""
     weight = np.clip(weight, 0, 1)[:, None]
     return (1 - weight) * np.asarray(first) + weight * np.asarray(second)
 
 
 def stripes(axis: int, width: float, first: Rgb, second: Rgb) -> Pattern:
-    """Bands of ``width`` metres across ``axis``, one of ``first`` in the middle."""
+    """Return bands of ``width`` metres across ``axis``, one of ``first`` in the middle."""
     return lambda points: choose(np.floor(points[:, axis] / width + 0.5) % 2 == 0, first, second)
 
 
 def checks(axes: tuple[int, int], width: float, first: Rgb, second: Rgb) -> Pattern:
-    """Squares of ``width`` metres in the plane of two axes."""
+    """Return squares of ``width`` metres in the plane of two axes."""
 
     def pattern(points: np.ndarray) -> np.ndarray:
         return choose(np.floor(points[:, list(axes)] / width).sum(1) % 2 == 0, first, second)
@@ -35,7 +35,7 @@ def checks(axes: tuple[int, int], width: float, first: Rgb, second: Rgb) -> Patt
 
 
 def hash_noise(cells: np.ndarray, salt: int = 0) -> np.ndarray:
-    """A pseudo-random number (N,) in [0, 1) for integer cells (N, D), the same on every machine."""
+    """Return a pseudo-random number (N,) in [0, 1) for integer cells (N, D), the same on every machine."""
     mixed = np.full(len(cells), np.uint64(salt + 1))
     for column in cells.astype(np.int64).T:
         mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
@@ -48,7 +48,10 @@ def hash_noise(cells: np.ndarray, salt: int = 0) -> np.ndarray:
 def smooth_noise(
     points: np.ndarray, wavelength: float | Sequence[float], octaves: int = 3, salt: int = 0
 ) -> np.ndarray:
-    """Value noise (N,), about 0 to 1, of points (N, D): Perlin's sum of octaves ("An image synthesizer", 1985)."""
+    """Return value noise (N,), about 0 to 1, of points (N, D).
+
+    It is a sum of octaves (Perlin, "An image synthesizer", 1985).
+    """
     total, weight = np.zeros(len(points)), 0.0
     for octave in range(octaves):
         scaled = points / (np.asarray(wavelength) * 0.5**octave)
@@ -65,7 +68,7 @@ def smooth_noise(
 
 
 def near_random_points(points: np.ndarray, cell: float, density: float, salt: int = 0) -> np.ndarray:
-    """Distance (N,) of points (N, 2) to the nearest random spot; a share ``density`` of the cells has one."""
+    """Return the distance (N,) of points (N, 2) to the nearest random spot; a share ``density`` of cells has one."""
     base = np.floor(points / cell)
     nearest = np.full(len(points), np.inf)
     for offset in np.ndindex(3, 3):
@@ -77,7 +80,10 @@ def near_random_points(points: np.ndarray, cell: float, density: float, salt: in
 
 
 def text_mask(text: str, height: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Whether points (N, 2), metres, x right and y up, lie on ``text``, centred at 0 and ``height`` metres high."""
+    """Return a function that says which points (N, 2), metres, x right and y up, lie on a text.
+
+    The text is centred at 0 and ``height`` metres high.
+    """
     font, thickness = cv2.FONT_HERSHEY_SCRIPT_COMPLEX, 11
     (width, rows), below = cv2.getTextSize(text, font, 6.0, thickness)
     image = np.zeros((rows + below + 40, width + 40), np.uint8)

@@ -1,4 +1,4 @@
-"""Small things that stand around on backgrounds. Lengths in metres, z up."""
+"""This module models small things that stand around on backgrounds: lengths in metres, z up."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def mug(colour: Rgb) -> Solid:
 
 
 def books() -> Solid:
-    """Three books, one on another."""
+    """Return three books, one on another."""
     covers = [((0.26, 0.19, 0.04), (0.62, 0.16, 0.16), 0.0), ((0.24, 0.17, 0.032), (0.16, 0.34, 0.52), 12.0)]
     covers.append(((0.2, 0.15, 0.03), (0.86, 0.66, 0.22), -9.0))
     parts, z = [], 0.0
@@ -54,7 +54,7 @@ def _pages(colour: Rgb, z: float, half: Vector, turn: float) -> Pattern:
 
 
 def plant(pot: Rgb = (0.74, 0.40, 0.26)) -> Solid:
-    """A round green plant in a pot."""
+    """Return a round green plant in a pot."""
 
     def leaves(points: np.ndarray) -> np.ndarray:
         return blend(1.3 * smooth_noise(points, 0.07, 2) - 0.15, (0.10, 0.30, 0.10), (0.46, 0.68, 0.26))
@@ -74,7 +74,7 @@ def plant(pot: Rgb = (0.74, 0.40, 0.26)) -> Solid:
 
 
 def fruit(colour: Rgb) -> Solid:
-    """An apple, or an orange or lemon by its colour."""
+    """Return an apple, or an orange or lemon by its colour."""
     body = subtracted(ellipsoid((0.13, 0.13, 0.12)), sphere(0.05, (0, 0, 0.145)))
     stalk = capsule((0, 0, 0.07), (0.02, 0, 0.15), 0.01)
     return Solid([Part(body, colour), Part(stalk, (0.35, 0.24, 0.12))], gloss=0.4, reach=0.2)
@@ -93,7 +93,7 @@ def candle() -> Solid:
 
 
 def basket() -> Solid:
-    """A wicker basket with a handle."""
+    """Return a wicker basket with a handle."""
 
     def wicker(points: np.ndarray) -> np.ndarray:
         angle = np.arctan2(points[:, 1], points[:, 0])
@@ -114,7 +114,7 @@ def bush() -> Solid:
 
 
 def mushroom() -> Solid:
-    """A fly agaric."""
+    """Return a fly agaric."""
     dots = [
         (0, 0, 0.16),
         (0.08, 0.02, 0.12),
@@ -143,7 +143,7 @@ def stone() -> Solid:
 
 
 def mat_cushion(colour: Rgb) -> Solid:
-    """A flat square floor cushion."""
+    """Return a flat square floor cushion."""
     seam = (0.7 * colour[0], 0.7 * colour[1], 0.7 * colour[2])
     return Solid(
         [Part(box((0.36, 0.36, 0.07), 0.06), colour)],
@@ -153,7 +153,7 @@ def mat_cushion(colour: Rgb) -> Solid:
 
 
 def pot() -> Solid:
-    """A cooking pot with a lid."""
+    """Return a cooking pot with a lid."""
     return Solid(
         [
             Part(cylinder(0.22, 0.12, 0.03), (0.72, 0.16, 0.13)),

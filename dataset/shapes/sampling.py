@@ -1,4 +1,4 @@
-"""Even random samples of the surface and the inside of a signed distance field."""
+"""This module draws even random samples of the surface and the inside of a signed distance field."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from dataset.shapes.fields import Field
 
 _GRID = 32
 _GRADIENT_STEP = 1e-4
-# Of the grid cells' size: how far from the surface samples start, and how far a cell that has some can be.
+# How far from the surface samples start, and how far from it a cell that has some can be, as shares of a cell's size.
 _BAND = 0.35
 _NEAR = 1.3
 
@@ -31,7 +31,7 @@ class FieldSampler:
             raise ValueError(f"the field has no surface inside [-{reach}, {reach}]^3")
 
     def area_and_volume(self) -> tuple[float, float]:
-        """Of the body, estimated: metres^2 and metres^3."""
+        """Estimate the area, metres^2, and the volume, metres^3, of the body."""
         points = self._jittered(self._touched, np.repeat(np.arange(len(self._touched)), 3))
         values = self._field(points)
         total = len(self._touched) * self._size**3
@@ -39,7 +39,7 @@ class FieldSampler:
         return float((np.abs(values) < band).mean() * total / (2 * band)), float((values < 0).mean() * total)
 
     def surface(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (count, 3) and unit normals (count, 3) of the surface."""
+        """Draw points (count, 3) of the surface, and return them with its unit normals (count, 3) there."""
         band = _BAND * self._size
         points, normals = np.empty((0, 3)), np.empty((0, 3))
         while len(points) < count:
@@ -60,7 +60,7 @@ class FieldSampler:
         return points[:count], normals
 
     def interior(self, count: int, depth: float) -> tuple[np.ndarray, float]:
-        """Points (count, 3) at least ``depth`` metres below the surface, and the volume there, metres^3.
+        """Draw points (count, 3) ``depth`` metres or more below the surface, and estimate the volume there, metres^3.
 
         Where the body is too thin for ``depth``, half of the greatest depth takes its place.
         """
@@ -81,7 +81,7 @@ class FieldSampler:
 
 
 def _gradient(field: Field, points: np.ndarray) -> np.ndarray:
-    """Central differences on the corners of a tetrahedron: four evaluations instead of six."""
+    """Return gradients from differences on the corners of a tetrahedron: four evaluations instead of six."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     values = [field(points + corner * _GRADIENT_STEP) for corner in corners]
     return np.stack(values, 1) @ corners / (4 * _GRADIENT_STEP)

@@ -1,6 +1,6 @@
-"""Backgrounds made of flat patches and small bodies, and their Gaussians.
+"""This module makes backgrounds of flat patches and small bodies, and turns them into Gaussians.
 
-The frame of a background: z up, metres, its table top at z = 0 around the origin.
+A background has z up, lengths in metres, and its table top at z = 0 around the origin.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from gaussians.rotations import axis_rotation
 from gaussians.vector import Vector
 
 ARENA = 2.3
-"""Objects move inside [-ARENA, ARENA]^2: there the table top has most of its Gaussians, and nothing stands."""
+"""Objects move inside [-ARENA, ARENA]^2, metres: there the table top has most of its Gaussians, and nothing stands."""
 
-# One in so many Gaussians of a patch lies behind it, where it shows through the gaps between the others.
+# One of this many Gaussians of a patch lies behind it, where it shows through the gaps between the others.
 _BACKING = 8
 _BACKING_DEPTH = 0.02
 _SAMPLES_PER_CELL = 8
@@ -28,13 +28,13 @@ _ITERATIONS = 3
 
 @dataclass(frozen=True)
 class Patch:
-    """A flat rectangle with a pattern.
+    """Describes a flat rectangle with a pattern.
 
     Attributes:
-        center: metres.
-        half_u, half_v: half its sides, as vectors, metres; its front is on the side of half_u x half_v.
-        pattern: colours (N, 3) of points (N, 2), metres along u and v from the centre.
-        weight: Gaussians per area, relative to the other patches.
+        center: position of its centre, metres.
+        half_u, half_v: vectors along half of each side, metres; the front is on the side of half_u x half_v.
+        pattern: function that gives colours (N, 3) of points (N, 2), metres along u and v from the centre.
+        weight: number of Gaussians per area, relative to the other patches.
         shape: the part that exists: negative there, for points (N, 2); all of it by default.
     """
 
@@ -52,7 +52,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Prop:
-    """A body that stands at (x, y, z), turned by ``turn`` degrees about the vertical, lowest point at z = ``z``."""
+    """Describes a body that stands at (x, y), its lowest point at z, metres, turned by ``turn`` degrees about z."""
 
     solid: Solid
     x: float
@@ -63,16 +63,16 @@ class Prop:
 
 @dataclass(frozen=True)
 class Background:
-    """A table top with what lies around it."""
+    """Describes a table top with what lies around it."""
 
     patches: Sequence[Patch]
     props: Sequence[Prop] = ()
     prop_share: float = 0.16
-    """Share of all Gaussians that the props get."""
+    """Share of all Gaussians that the props get, 0 to 1."""
 
 
 def background_gaussians(background: Background, count: int, rng: np.random.Generator) -> Gaussians:
-    """``count`` flat Gaussians on all surfaces of ``background``."""
+    """Return ``count`` flat Gaussians on all surfaces of ``background``."""
     prop_count = round(background.prop_share * count) if background.props else 0
     parts = []
     if prop_count:
@@ -90,7 +90,7 @@ def _split(count: int, samples: list[SurfaceSamples]) -> list[int]:
 
 
 def _apportion(count: int, weights: np.ndarray) -> list[int]:
-    """``count`` split in proportion to ``weights``, at least one each."""
+    """Split ``count`` in proportion to ``weights``, with at least one for each."""
     bounds = np.round(np.cumsum(weights) / weights.sum() * (count - len(weights))).astype(int)
     return [int(share) + 1 for share in np.diff(bounds, prepend=0)]
 

@@ -1,4 +1,4 @@
-"""Coloured bodies made of signed distance fields, and their Gaussians."""
+"""This module makes coloured bodies of signed distance fields, and turns them into Gaussians."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ Colour = Rgb | Callable[[np.ndarray], np.ndarray]
 """One colour, 0 to 1, or a function from points (N, 3) to colours (N, 3)."""
 
 INTERIOR_SPACING = 1.6
-"""Distance of neighbours inside a body over that on its surface: looks come from the surface, but a simulation
-needs particles inside."""
+"""Ratio of the distance of neighbours inside a body to that on its surface.
+
+Looks come from the surface, but a simulation needs particles inside."""
 
 _LIGHT = np.array([0.12, -0.28, 0.95]) / np.linalg.norm([0.12, -0.28, 0.95])
 
 
 @dataclass(frozen=True)
 class Part:
-    """A field with its colour: a piece of a body, or paint where the field is negative."""
+    """Gives a field a colour: as a piece of a body, or as paint where the field is negative."""
 
     field: Field
     colour: Colour
@@ -32,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Solid:
-    """A coloured body in metres.
+    """Describes a coloured body, lengths in metres.
 
     Attributes:
         parts: the pieces; a point has the colour of the piece nearest to it.
@@ -56,7 +57,7 @@ class Solid:
         return smooth_union(self.blend, *fields) if self.blend and len(fields) > 1 else union(*fields)
 
     def colours(self, points: np.ndarray) -> np.ndarray:
-        """The paint at points (N, 3) of the surface, without light: (N, 3), 0 to 1."""
+        """Return the colours of points (N, 3) of the surface without light: (N, 3), 0 to 1."""
         nearest = np.argmin([part.field(points) for part in self.parts], axis=0)
         colours = np.empty_like(points)
         for index, part in enumerate(self.parts):
@@ -72,7 +73,7 @@ def _paint(colours: np.ndarray, points: np.ndarray, where: np.ndarray, colour: C
 
 
 def solid_gaussians(solid: Solid, count: int, rng: np.random.Generator) -> Gaussians:
-    """``count`` Gaussians: flat ones on the surface of ``solid``, round ones inside, both evenly spaced."""
+    """Return ``count`` Gaussians, flat ones on the surface of ``solid`` and round ones inside, evenly spaced."""
     sampler = FieldSampler(solid.field, solid.reach, rng)
     area, volume = sampler.area_and_volume()
     surface_count = surface_share(count, area, volume)
@@ -86,7 +87,7 @@ def solid_gaussians(solid: Solid, count: int, rng: np.random.Generator) -> Gauss
 
 
 def object_gaussians(solid: Solid, count: int, scale: float, rng: np.random.Generator) -> Gaussians:
-    """``count`` Gaussians of ``solid`` as an object is stored: centred, its extent reached when times ``scale``."""
+    """Return ``count`` Gaussians of ``solid`` as objects are stored: centred, at its size divided by ``scale``."""
     gaussians = solid_gaussians(solid, count, rng)
     low, high = gaussians.means.min(0).values, gaussians.means.max(0).values
     longest = float((high - low).max())
@@ -95,9 +96,10 @@ def object_gaussians(solid: Solid, count: int, scale: float, rng: np.random.Gene
 
 
 def surface_share(count: int, area: float, volume: float) -> int:
-    """How many of ``count`` Gaussians go to the surface.
+    """Return how many of ``count`` Gaussians go to the surface.
 
-    With spacing h there, and INTERIOR_SPACING h below a skin of h/2, they are area / h^2 and inner volume / spacing^3.
+    With spacing h these are area / h^2. Below a skin of h / 2, with INTERIOR_SPACING h as spacing, there are inner
+    volume / spacing^3.
     """
 
     def surplus(h: float) -> float:
@@ -110,7 +112,7 @@ def surface_share(count: int, area: float, volume: float) -> int:
 
 
 def surface_samples(solid: Solid, count: int, rng: np.random.Generator) -> SurfaceSamples:
-    """``count`` even random samples of the surface with lit colours."""
+    """Return ``count`` even random samples of the surface with lit colours."""
     sampler = FieldSampler(solid.field, solid.reach, rng)
     return _lit_samples(solid, sampler, count, sampler.area_and_volume()[0])
 
@@ -121,12 +123,12 @@ def _lit_samples(solid: Solid, sampler: FieldSampler, count: int, area: float) -
 
 
 def soft_light(normals: np.ndarray) -> np.ndarray:
-    """How bright (N,) surfaces with unit ``normals`` (N, 3) are under a soft light from above and in front."""
+    """Return how bright surfaces with unit ``normals`` (N, 3) are under a soft light from above and in front: (N,)."""
     return 0.66 + 0.4 * (0.5 + 0.5 * normals @ _LIGHT) ** 1.3
 
 
 def _lit(solid: Solid, field: Field, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Colours under a soft light from above, darker in creases, with a highlight on glossy bodies."""
+    """Return colours (N, 3) under a soft light from above, darker in creases, with a highlight on glossy bodies."""
     light = soft_light(normals)
     for reach in (0.02, 0.05):
         light *= 1 - 0.3 * np.clip(1 - field(points + reach * normals) / reach, 0, 1)

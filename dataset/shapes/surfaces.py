@@ -1,4 +1,4 @@
-"""What the surfaces of backgrounds look like: colours (N, 3) of points (N, 2), metres.
+"""This module paints the surfaces of backgrounds: patterns are colours (N, 3) of points (N, 2), metres.
 
 Features are no smaller than what a background's Gaussians can show: some 5 cm on a table, 20 cm on a wall.
 """
@@ -13,7 +13,7 @@ def plain(colour: Rgb) -> Pattern:
 
 
 def planks(light: Rgb, dark: Rgb, width: float, length: float = 2.2) -> Pattern:
-    """Boards along u with grain, each of its own shade."""
+    """Return boards along u with grain, each of its own shade."""
 
     def pattern(points: np.ndarray) -> np.ndarray:
         row = np.floor(points[:, 1] / width)
@@ -37,7 +37,7 @@ def marble(points: np.ndarray) -> np.ndarray:
 
 
 def gingham(points: np.ndarray) -> np.ndarray:
-    """Two crossing sets of stripes, 0.18 m wide: white, half tone, full tone."""
+    """Return two crossing sets of stripes, 0.18 m wide: white, half tone, full tone."""
     on = (np.floor(points / 0.18) % 2).sum(1)
     weave = 0.06 * hash_noise(np.floor(points / 0.03))
     return blend(np.array([0.0, 0.5, 1.0])[on.astype(int)] + weave, (0.97, 0.95, 0.92), (0.76, 0.10, 0.12))
@@ -49,7 +49,7 @@ def lawn(points: np.ndarray) -> np.ndarray:
 
 
 def grass(points: np.ndarray) -> np.ndarray:
-    """A lawn with daisies and pink flowers."""
+    """Return a lawn with daisies and pink flowers."""
     daisy = near_random_points(points, 0.42, 0.55, salt=50)
     colours = choose(daisy < 0.036, (0.97, 0.96, 0.92), lawn(points))
     colours = choose(daisy < 0.014, (0.96, 0.78, 0.15), colours)
@@ -57,7 +57,7 @@ def grass(points: np.ndarray) -> np.ndarray:
 
 
 def tatami(points: np.ndarray) -> np.ndarray:
-    """Mats of 1.8 m by 0.9 m with dark cloth borders, in alternating rows."""
+    """Return mats of 1.8 m by 0.9 m with dark cloth borders, in alternating rows."""
     row = np.floor(points[:, 1] / 0.9)
     x, y = (points[:, 0] + 0.9 * (row % 2) + 0.9) % 1.8, points[:, 1] % 0.9
     straw = 0.6 * smooth_noise(points, (0.5, 0.03), 2) + 0.4 * hash_noise(np.stack([np.floor(points[:, 1] / 0.03)], 1))
@@ -69,7 +69,7 @@ def tatami(points: np.ndarray) -> np.ndarray:
 
 
 def paving(points: np.ndarray) -> np.ndarray:
-    """Irregular flagstones: cells of randomly placed centres."""
+    """Return irregular flagstones: cells of randomly placed centres."""
     base = np.floor(points / 0.55)
     first = second = np.full(len(points), np.inf)
     owner = np.zeros_like(base)
@@ -88,7 +88,7 @@ def paving(points: np.ndarray) -> np.ndarray:
 
 
 def tiles(points: np.ndarray) -> np.ndarray:
-    """White tiles of 0.45 m with blue ornaments."""
+    """Return white tiles of 0.45 m with blue ornaments."""
     cell = np.floor(points / 0.45)
     local = points / 0.45 - cell - 0.5
     radius, angle = np.linalg.norm(local, axis=1), np.arctan2(local[:, 1], local[:, 0])
@@ -113,7 +113,7 @@ def sand(points: np.ndarray) -> np.ndarray:
 
 
 def painted(colour: Rgb, skirting: Rgb = (0.93, 0.92, 0.90), panel: Rgb | None = None) -> Pattern:
-    """A painted wall with a skirting board, a dado rail, and framed pictures."""
+    """Return a painted wall with a skirting board, a dado rail, and framed pictures."""
 
     def pattern(points: np.ndarray) -> np.ndarray:
         x, z = points[:, 0], points[:, 1]
@@ -136,7 +136,7 @@ def painted(colour: Rgb, skirting: Rgb = (0.93, 0.92, 0.90), panel: Rgb | None =
 
 
 def shoji(points: np.ndarray) -> np.ndarray:
-    """Paper screens in a dark wooden lattice."""
+    """Return paper screens in a dark wooden lattice."""
     x, z = points[:, 0] % 1.5, points[:, 1]
     lattice = (np.abs(x % 0.5 - 0.25) > 0.215) | (np.abs(z % 0.7 - 0.35) > 0.315)
     post = (x < 0.1) | (x > 1.4)
@@ -146,7 +146,7 @@ def shoji(points: np.ndarray) -> np.ndarray:
 
 
 def bricks(points: np.ndarray) -> np.ndarray:
-    """Large rough blocks: smaller ones would be lost in the Gaussians of a far wall."""
+    """Return large rough blocks: smaller ones would be lost in the Gaussians of a far wall."""
     row = np.floor(points[:, 1] / 0.42)
     x = points[:, 0] + 0.5 * (row % 2)
     brick = np.stack([np.floor(x / 1.0), row], 1)
@@ -155,7 +155,7 @@ def bricks(points: np.ndarray) -> np.ndarray:
 
 
 def hedge(points: np.ndarray) -> np.ndarray:
-    """A hedge under a summer sky."""
+    """Return a hedge under a summer sky."""
     leaves = blend(1.4 * smooth_noise(points, 0.22, 3) - 0.2, (0.08, 0.24, 0.07), (0.36, 0.58, 0.20))
     top = points[:, 1] > 1.5 + 0.35 * smooth_noise(points[:, :1], 0.5, 2)
     cloud = smooth_noise(points, (1.6, 0.6), 3, salt=9)
@@ -163,7 +163,7 @@ def hedge(points: np.ndarray) -> np.ndarray:
 
 
 def fence(points: np.ndarray) -> np.ndarray:
-    """A white picket fence before trees."""
+    """Return a white picket fence before trees."""
     x, z = points[:, 0] % 0.6 - 0.3, points[:, 1]
     picket = (np.abs(x) < 0.2) & (z < 1.2 - 1.2 * np.maximum(np.abs(x) - 0.05, 0))
     rail = (np.abs(z - 0.3) < 0.08) | (np.abs(z - 0.85) < 0.08)
@@ -172,7 +172,7 @@ def fence(points: np.ndarray) -> np.ndarray:
 
 
 def sea(points: np.ndarray) -> np.ndarray:
-    """A strip of surf, the sea, and the sky above it."""
+    """Return a strip of surf, the sea, and the sky above it."""
     z = points[:, 1] + 0.05 * smooth_noise(points[:, :1], 0.6, 2)
     waves = smooth_noise(points, (0.9, 0.06), 2)
     water = blend(z / 0.75, (0.30, 0.72, 0.74), (0.06, 0.33, 0.60)) + 0.1 * (waves[:, None] - 0.5)

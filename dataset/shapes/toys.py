@@ -1,4 +1,4 @@
-"""Balls and ducks. Lengths in metres, z up, faces towards -y."""
+"""This module models balls and ducks: lengths in metres, z up, faces towards -y."""
 
 from itertools import product
 
@@ -13,7 +13,7 @@ WHITE = (0.96, 0.96, 0.95)
 
 
 def ball() -> Solid:
-    """A Poké Ball: red above, white below, a black band and a button."""
+    """Return a Poké Ball: red above, white below, a black band and a button."""
     radius = 0.21
     button = turned(cylinder(0.052, 0.02, 0.008), 0, 90)
 
@@ -42,7 +42,7 @@ def _around_front(radius: float) -> Field:
 
 
 def soccer() -> Solid:
-    """A football: a truncated icosahedron's panels, the twelve pentagons black."""
+    """Return a football: a truncated icosahedron's panels, the twelve pentagons black."""
     golden = (1 + np.sqrt(5)) / 2
     corners = [np.roll((0, a, b * golden), k) for a, b, k in product((-1, 1), (-1, 1), range(3))]
     pentagons = np.array(corners) / np.linalg.norm(corners[0])
@@ -76,7 +76,7 @@ def soccer() -> Solid:
 
 
 def duck() -> Solid:
-    """A rubber duck, its bill towards -y."""
+    """Return a rubber duck, its bill towards -y."""
     yellow, orange = (1.0, 0.82, 0.09), (0.97, 0.45, 0.06)
     wing = turned(ellipsoid((0.035, 0.1, 0.065)), 0, -18)
     bill = union(
@@ -104,7 +104,7 @@ def duck() -> Solid:
 
 
 def duck2() -> Solid:
-    """A duckling that stands on orange feet, with a red bow tie."""
+    """Return a duckling that stands on orange feet, with a red bow tie."""
     yellow, orange, red = (0.98, 0.87, 0.30), (0.96, 0.52, 0.10), (0.85, 0.10, 0.14)
     foot = union(
         ellipsoid((0.05, 0.075, 0.026), (0.065, -0.05, -0.225)), capsule((0.06, 0, -0.2), (0.06, 0, -0.14), 0.028)

@@ -1,1 +1,1 @@
-"""From a scene of Gaussians to particles of the simulator, and back to the frames of a trajectory."""
+"""This package simulates scenes of Gaussians and writes the frames of their trajectories."""

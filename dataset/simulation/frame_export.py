@@ -1,4 +1,4 @@
-"""Frames of a simulation on the CPU, brought there while the device simulates on."""
+"""This module brings frames of a simulation to the CPU while the device simulates on."""
 
 # mypy: ignore-errors
 
@@ -19,12 +19,12 @@ _SHAPES = {"means": wp.vec3, "covariances": vec6, "rotations": wp.mat33, "veloci
 
 @dataclass
 class _Slot:
-    """Memory of one frame.
+    """Holds the memory of one frame.
 
     Attributes:
-        on_device: arrays of what moves, and the problem.
-        on_host: arrays of all Gaussians, and the problem; pinned, so that copying does not stop the device.
-        copied: when ``on_host`` is there.
+        on_device: arrays of the Gaussians that move, and the worst problem found.
+        on_host: arrays of all Gaussians, and the problem; on CUDA pinned, so that copying does not stop the device.
+        copied: the event after which ``on_host`` is up to date; None on the CPU.
     """
 
     on_device: dict[str, wp.array]
@@ -39,12 +39,12 @@ class FrameExporter:
     neither the simulation nor ``start`` waits for the copy.
 
     Args:
-        state: the particles; the first M of them are Gaussians.
-        gaussians: all N, the first M of them moving.
-        covariances: (M, 6), metres^2, undeformed, as the simulation sees them.
+        state: the P particles; the first M of them are Gaussians.
+        gaussians: all N Gaussians, of which the first M move.
+        covariances: (M, 6), metres^2, of the undeformed Gaussians that move, turned into the simulation.
         rotation: (3, 3), from the world to the simulation.
-        lattice: outside of which no particle may be.
-        speed_limit: m/s, which no particle may reach.
+        lattice: the grid; a particle outside it is a problem.
+        speed_limit: m/s; a particle that reaches it is a problem.
         labels: (P,), the object of each particle.
     """
 

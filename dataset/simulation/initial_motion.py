@@ -1,4 +1,4 @@
-"""How the objects of a scene move when the simulation begins."""
+"""This module gives objects and particles their velocities at the start of a simulation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def check_names(config: Config, names: Sequence[str], layout: Layout, config_pat
     """Refuse initial velocities of objects that exist nowhere: a misspelt one would stay at rest.
 
     Args:
-        names: of the scene's objects.
+        names: names of the scene's objects.
         layout: where objects that people added are described.
 
     Raises:
@@ -34,7 +34,7 @@ def check_names(config: Config, names: Sequence[str], layout: Layout, config_pat
 
 
 def initial_velocity(config: Config, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Velocity (3,), m/s, and angular velocity (3,), rad/s, of an object in the world."""
+    """Return the velocity (3,), m/s, and angular velocity (3,), rad/s, that an object starts with in the world."""
     return _of(config.initial_velocity, name), _of(config.initial_angular_velocity, name)
 
 
@@ -45,10 +45,10 @@ def _of(value: Vector | Mapping[str, Vector], name: str) -> np.ndarray:
 def particle_motion(
     config: Config, names: Sequence[str], labels: np.ndarray, positions: np.ndarray, masses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of N particles, all in the world: rigid motions about their objects' centres of mass.
+    """Return how N particles start to move: rigidly about their objects' centres of mass, all in the world.
 
     Args:
-        names: of the objects, by label.
+        names: names of the objects, by label.
         labels: (N,), the object of each particle.
         positions: (N, 3), metres.
         masses: (N,), kg.

@@ -1,4 +1,4 @@
-"""Which scenes are simulated with what, whether that is done already, and the simulation of them."""
+"""This module plans which scenes are simulated with which settings, and simulates those that are not done."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class Job:
-    """One scene to simulate, with everything checked that can be without reading its Gaussians.
+    """Describes one scene to simulate; all of it that does not need the scene's Gaussians is checked.
 
     Attributes:
         path: the scene's directory or PLY file.
@@ -57,10 +57,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """What a trajectory is made from, as its meta.json records it.
+    """Records what a trajectory is made from, as its meta.json does.
 
     Attributes:
-        settings: those that its frames and files depend on, as plain values.
+        settings: the settings that its frames and files depend on, as plain values.
         hashes: SHA-256 of ``settings`` and of each of the scene's files.
     """
 
@@ -94,7 +94,7 @@ def simulate_all(settings: SimulationSettings) -> str:
         for job in todo:
             if config.substep_dt == "auto":
                 tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
-            # Allocated for the first scene to simulate; those after it use the same.
+            # The grid is allocated for the first scene to simulate; later ones use it again.
             grid = grid or Grid(lattice, str(device), settings.deterministic)
             simulate(job, records[job.output], settings, grid)
             simulated += 1
@@ -159,7 +159,7 @@ def input_hashes(path: Path) -> dict[str, str]:
 
 
 def record_of(job: Job, settings: SimulationSettings) -> Record:
-    """Return what a job's trajectory is made from: those of equal records are equal."""
+    """Return the record of a job's trajectory; trajectories of equal records are equal."""
     materials = [
         {key: getattr(material, key) for key in ("name", "youngs_modulus", "nu", "density", "material")}
         for material in job.materials
@@ -189,7 +189,7 @@ def is_complete(output: Path, record: Record) -> bool:
     if not meta.complete:
         return False
     wanted, found = record.settings, meta.settings
-    # A setting that did not exist yet was what its default does now.
+    # Before a setting existed, simulations did what its default does now.
     defaults = Config().simulation_settings() | {"external_forces": [], "compression": "none"}
     different = [key for key in wanted if found.get(key, defaults.get(key)) != wanted[key]]
     if not different and meta.hashes != record.hashes:
@@ -201,7 +201,7 @@ def is_complete(output: Path, record: Record) -> bool:
         )
     try:
         TrajectoryReader(output).check_frames(drawable=False)
-    except InputError:  # somebody removed or damaged a file since
+    except InputError:  # a file was removed or damaged since
         return False
     return True
 

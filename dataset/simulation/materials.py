@@ -1,4 +1,4 @@
-"""What each object of a scene is made of for the simulator."""
+"""This module chooses what each object of a scene is made of for the simulator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class ObjectMaterial:
-    """An object with everything the solver needs.
+    """Describes an object with everything that the solver needs.
 
     Attributes:
-        youngs_modulus: Pa.
+        name: what the object is called.
+        label: the label of its Gaussians.
+        index: its number in the catalogue, -1 for unknown.
+        youngs_modulus: Young's modulus, Pa.
         nu: Poisson's ratio.
-        density: kg/m^3.
+        density: density, kg/m^3.
         material: name of the constitutive law.
-        settings: values of ``LAWS[material].settings`` by name.
+        settings: values of the law's own settings, ``LAWS[material].settings``, by name.
     """
 
     name: str
@@ -53,13 +56,14 @@ def object_materials(
     density: Sequence[float] | None = None,
     config_path: Path | str = "config",
 ) -> list[ObjectMaterial]:
-    """What each object is made of: from ``E`` and ``density`` if given, else the config, else the scene itself.
+    """Return what each object is made of, as ``E`` and ``density``, else the config, else the scene itself say.
 
     A config's map by name must name every object of the catalogue that the scene holds; objects that people added
     (index 100 and up) may speak for themselves.
 
     Args:
-        E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
+        E, density: one value for each object, Pa and kg/m^3, as the flags of that name give them; None without a flag.
+        config_path: name of the config in messages of errors.
 
     Raises:
         InputError: a value is missing, or the flags' number of values is not that of the objects.

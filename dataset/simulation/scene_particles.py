@@ -1,4 +1,4 @@
-"""A scene's Gaussians as the simulation takes them: which ones move, and what fills their inside."""
+"""This module turns a scene into particles: it parts Gaussians that move from others, and fills objects."""
 
 from dataclasses import dataclass, field, replace
 
@@ -17,14 +17,14 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class SceneParticles:
-    """A scene's Gaussians in the order of the trajectory: those that move, by label, then those that do not.
+    """Holds a scene's Gaussians in the order of its trajectory, and the particles that fill their inside.
 
     Attributes:
-        gaussians: N, in the world, with covariances and labels.
-        moving: how many of them move.
-        source_index: (N,) int32, row in the scene's PLY, -1 for what was filled in.
-        filling: (M, 3), metres, in the world: particles that move with them, but are not Gaussians.
-        filling_labels: (M,), their objects.
+        gaussians: N Gaussians in the world, with covariances and labels: those that move, by label, then the others.
+        moving: number of Gaussians that move.
+        source_index: (N,) int32, each one's row in the scene's PLY, -1 for a Gaussian that was filled in.
+        filling: (M, 3), metres, in the world, positions of particles that move along, but are no Gaussians.
+        filling_labels: (M,), the objects of those particles.
     """
 
     gaussians: Gaussians
@@ -63,7 +63,7 @@ def particles_of_scene(scene: Scene, config: Config) -> SceneParticles:
 
 
 def config_rotation(config: Config) -> torch.Tensor:
-    """The rotation (3, 3) from the world to the simulation: ``rotation_degree`` about ``rotation_axis``, in turn."""
+    """Return the rotation (3, 3) from the world to the simulation, which a config's list of rotations makes up."""
     rotation = torch.eye(3)
     for degrees, axis in zip(config.rotation_degree, config.rotation_axis, strict=True):
         rotation = axis_rotation(axis, degrees) @ rotation
@@ -71,9 +71,9 @@ def config_rotation(config: Config) -> torch.Tensor:
 
 
 def with_filling(scene: SceneParticles, config: Config, device: torch.device | str) -> SceneParticles:
-    """``scene`` with new particles inside its objects, as ``config.particle_filling`` says.
+    """Return ``scene`` with new particles inside its objects, as ``config.particle_filling`` says.
 
-    With its ``visualize`` they are Gaussians, each like the nearest one of its object.
+    If that says ``visualize``, they are Gaussians, each like the nearest one of its object.
 
     Raises:
         InputError: an object needs too many cells.

@@ -1,4 +1,4 @@
-"""Settings of the simulation command, and the flags that it shares with prediction."""
+"""This module holds the settings of the simulation command, and the flags that it shares with prediction."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """Settings of ``dataset.gs_simulation_scene``.
+    """Holds the settings of ``dataset.gs_simulation_scene``.
 
     Attributes:
-        model_path: a scene or a directory of scenes.
+        model_path: a scene's directory or PLY file, or a directory of scenes.
         config: JSON file of the simulation's settings.
-        output_path: where the trajectory goes, or a directory for each scene's.
+        output_path: directory of the trajectory, or of one directory for each scene of a group.
         youngs_moduli: Young's modulus of each object by label, Pa; None: what config and scene say.
         densities: density of each object by label, kg/m^3; None: what config and scene say.
         substep_dt: time step of the solver, seconds; None: the config's, "auto": a safe one for each scene.
@@ -28,11 +28,11 @@ class SimulationSettings:
         dtype: type of positions, rotations and velocities on disk.
         compression: how frames lie on disk.
         save_fields: the datasets of a frame.
-        deterministic: bitwise equal results in each run on the same GPU.
-        data_root: root of the dataset, where objects that people added are described.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        shard: (i, n): simulate every n-th scene from the i-th on.
-        overwrite: simulate again what is complete.
+        deterministic: whether each run on the same GPU gives bitwise equal results.
+        data_root: root directory of the dataset, where objects that people added are described.
+        device: where to compute: ``auto``, ``cpu`` or ``cuda``.
+        shard: (i, n), which chooses every n-th scene from the i-th on.
+        overwrite: whether to simulate again what is complete.
     """
 
     model_path: Path

@@ -1,4 +1,4 @@
-"""A scene of Gaussians as particles of the MLS-MPM solver, and the frames of its motion."""
+"""This module simulates a scene of Gaussians with the MLS-MPM solver, frame by frame."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -102,23 +102,24 @@ def simulate(
 
 
 def _copied(gaussians: Gaussians, frame: Frame) -> Gaussians:
-    """Return ``gaussians`` at ``frame`` in memory of their own, for the frame's is written to again."""
+    """Return ``gaussians`` at ``frame`` in new memory, because the frame's is written to again."""
     assert frame.covariances is not None
     return moved(gaussians, replace(frame, means=frame.means.clone(), covariances=frame.covariances.clone()))
 
 
 class Simulation:
-    """A scene in motion.
+    """Simulates one scene.
 
     Args:
-        scene: what moves.
-        materials: one an object, by label.
+        scene: the Gaussians and particles that move.
+        materials: what each object is made of, by label.
         config: all settings.
         device: where to compute.
-        forces: on the objects, in the world.
-        grid: memory to use, which no other simulation uses meanwhile; None for its own.
+        forces: external forces on the objects, in the world.
+        grid: the grid's memory, which no other simulation uses meanwhile; None to allocate it.
         pushable: whether ``set_forces`` may be called while it runs.
-        deterministic: bitwise equal frames in each run on the same machine; of its own grid.
+        deterministic: whether each run on the same machine gives bitwise equal frames; ``grid`` has its own such
+            setting.
 
     Attributes:
         lattice: the grid.
@@ -269,7 +270,7 @@ class Simulation:
         return self._materials[label].name
 
     def frames(self) -> Iterator[Frame]:
-        """All frames of all N Gaussians, on the CPU; the first is the present.
+        """Yield all frames of all N Gaussians, on the CPU; the first is the present state.
 
         The device simulates one frame ahead of what is taken from here. A frame's tensors are valid until the next
         frame is taken.
@@ -290,12 +291,15 @@ class Simulation:
             yield frame
 
     def warning(self) -> str | None:
-        """One line if some object has so few particles in its cells that it may tear, with the n_grid that mends it."""
+        """Return a warning if an object has so few particles in its cells that it may tear, else None.
+
+        The warning, one line, names an ``n_grid`` that mends it.
+        """
         found = {label: self._particles_per_cell(self.lattice, label) for label in np.unique(self._labels).tolist()}
         worst = min(found, key=lambda label: found[label])
         if found[worst] >= MIN_PARTICLES_PER_CELL:
             return None
-        low, high = 1, self.lattice.n_grid  # coarse enough, too fine
+        low, high = 1, self.lattice.n_grid  # low is coarse enough, high is too fine
         while high - low > 1:
             middle = (low + high) // 2
             enough = self._particles_per_cell(Lattice(middle, self.lattice.grid_lim), worst) >= GOOD_PARTICLES_PER_CELL
@@ -309,7 +313,7 @@ class Simulation:
         return lattice.mean_particles_per_cell(self._positions[self._labels == label])
 
     def objects(self) -> list[TrajectoryObject]:
-        """What meta.json says of the objects; masses and volumes are those of the particles."""
+        """Return the objects as meta.json describes them; masses and volumes are sums over the particles."""
         labels = self._scene.gaussians.labels
         assert labels is not None
         found, masses = [], self._model.mass.numpy().astype(np.float64)
@@ -332,7 +336,7 @@ class Simulation:
         return found
 
     def walls(self) -> Walls | None:
-        """Where the bounding box stands, None without one."""
+        """Return the walls of the bounding box, None if there is no such boundary condition."""
         if not any(condition.type == "bounding_box" for condition in self._config.boundary_conditions):
             return None
         low, high = self.lattice.walls

@@ -1,4 +1,4 @@
-"""Which substep a simulation is stable with, and what sets it.
+"""This module finds the largest substep with which a simulation is stable, and what limits it.
 
 Elastic waves may not cross a cell in a substep: dt < 0.68 dx / sqrt((lambda + 2 mu) / rho). Matter may not cross more
 than half of one (Courant, Friedrichs and Lewy 1928); how fast it gets is bounded by the velocities at the start and of
@@ -21,18 +21,18 @@ from gaussians.files.external_forces import ExternalForce
 from gaussians.stage.errors import InputError
 
 SHARE_OF_A_CELL = 0.5
-"""How much of a cell matter may cross in a substep."""
+"""Share of a cell that matter may cross in a substep."""
 SAFETY = 0.955
-"""``with_automatic_substep``'s share of the limit: that of the published settings with their stiffest object."""
+"""Share of the limit that ``with_automatic_substep`` takes, as the published settings do with their stiffest object."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A substep that something does not allow any more.
+    """Limits how long a substep may be.
 
     Attributes:
-        seconds: every substep must be less.
-        reason: what happens in that time.
+        seconds: what every substep must be shorter than, s.
+        reason: words for what happens in that time, for the message of an error.
     """
 
     seconds: float
@@ -40,23 +40,23 @@ class Limit:
 
 
 def elastic_limit(dx: float, name: str, speed: float) -> Limit:
-    """Of an object whose pressure waves run at ``speed``, m/s, on cells of ``dx`` metres."""
+    """Return the limit of an object whose pressure waves run at ``speed``, m/s, on cells of ``dx`` metres."""
     reason = f"{STABLE_SHARE} of the time sound takes through a cell in {name!r} ({speed:.4g} m/s)"
     return Limit(STABLE_SHARE * dx / speed, reason)
 
 
 def motion_limit(dx: float, what: str, speed: float) -> Limit:
-    """Of something that may move at ``speed``, m/s, on cells of ``dx`` metres."""
+    """Return the limit of something that may move at ``speed``, m/s, on cells of ``dx`` metres."""
     seconds = SHARE_OF_A_CELL * dx / speed if speed > 0 else math.inf
     return Limit(seconds, f"the time {what}, at up to {speed:.4g} m/s, takes through half a cell")
 
 
 def fall_limit(config: Config, name: str, start: float, pushed: float = 0.0) -> Limit:
-    """Of an object that may fall through the whole grid, or as long as the simulation lasts.
+    """Return the limit of an object that may fall through the whole grid, or as long as the simulation lasts.
 
     Args:
-        start: its speed at the start, m/s.
-        pushed: what forces may add to it, m/s.
+        start: the object's speed at the start, m/s.
+        pushed: the speed that external forces may add, m/s.
     """
     lattice = Lattice(config.n_grid, config.grid_lim)
     work = sum(abs(g) * (high - low) for g, low, high in zip(config.g, *lattice.walls, strict=True))
@@ -66,12 +66,12 @@ def fall_limit(config: Config, name: str, start: float, pushed: float = 0.0) -> 
 
 
 def pushed_speed(forces: Iterable[ExternalForce], duration: float, positions: np.ndarray, masses: np.ndarray) -> float:
-    """What forces on an object may add to the speed of its fastest particle, m/s, if nothing resists.
+    """Return how much forces on an object may add to the speed of its fastest particle, m/s, if nothing resists.
 
     Args:
-        duration: of the simulation, s.
-        positions: (N, 3), metres, of its particles.
-        masses: (N,), kg.
+        duration: how long the simulation lasts, s.
+        positions: (N, 3), positions of the object's particles, metres.
+        masses: (N,), their masses, kg.
     """
     mass = masses.sum()
     offsets = positions - np.average(positions, axis=0, weights=masses)
@@ -87,10 +87,10 @@ def pushed_speed(forces: Iterable[ExternalForce], duration: float, positions: np
 
 
 def limits(config: Config, materials: Sequence[ObjectMaterial], regions: bool = False) -> list[Limit]:
-    """All that is known before the scene's Gaussians are read.
+    """Return all limits that are known before the scene's Gaussians are read.
 
     Args:
-        regions: include what ``additional_material_params`` would make of every object, wherever it is.
+        regions: whether to include what ``additional_material_params`` would make of every object, wherever it is.
     """
     dx = Lattice(config.n_grid, config.grid_lim).dx
     found = []
@@ -106,7 +106,7 @@ def limits(config: Config, materials: Sequence[ObjectMaterial], regions: bool = 
 
 
 def _speed_of_sound(material: ObjectMaterial, region: MaterialRegion | None) -> float:
-    """Of an object, m/s, if it were made of what a region says."""
+    """Return the speed of sound in an object, m/s, if it were made of what a region says."""
     E, nu, density = material.youngs_modulus, material.nu, material.density
     if region is not None:
         E = E if region.E is None else region.E
@@ -117,7 +117,7 @@ def _speed_of_sound(material: ObjectMaterial, region: MaterialRegion | None) -> 
 
 
 def _enforced_speed(condition: BoundaryCondition) -> float:
-    """The velocity that a condition gives to what it holds, m/s; 0 for those that only brake."""
+    """Return the velocity that a condition gives to what it holds, m/s; 0 for those that only brake."""
     if condition.type in ("cuboid", "enforce_particle_translation"):
         return math.hypot(*condition.velocity)
     if condition.type == "enforce_particle_velocity_rotation":
@@ -138,7 +138,7 @@ def check_substep(config: Config, found: Iterable[Limit], where: str = "") -> No
     limit = min(found, key=lambda entry: entry.seconds)
     if config.substep_seconds < limit.seconds:
         return
-    # A limit that is a whole fraction itself must not pass for one that works, whichever way it was rounded.
+    # Where the limit itself is a whole fraction of a frame it must not be named, whichever way it was rounded.
     works = config.frame_dt / (math.floor(config.frame_dt / limit.seconds * (1 + 1e-6)) + 1)
     raise InputError(
         f"{where}substep_dt: expected less than {limit.seconds:.4g} s, {limit.reason}, found "
@@ -147,9 +147,9 @@ def check_substep(config: Config, found: Iterable[Limit], where: str = "") -> No
 
 
 def with_automatic_substep(config: Config, materials: Sequence[ObjectMaterial]) -> Config:
-    """``config`` with a number for its substep.
+    """Return ``config`` with a number of seconds for its substep.
 
-    That is its own, or for ``auto`` the largest whole fraction of ``frame_dt`` up to ``SAFETY`` times the limit.
+    An ``auto`` becomes the largest whole fraction of ``frame_dt`` that is at most ``SAFETY`` times the limit.
     """
     if config.substep_dt != "auto":
         return config

@@ -1,1 +1,1 @@
-"""What a dataset holds, counted and shown."""
+"""This package counts and shows what a dataset holds."""

@@ -1,4 +1,4 @@
-"""A picture of many scenes: each with its first and its last frame."""
+"""This module draws a picture of many scenes, each with its first and its last frame."""
 
 import math
 import random
@@ -22,7 +22,7 @@ from gaussians.stage.errors import InputError
 
 _CAPTION, _MARGIN, _GAP = 24, 8, 2
 _VIEW, _SH_DEGREE = 0, 2
-_LARGEST_SHEET = 65_500  # pixels, a JPEG's
+_LARGEST_SHEET = 65_500  # pixels, the largest side of a JPEG
 
 
 @torch.inference_mode()
@@ -32,8 +32,8 @@ def write_contact_sheet(
     """Write a picture of scenes chosen at random, or remove an earlier one where there is nothing to show.
 
     Args:
-        number: of scenes, at most.
-        side: of a frame, pixels.
+        number: greatest number of scenes.
+        side: width and height of a frame, pixels.
         device: where to draw.
 
     Returns:
@@ -55,20 +55,20 @@ def write_contact_sheet(
 
 
 def choose(scenes: Sequence[SceneSummary], number: int, seed: int) -> list[SceneSummary]:
-    """At most ``number`` of the scenes that can be shown, at random, in the order of ``scenes``."""
+    """Choose at random at most ``number`` of the scenes that can be shown, in the order of ``scenes``."""
     shown = [index for index, scene in enumerate(scenes) if scene.videos or scene.drawable]
     chosen = random.Random(seed).sample(shown, min(number, len(shown)))
     return [scenes[index] for index in sorted(chosen)]
 
 
 def contact_sheet(scenes: Sequence[SceneSummary], root: Path, side: int, device: torch.device) -> np.ndarray:
-    """The first and last frames of ``scenes``, each pair under its caption, (H, W, 3) uint8.
+    """Return the first and last frames of ``scenes``, each pair under its caption, (H, W, 3) uint8.
 
     Frames come from a scene's first video, or are drawn from its trajectory on a checkered ground.
 
     Args:
-        root: of the dataset.
-        side: of a frame, pixels.
+        root: root directory of the dataset.
+        side: width and height of a frame, pixels.
         device: where to draw.
 
     Raises:

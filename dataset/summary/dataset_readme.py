@@ -1,4 +1,4 @@
-"""The README of a dataset: what it holds, how to use it, how it was made."""
+"""This module writes the README of a dataset: what it holds, how to use it, and how it was made."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 
 MARK = "<!-- written by dataset.summarize -->"
-"""The first line, by which an earlier one is known."""
+"""The first line, by which a README that was written here is recognised."""
 
 _CONTENTS = {
     "objects": "`<object>/point_cloud/iteration_30000/point_cloud.ply`: Gaussians of one object; `object.json`",
@@ -55,7 +55,7 @@ gaussians = trajectory.gaussians(10)  # ready to draw, labels included
 
 
 def check_is_ours(path: Path) -> None:
-    """Refuse a README that was not written here.
+    """Refuse to replace a README that was not written here.
 
     Raises:
         InputError: naming the flag that replaces it.
@@ -65,20 +65,20 @@ def check_is_ours(path: Path) -> None:
 
 
 def write_readme(path: Path, statistics: Statistics, contact_sheet: str | None) -> None:
-    """Write the page, see ``readme``.
+    """Write the README of a dataset, see ``readme``.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(readme(statistics, contact_sheet), encoding="utf-8")
 
 
 def readme(statistics: Statistics, contact_sheet: str | None) -> str:
-    """The page, as Markdown.
+    """Return the README of a dataset as Markdown.
 
     Args:
-        contact_sheet: name of the picture beside it.
+        contact_sheet: name of the picture beside it, None if there is none.
     """
     scenes = statistics.scenes
     simulated = [scene for scene in scenes if scene.simulated]
@@ -110,7 +110,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _size(size: float) -> str:
-    """Bytes in words, with three digits."""
+    """Return a number of bytes in words, with three digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -168,7 +168,7 @@ def _setting_rows(simulated: Sequence[SceneSummary]) -> list[tuple[str, str]]:
 
 
 def _values(values: Iterable[object]) -> str:
-    """What there is, once each."""
+    """Return all different values, sorted, as one text."""
     found = sorted({value if isinstance(value, str) else _number(value) for value in values} - {""})
     return "; ".join(found)
 

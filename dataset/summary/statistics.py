@@ -1,4 +1,4 @@
-"""What a dataset holds: counts and sizes of its files, how often objects occur, how scenes were simulated."""
+"""This module counts the files, scenes and objects of a dataset, and collects how scenes were simulated."""
 
 import os
 from collections import Counter
@@ -22,16 +22,17 @@ VIEW_NAMES = (*(f"view_{k}" for k in range(ORBIT_VIEWS)), "circle360", "circle36
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """One scene.
+    """Summarizes one scene.
 
     Attributes:
-        group, name: of the scene.
-        objects: their names.
-        stages: those of ``STAGES`` that it has something of.
+        group: name of the scene's group.
+        name: name of the scene.
+        objects: names of its objects.
+        stages: those of ``STAGES`` that have a directory of the scene.
         simulated: whether its trajectory is complete.
-        num_frames: of the trajectory; 0 without one.
-        meta: of the trajectory; None for published ones or without one.
-        videos: of its motion, fixed views first, in the order of their numbers.
+        num_frames: number of frames of the trajectory, 0 without one.
+        meta: meta data of the trajectory, None for a published one or without any.
+        videos: videos of its motion, fixed views first, in the order of their numbers.
     """
 
     group: str
@@ -45,21 +46,21 @@ class SceneSummary:
 
     @property
     def drawable(self) -> bool:
-        """Whether its trajectory can be drawn."""
+        """Return whether the trajectory can be drawn."""
         return self.simulated and (self.meta is None or "cov3D" in self.meta.settings.get("save_fields", FIELDS))
 
 
 @dataclass
 class Statistics:
-    """A whole dataset.
+    """Counts what a whole dataset holds.
 
     Attributes:
-        root: of the dataset.
-        scenes: all of them, by group and number.
+        root: root directory of the dataset.
+        scenes: all scenes, by group and number.
         sizes: bytes below each folder of ``FOLDERS`` that is there.
-        files: their numbers.
+        files: number of files below each folder.
         catalogue: the objects that scenes may hold, by name.
-        backgrounds: names of those in the dataset.
+        backgrounds: names of the backgrounds.
     """
 
     root: Path
@@ -71,24 +72,24 @@ class Statistics:
 
     @property
     def groups(self) -> dict[str, list[SceneSummary]]:
-        """The scenes of each group."""
+        """Return the scenes of each group."""
         groups: dict[str, list[SceneSummary]] = {}
         for scene in self.scenes:
             groups.setdefault(scene.group, []).append(scene)
         return groups
 
     def occurrences(self) -> Counter[str]:
-        """How many times each object stands in a scene; objects that stand in none are 0."""
+        """Return how many times each object stands in a scene; 0 for objects that stand in none."""
         present = {path.name: 0 for path in subdirectories(self.root / "objects")}
         return Counter(present | Counter(name for scene in self.scenes for name in scene.objects))
 
     def scenes_with(self, name: str) -> int:
-        """How many scenes hold an object."""
+        """Return how many scenes hold an object."""
         return sum(name in scene.objects for scene in self.scenes)
 
 
 def collect(root: Path) -> Statistics:
-    """Look at all of a dataset's names and at the meta data of its trajectories.
+    """Collect the names of a dataset's files and the meta data of its trajectories.
 
     Raises:
         InputError: there is no dataset, or a scene config, object.json or meta.json is damaged.
@@ -111,7 +112,7 @@ def collect(root: Path) -> Statistics:
 
 
 def _scene_names(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Group, scene and objects, of the scene configs and of every folder."""
+    """Yield the group, name and objects of each scene that a config names or a folder holds."""
     configs = {path.stem for path in layout.scene_configs.glob("*.json") if not path.name.startswith(".")}
     folders = {path.name for stage in STAGES for path in subdirectories(layout.root / stage)}
     for group in sorted(configs | folders):
@@ -154,5 +155,5 @@ def _file_sizes(folder: Path) -> Iterator[int]:
 
 
 def split_of(entry: ObjectEntry) -> str:
-    """An object's part of the dataset, in words."""
+    """Return a word for the part of the dataset that an object belongs to."""
     return "added" if entry.index >= FIRST_CUSTOM_INDEX else entry.split
