@@ -1,5 +1,6 @@
 """Commands in processes of their own, for tests to kill, and what a dataset then holds."""
 
+import itertools
 import json
 import os
 import runpy
@@ -39,6 +40,11 @@ class Run:
         return self.process.exitcode
 
     @property
+    def moments(self) -> int:
+        """How many moments it had."""
+        return int(Path(f"{self.log}.moments").read_text())
+
+    @property
     def lines(self) -> list[str]:
         """What it printed, without progress bars."""
         text = self.log.read_text(errors="replace")
@@ -46,38 +52,55 @@ class Run:
         return [line for line in parts if line and "%|" not in line and "\x1b[A" not in line]
 
 
-def start(log: Path, module: str, *arguments: object, die_at: int = 0) -> Run:
-    """Run a command; kill it at the renaming of a file of number ``die_at``: before it, or if negative after it."""
+def start(log: Path, module: str, *arguments: object, moment: int = 0, number: int = signal.SIGKILL) -> Run:
+    """Run a command.
+
+    Args:
+        log: what the command prints; beside it lies how many moments it had, once it ends.
+        moment: at which of its moments it gets a signal, from 1 on; 0 for none. The moments of a command are when it is
+            about to make, open, rename or remove a file or directory below --output_path, --output or --data_root, the
+            first that is given, or to start a process.
+        number: of the signal.
+    """
     words = [str(argument) for argument in arguments]
-    process = _CONTEXT.Process(target=_run, args=(str(log), module, words, die_at))
+    process = _CONTEXT.Process(target=_run, args=(str(log), module, words, moment, number))
     process.start()
     return Run(process, log)
 
 
-def _run(log: str, module: str, arguments: list[str], die_at: int) -> None:
+def _run(log: str, module: str, arguments: list[str], moment: int, number: int) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if die_at:
-        os.replace = _deadly(os.replace, die_at)
+    moments = Moments(_output_of(arguments), moment, number)
+    sys.addaudithook(moments)
     sys.argv = [module, *arguments]
     sys.modules.pop(module, None)  # run as __main__, it would warn that it is loaded
-    runpy.run_module(module, run_name="__main__")
+    try:
+        runpy.run_module(module, run_name="__main__")
+    finally:
+        Path(f"{log}.moments").write_text(str(moments.count))
 
 
-def _deadly(replace: Callable[..., None], die_at: int) -> Callable[..., None]:
-    calls = 0
+def _output_of(arguments: list[str]) -> str:
+    flags = dict(itertools.pairwise(arguments))
+    return flags.get("--output_path") or flags.get("--output") or flags["--data_root"]
 
-    def wrapped(*arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(*arguments)
-        if calls == -die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    return wrapped
+class Moments:
+    """Counts what a command does to files below ``output``, and sends itself a signal at one of these moments."""
+
+    EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "subprocess.Popen"})
+
+    def __init__(self, output: str, moment: int, number: int) -> None:
+        self.output, self.moment, self.number = output, moment, number
+        self.count, self._numbers = 0, itertools.count(1)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in self.EVENTS and (event == "subprocess.Popen" or str(arguments[0]).startswith(self.output)):
+            self.count = current = next(self._numbers)  # of one thread alone
+            if current == self.moment:
+                os.kill(os.getpid(), self.number)
 
 
 def wait_for_orphans(path: Path) -> None:

@@ -4,9 +4,7 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from tests.dataset.scene_files import FALLING, cube, gaussians_at, make_scene
 from tests.faults import RENDER, SIMULATE, Run, contents, small_disk, start, wait_for_orphans
 
 SCENES = ("0_ball_duck", "1_duck_ball")
-KILLS = 10  # at random times, and as many at random renamings, of simulation and rendering together 20 each
+KILLS = 20  # of each command
 SETTINGS = FALLING | {"n_grid": 20, "frame_num": 3, "mpm_space_viewpoint_center": [2.0, 2.0, 0.7]}
 PICTURES = ("--views", "0,circle360", "--resolution", 16, "--compile_video", "--render_img", "--render_depth")
 
@@ -36,20 +34,18 @@ class Stage:
         arguments: all but where to write.
         logs: directory of what its runs print.
         reference: the files that it makes.
-        seconds: how long it takes.
-        renamings: how many files and directories get their names at last.
+        moments: at how many it can be killed.
     """
 
     module: str
     arguments: tuple[object, ...]
     logs: Path
     reference: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    renamings: int = 0
+    moments: int = 0
 
-    def start(self, output: Path, die_at: int = 0) -> Run:
+    def start(self, output: Path, moment: int = 0) -> Run:
         log = self.logs / f"{self.module}-{next(_numbers)}.log"
-        return start(log, self.module, *self.arguments, "--output_path", output, die_at=die_at)
+        return start(log, self.module, *self.arguments, "--output_path", output, moment=moment)
 
     def complete(self, output: Path) -> None:
         """Run it to its end, which leaves what an undisturbed run does and nothing else."""
@@ -71,15 +67,11 @@ _numbers = itertools.count()
 
 
 def make_stage(module: str, arguments: tuple[object, ...], output: Path) -> Stage:
-    """Run a command undisturbed, for the second time, when its kernels are compiled."""
+    """Run a command undisturbed."""
     stage = Stage(module, arguments, output.parent.parent)
-    for _ in range(2):
-        shutil.rmtree(output, ignore_errors=True)
-        begin = time.monotonic()
-        run = stage.start(output)
-        assert run.wait() == 0, run.lines
-        stage.seconds = time.monotonic() - begin
-    stage.reference = contents(output, hidden=True)
+    run = stage.start(output)
+    assert run.wait() == 0, run.lines
+    stage.reference, stage.moments = contents(output, hidden=True), run.moments
     return stage
 
 
@@ -97,22 +89,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def simulation(root: Path) -> Stage:
     common = ("--data_root", root, "--config", root / "config.json", "--device", "cpu")
-    stage = make_stage(SIMULATE, ("--model_path", root / "scenes" / "2", *common), root / "mpm" / "2")
-    # Every file once, and meta.json twice.
-    stage.renamings = len(stage.reference) + len(SCENES)
-    return stage
+    return make_stage(SIMULATE, ("--model_path", root / "scenes" / "2", *common), root / "mpm" / "2")
 
 
 @pytest.fixture(scope="module")
 def rendering(root: Path, simulation: Stage) -> Stage:
     common = ("--data_root", root, "--config", root / "config.json", "--device", "cpu")
     background = ("--background_path", root / "backgrounds" / "table.ply")
-    stage = make_stage(
-        RENDER, ("--model_path", root / "mpm" / "2", *common, *background, *PICTURES), root / "dynamic" / "2"
-    )
-    # Of each scene a video and a folder of images from both views, depth.h5 and a folder of depth.
-    stage.renamings = len(SCENES) * (2 * 2 + 2)
-    return stage
+    arguments = ("--model_path", root / "mpm" / "2", *common, *background, *PICTURES)
+    return make_stage(RENDER, arguments, root / "dynamic" / "2")
 
 
 @pytest.fixture(params=["simulation", "rendering"])
@@ -122,23 +107,10 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_files(stage: Stage, tmp_path: Path) -> None:
-    chance = random.Random(stage.module)
-    for number in range(KILLS):
-        output = tmp_path / str(number)
-        run = stage.start(output)
-        time.sleep(chance.uniform(0.2, 1) * stage.seconds)
-        run.process.kill()
-        assert run.wait() in (-signal.SIGKILL, 0)
-        wait_for_orphans(output)
-        stage.check_nothing_half(output)
-        stage.complete(output)
-
-
-def test_killed_before_or_after_any_renaming_it_goes_on_to_the_same_files(stage: Stage, tmp_path: Path) -> None:
-    chance = random.Random(stage.module)
-    for number in range(KILLS):
-        output = tmp_path / str(number)
-        run = stage.start(output, die_at=chance.choice((-1, 1)) * chance.randint(1, stage.renamings))
+    # Several threads make one directory: there may be a moment more or fewer.
+    for moment in random.Random(stage.module).sample(range(1, stage.moments - 2), KILLS):
+        output = tmp_path / str(moment)
+        run = stage.start(output, moment)
         assert run.wait() == -signal.SIGKILL
         wait_for_orphans(output)
         stage.check_nothing_half(output)
@@ -146,11 +118,12 @@ def test_killed_before_or_after_any_renaming_it_goes_on_to_the_same_files(stage:
 
 
 def test_killed_again_and_again_it_comes_to_an_end(stage: Stage, tmp_path: Path) -> None:
-    """Every third renaming kills: what is complete is kept, or the end would never come."""
+    """Killed soon after its first scene is complete: that is kept, or the end would never come."""
     for _ in range(20):
-        run = stage.start(tmp_path / "output", die_at=-(stage.renamings // 2))
+        run = stage.start(tmp_path / "output", stage.moments * 11 // 20)
         if run.wait() == 0:
             break
+        assert run.wait() == -signal.SIGKILL
         wait_for_orphans(tmp_path / "output")
         stage.check_nothing_half(tmp_path / "output")
     stage.complete(tmp_path / "output")
@@ -247,7 +220,7 @@ def test_a_truncated_trajectory_is_named_and_simulated_again(
 
 @pytest.fixture(scope="module")
 def configs(root: Path) -> None:
-    """Objects, and enough scenes of them for a second of work."""
+    """Objects, and scenes of them."""
     names = [entry.name for entry in objects_of_split("train")]
     for module, *flags in (
         ("dataset.generate_objects", "--gaussians", 200, "--objects", ",".join(names), "--backgrounds", "table6"),
@@ -258,7 +231,7 @@ def configs(root: Path) -> None:
 
 
 def commands(root: Path, output: Path) -> dict[str, tuple[object, ...]]:
-    """Every command that loops, with work for a second or two."""
+    """The arguments of every command that loops."""
     common = ("--data_root", root, "--config", root / "config.json", "--device", "cpu")
     model = ("--num_keypoints", 8, "--hidden_dim", 8, "--steps", 3, "--chunk", 3, "--device", "cpu")
     objects = ("--data_root", root)
@@ -274,22 +247,32 @@ def commands(root: Path, output: Path) -> dict[str, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize("module", commands(Path(), Path()))
+# Early, in the midst of its work, and late; and the status that it ends with.
+TERMINATED = 143
+MOMENTS = {
+    SIMULATE: ((1, TERMINATED), (20, TERMINATED), (60, TERMINATED)),
+    RENDER: ((1, TERMINATED), (100, TERMINATED), (280, TERMINATED)),
+    "dataset.generate_objects": ((1, TERMINATED), (40, TERMINATED), (150, TERMINATED)),
+    "dataset.generate_configs": ((1, TERMINATED), (2, TERMINATED), (3, TERMINATED)),
+    "dataset.generate_scene": ((1, TERMINATED), (50, TERMINATED), (400, TERMINATED)),
+    # The training saves itself and ends well, once it has begun.
+    "dynamic_models.train": ((1, TERMINATED), (40, 0), (70, 0)),
+    "dynamic_models.evaluate": ((1, TERMINATED), (8, TERMINATED), (20, TERMINATED)),
+}
+
+
+@pytest.mark.parametrize("module", MOMENTS)
 def test_sigterm_ends_a_command_in_one_line(
     root: Path, rendering: Stage, configs: None, tmp_path: Path, module: str
 ) -> None:
-    chance = random.Random(module)
-    for number in range(3):
-        output = tmp_path / str(number)
-        run = start(tmp_path / "log", module, *commands(root, output)[module])
-        time.sleep(chance.uniform(0.1, 1.5))
-        run.process.terminate()
-        # Before the command began, the signal's own action; the training saves itself and ends well.
-        assert run.wait() in (143, 0, -signal.SIGTERM)
+    for moment, status in MOMENTS[module]:
+        output = tmp_path / str(moment)
+        run = start(tmp_path / "log", module, *commands(root, output)[module], moment=moment, number=signal.SIGTERM)
+        assert run.wait() == status, run.lines
         text = run.log.read_text()
         assert "Traceback" not in text
         assert "Exception ignored" not in text
-        if run.process.exitcode == 143:
+        if status == TERMINATED:
             assert run.lines[-1] == "terminated"
         left = contents(output, hidden=True)
         assert not [name for name in left if "partial" in name]

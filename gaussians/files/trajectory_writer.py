@@ -61,15 +61,23 @@ class TrajectoryWriter:
         self.meta = meta.model_copy(update={"complete": False, "format_version": FORMAT_VERSION})
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write_meta()
-            self._remove_arrays()
-            self._write("opacity.h5", {"opacity": opacities[:, None]})
-            self._write("shs.h5", {"shs": sh})
-            for name, array in (("labels.npy", labels), ("source_index.npy", source_index)):
-                if array is not None:
-                    check_shape(name, array, self.count)
-                    with atomic_path(self.path / name) as temporary:
-                        np.save(temporary, array.cpu().numpy().astype(np.int32))
+            try:
+                self._begin(opacities, sh, {"labels.npy": labels, "source_index.npy": source_index})
+            except Terminated:
+                self._drop()
+                raise
+
+    def _begin(self, opacities: torch.Tensor, sh: torch.Tensor, rows: dict[str, torch.Tensor | None]) -> None:
+        """Write what stands beside the frames, ``meta.json`` first."""
+        self._write_meta()
+        self._remove_arrays()
+        self._write("opacity.h5", {"opacity": opacities[:, None]})
+        self._write("shs.h5", {"shs": sh})
+        for name, array in rows.items():
+            if array is not None:
+                check_shape(name, array, self.count)
+                with atomic_path(self.path / name) as temporary:
+                    np.save(temporary, array.cpu().numpy().astype(np.int32))
 
     def __enter__(self) -> "TrajectoryWriter":
         return self
@@ -79,8 +87,11 @@ class TrajectoryWriter:
     ) -> None:
         """Every file is closed once it is written; SIGTERM drops them."""
         if kind is Terminated and not self.meta.complete:
-            self._remove_arrays()
-            (self.path / "meta.json").unlink(missing_ok=True)
+            self._drop()
+
+    def _drop(self) -> None:
+        self._remove_arrays()
+        (self.path / "meta.json").unlink(missing_ok=True)
 
     def _remove_arrays(self) -> None:
         for file in self.path.iterdir():

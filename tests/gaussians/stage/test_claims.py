@@ -2,7 +2,7 @@ import errno
 import os
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,26 +62,42 @@ def test_a_killed_holder_blocks_nobody(tmp_path, holder):
         assert other is None
 
 
+def once_waited_for(path: Path, act: Callable[[], object]) -> Callable[[Path], bool]:
+    """``is_done`` that calls ``act`` when ``path`` has been waited for.
+
+    ``claim_each`` asks for an item when it comes to it, when it begins to wait for it, and after each wait.
+    """
+    asked = 0
+
+    def is_done_and_act(item: Path) -> bool:
+        nonlocal asked
+        asked += item == path
+        if item == path and asked == 3:
+            act()
+        return is_done(item)
+
+    return is_done_and_act
+
+
 def test_what_others_do_comes_last_and_is_not_done_again(tmp_path, holder, capsys):
-    taken = []
-    for path in claim_each([tmp_path / name for name in "abc"], Path, is_done):
-        taken.append(path.name)
-        if path.name == "c":
-            threading.Timer(0.5, holder.stdin.write, ("\n",)).start()
-            threading.Timer(0.6, holder.stdin.flush).start()
-    assert taken == ["a", "c"]
-    name = f"process {holder.pid} on {os.uname().nodename}"
     b = tmp_path / "b"
+
+    def finish():
+        holder.communicate("\n")
+
+    paths = claim_each([tmp_path / name for name in "abc"], Path, once_waited_for(b, finish))
+    assert [path.name for path in paths] == ["a", "c"]
+    name = f"process {holder.pid} on {os.uname().nodename}"
     assert capsys.readouterr().out == f"{b}: {name} is writing it; left for the end\n{b}: waiting for {name}\n"
 
 
 def test_what_a_killed_holder_left_undone_is_taken_over(tmp_path, holder):
-    taken = []
-    for path in claim_each([tmp_path / name for name in "abc"], Path, is_done):
-        taken.append(path.name)
-        if path.name == "c":
-            threading.Timer(0.5, holder.kill).start()
-    assert taken == ["a", "c", "b"]
+    def kill():
+        holder.kill()
+        holder.wait()
+
+    paths = claim_each([tmp_path / name for name in "abc"], Path, once_waited_for(tmp_path / "b", kill))
+    assert [path.name for path in paths] == ["a", "c", "b"]
 
 
 def test_many_claimants_are_one_after_the_other(tmp_path):
