@@ -60,15 +60,28 @@ def _settings(args: Namespace) -> BuiltinSettings | OwnObjectSettings:
     for flag in ("name", "up", "prompt", *_OWN_DEFAULTS):
         if getattr(args, flag) is not None:
             raise InputError(f"--{flag}: describes an object of your own: expected --mesh or --splat FILE with it")
+
+    from dataset.catalog import BACKGROUNDS, OBJECTS
+
     return BuiltinSettings(
         data_root=args.data_root,
-        objects=args.objects,
-        backgrounds=args.backgrounds,
+        objects=_chosen(args.objects, [entry.name for entry in OBJECTS], "--objects", args.backgrounds is None),
+        backgrounds=_chosen(args.backgrounds, list(BACKGROUNDS), "--backgrounds", args.objects is None),
         gaussians=args.gaussians,
         background_gaussians=args.background_gaussians,
         seed=args.seed,
         overwrite=args.overwrite,
     )
+
+
+def _chosen(text: str | None, known: list[str], flag: str, default_all: bool) -> tuple[str, ...]:
+    if text is None:
+        return tuple(known) if default_all else ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise InputError(f"{flag}: {name!r} is not builtin: expected some of {', '.join(known)}")
+    return names
 
 
 def _own_settings(args: Namespace) -> OwnObjectSettings:

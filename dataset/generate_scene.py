@@ -53,6 +53,8 @@ def _settings(args: Namespace) -> Settings:
         raise InputError("expected --input JSON or --group NAME")
     layout = Layout(args.data_root)
     source = args.input or layout.scene_config(args.group)
+    if not source.is_file():
+        raise InputError(f"{source}: no such file")
     output = args.output or layout.scenes(args.group or source.stem)
     return Settings(layout, source, output, args.shard, args.overwrite)
 

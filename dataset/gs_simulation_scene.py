@@ -26,7 +26,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Literal
 
-from dataset.layout import add_data_root
+from dataset.layout import add_data_root, check_config_path, find_point_cloud
 from dataset.simulation.settings import (
     SimulationSettings,
     add_force_arguments,
@@ -107,6 +107,9 @@ def _parser() -> ArgumentParser:
 
 
 def _settings(args: Namespace) -> SimulationSettings:
+    if not args.model_path.exists():
+        find_point_cloud(args.model_path)
+    check_config_path(args.config)
     return SimulationSettings(
         model_path=args.model_path,
         config=args.config,

@@ -113,6 +113,16 @@ def find_point_cloud(path: Path) -> Path:
     raise InputError(f"{path}: expected a PLY file or a directory with {POINT_CLOUD} or {BACKGROUND_CLOUDS[0]}")
 
 
+def check_config_path(path: Path) -> None:
+    """Refuse a config file that is not there; a bare name may be that of one that comes with the project.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if path.name != str(path) and not path.exists():
+        raise InputError(f"{path}: no such file")
+
+
 def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Add the flag ``--data_root``, the root of the dataset."""
     parser.add_argument(

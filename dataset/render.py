@@ -63,6 +63,8 @@ def _parser() -> ArgumentParser:
 def _settings(args: Namespace) -> RenderSettings:
     if args.output_path is None and args.initial_path is None:
         raise InputError("expected --output_path, --initial_path or both")
+    if not args.model_path.is_dir():
+        raise InputError(f"{args.model_path}: no such directory: expected a trajectory")
     return RenderSettings(
         model_path=args.model_path,
         output_path=args.output_path,

@@ -11,6 +11,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset.layout import FOLDERS
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
 
@@ -58,6 +59,8 @@ def _settings(args: Namespace) -> Settings:
         raise InputError(f"--resolution: expected 16 to 2048 pixels, found {args.resolution}")
     if not args.root.is_dir():
         raise InputError(f"{args.root}: no such directory: expected the root of a dataset")
+    if not any((args.root / folder).is_dir() for folder in FOLDERS):
+        raise InputError(f"{args.root}: no dataset: expected some of {', '.join(FOLDERS)}")
     return Settings(args.root, args.num_scenes, args.resolution, args.seed, args.device, args.overwrite)
 
 

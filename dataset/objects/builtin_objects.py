@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from dataset.catalog import BACKGROUNDS, OBJECTS, Placement, object_by_name, object_json
+from dataset.catalog import Placement, object_by_name, object_json
 from dataset.layout import BACKGROUND_CLOUDS, Layout
 from dataset.objects.settings import BuiltinSettings
 from dataset.shapes.backgrounds import SCENERIES
@@ -16,7 +16,6 @@ from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import Solid, object_gaussians
 from dataset.shapes.toys import ball, duck, duck2, soccer
 from gaussians.files.ply import write_ply
-from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
 
 SOLIDS: dict[str, Callable[[], Solid]] = {
@@ -39,34 +38,22 @@ def make_builtin(settings: BuiltinSettings) -> str:
         A line that says how many were written where.
 
     Raises:
-        InputError: a name is not builtin, or a file cannot be written.
+        InputError: a file cannot be written.
     """
     layout = Layout(settings.data_root)
-    objects = _chosen(settings.objects, [entry.name for entry in OBJECTS], "--objects", settings.backgrounds is None)
-    backgrounds = _chosen(settings.backgrounds, list(BACKGROUNDS), "--backgrounds", settings.objects is None)
     jobs: list[tuple[Callable[[Layout, str, int, int], None], str, int]] = []
-    for name in objects:
+    for name in settings.objects:
         if settings.overwrite or not layout.object_ply(name).is_file():
             jobs.append((write_object, name, settings.gaussians))
-    for name in backgrounds:
+    for name in settings.backgrounds:
         directory = layout.background_dir(name)
         if settings.overwrite or not any((directory / cloud).is_file() for cloud in BACKGROUND_CLOUDS):
             jobs.append((write_background, name, settings.background_gaussians))
     for write, name, count in (progress := tqdm(jobs, desc="make objects", unit="object")):
         progress.set_postfix_str(name)
         write(layout, name, count, settings.seed)
-    skipped = len(objects) + len(backgrounds) - len(jobs)
+    skipped = len(settings.objects) + len(settings.backgrounds) - len(jobs)
     return f"wrote {len(jobs)} objects and backgrounds to {layout.root} ({skipped} were there already)"
-
-
-def _chosen(text: str | None, known: list[str], flag: str, default_all: bool) -> list[str]:
-    if text is None:
-        return known if default_all else []
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name not in known:
-            raise InputError(f"{flag}: {name!r} is not builtin: expected some of {', '.join(known)}")
-    return names
 
 
 def write_object(layout: Layout, name: str, count: int, seed: int) -> None:

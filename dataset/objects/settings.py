@@ -13,8 +13,8 @@ class BuiltinSettings:
 
     Attributes:
         data_root: root directory of the dataset.
-        objects: names, separated by commas; None: all, unless ``backgrounds`` names some.
-        backgrounds: names, separated by commas; None: all, unless ``objects`` names some.
+        objects: names of the objects.
+        backgrounds: names of the backgrounds.
         gaussians: number of Gaussians of each object.
         background_gaussians: number of Gaussians of each background.
         seed: seed of the random numbers.
@@ -22,8 +22,8 @@ class BuiltinSettings:
     """
 
     data_root: Path
-    objects: str | None
-    backgrounds: str | None
+    objects: tuple[str, ...]
+    backgrounds: tuple[str, ...]
     gaussians: int
     background_gaussians: int
     seed: int

@@ -4,6 +4,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset.layout import check_config_path, find_point_cloud
 from dataset.rendering.views import View, chosen_views, parse_views
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
@@ -96,14 +97,19 @@ def picture_settings(args: Namespace) -> PictureSettings:
     """Return the settings that the flags of ``add_picture_arguments`` ask for.
 
     Raises:
-        InputError: there is no such view, or the resolution is too small for a picture.
+        InputError: there is no such view, config or background, or the resolution is too small for a picture.
     """
+    check_config_path(args.config)
     if args.resolution < 2:
         raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
-    backgrounds = args.background_path if isinstance(args.background_path, list) else [args.background_path]
+    given = args.background_path if isinstance(args.background_path, list) else [args.background_path]
+    backgrounds = tuple(path for path in given if path is not None)
+    for path in backgrounds:
+        if not path.exists():
+            find_point_cloud(path)
     return PictureSettings(
         config=args.config,
-        backgrounds=tuple(path for path in backgrounds if path is not None),
+        backgrounds=backgrounds,
         views=tuple(parse_views(args.views) if args.views else chosen_views(args.fixed_view)),
         white=args.white_bg,
         resolution=args.resolution,

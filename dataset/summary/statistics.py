@@ -15,7 +15,6 @@ from dataset.scenes.scene_configs import read_scenes
 from dataset.scenes.scene_names import objects_in_name
 from gaussians.files.storage_options import FIELDS
 from gaussians.files.trajectory_format import TrajectoryMeta, read_meta
-from gaussians.stage.errors import InputError
 
 VIEW_NAMES = (*(f"view_{k}" for k in range(ORBIT_VIEWS)), "circle360", "circle360_jitter")
 
@@ -92,11 +91,9 @@ def collect(root: Path) -> Statistics:
     """Collect the names of a dataset's files and the meta data of its trajectories.
 
     Raises:
-        InputError: there is no dataset, or a scene config, object.json or meta.json is damaged.
+        InputError: a scene config, object.json or meta.json is damaged.
     """
     layout = Layout(root)
-    if not any((root / folder).is_dir() for folder in FOLDERS):
-        raise InputError(f"{root}: no dataset: expected some of {', '.join(FOLDERS)}")
     catalogue = {entry.name: entry for entry in all_objects(layout)}
     pairs = list(_scene_names(layout))
     scenes = [
