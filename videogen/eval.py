@@ -45,7 +45,7 @@ from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, write_json
-from videogen.motion.prediction import Materials, choose_materials, predict_motion
+from videogen.motion.prediction import AssumedMaterials, choose_materials, predict_motion
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -121,7 +121,7 @@ def _description(
     config: Config,
     info: CheckpointInfo,
     views: Sequence[View],
-    materials: Materials,
+    materials: AssumedMaterials,
     forces: Sequence[ExternalForce],
 ) -> dict[str, Any]:
     """What the videos depend on, as plain values: recorded beside them, so that others are never taken for them."""

@@ -23,8 +23,8 @@ from videogen.motion.dense_motion import DenseMotion
 
 
 @dataclass(frozen=True)
-class Materials:
-    """What the objects of a scene are made of, by label; None for unknown.
+class AssumedMaterials:
+    """Says what prediction assumes the objects of a scene to be made of, by label; None stands for unknown.
 
     Attributes:
         youngs_moduli: Pa.
@@ -43,7 +43,7 @@ def choose_materials(
     E: Sequence[float] | None,
     density: Sequence[float] | None,
     medians: Mapping[str, float],
-) -> Materials:
+) -> AssumedMaterials:
     """From ``E`` and ``density`` if given, else the config, else the scene, else the training data's medians.
 
     Args:
@@ -72,13 +72,13 @@ def choose_materials(
         typical = f"{medians.get('youngs_modulus', math.nan):g} Pa, {medians.get('density', math.nan):g} kg/m^3"
         note = f"nothing says what {', '.join(guessed)} consists of: the training data's medians ({typical}) stand in; "
         note += "--E and --density say it"
-    return Materials(moduli, densities, note)
+    return AssumedMaterials(moduli, densities, note)
 
 
 def predict_motion(
     scene: SceneParticles,
     objects: Sequence[SceneObject],
-    materials: Materials,
+    materials: AssumedMaterials,
     forces: Sequence[ExternalForce],
     model: DynamicsModel,
     info: CheckpointInfo,
@@ -137,7 +137,7 @@ class _Particles:
     masses: np.ndarray
 
     @staticmethod
-    def of(scene: SceneParticles, materials: Materials, config: Config, device: torch.device) -> "_Particles":
+    def of(scene: SceneParticles, materials: AssumedMaterials, config: Config, device: torch.device) -> "_Particles":
         if config.particle_filling is not None:  # invisibly, so that the Gaussians stay what they are
             filling = config.particle_filling.model_copy(update={"visualize": False})
             scene = with_filling(scene, config.model_copy(update={"particle_filling": filling}), device)

@@ -18,7 +18,7 @@ from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
-from videogen.motion.prediction import Materials, choose_materials, predict_motion
+from videogen.motion.prediction import AssumedMaterials, choose_materials, predict_motion
 
 CPU = torch.device("cpu")
 FRAMES, DT = 8, 0.02
@@ -59,7 +59,7 @@ def untrained() -> tuple[FrameModel, CheckpointInfo]:
 def last_frame(
     scene: SceneParticles, config: Config, *forces: ExternalForce, density: float | None = DENSITY
 ) -> Gaussians:
-    materials = Materials([1e5, 1e5], [density, density])
+    materials = AssumedMaterials([1e5, 1e5], [density, density])
     motion, keypoints = predict_motion(scene, OBJECTS, materials, forces, *untrained(), config, FRAMES, CPU)
     return list(motion.frames(keypoints))[-1]
 
@@ -175,7 +175,7 @@ def test_objects_start_as_the_config_says() -> None:
 
 def materials(
     config: Config, E: Sequence[float] | None, medians: dict[str, float], objects: list[SceneObject] = OBJECTS
-) -> Materials:
+) -> AssumedMaterials:
     return choose_materials(objects, config, E, None, medians)
 
 
@@ -191,7 +191,7 @@ def test_materials_are_the_flags_else_the_configs_else_the_scenes_else_the_media
     assert found.youngs_moduli == [3e5, 7e5]
     assert found.densities == [100.0, 100.0]
     found = materials(Config(E=1.0, density=100.0), [1e4, 1e6], medians, known)
-    assert found == Materials([1e4, 1e6], [100.0, 100.0])
-    assert materials(Config(), None, {}) == Materials([None, None], [None, None])
+    assert found == AssumedMaterials([1e4, 1e6], [100.0, 100.0])
+    assert materials(Config(), None, {}) == AssumedMaterials([None, None], [None, None])
     with pytest.raises(InputError, match=r"--E: expected 2 values \(ball, duck\), found 1"):
         materials(Config(), [1.0], medians)
