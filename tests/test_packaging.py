@@ -49,7 +49,8 @@ def test_commands_run_from_any_directory(installed: Path) -> None:
 def test_settings_types_and_trained_weights_are_installed(installed: Path) -> None:
     code = """
 from dataset.config import load_config
-from dynamic_models.models.checkpoints import SHIPPED, load_checkpoint
+from dynamic_models.models.checkpoints import load_checkpoint
+from dynamic_models.models.registry import SHIPPED
 print(load_config("quickstart_config").n_grid, load_checkpoint(SHIPPED / "ngff")[1].num_keypoints, SHIPPED)
 """
     found = run(installed, "-c", code)

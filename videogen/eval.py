@@ -38,8 +38,8 @@ from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
 from dataset.simulation.scene_particles import particles_of_scene
 from dataset.simulation.settings import add_force_arguments, add_material_arguments, external_forces_file
-from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
-from dynamic_models.models.registry import MODELS
+from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
+from dynamic_models.models.registry import MODELS, default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run

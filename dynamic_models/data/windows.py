@@ -1,7 +1,11 @@
-"""Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target."""
+"""Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target.
+
+Training draws windows from an endless stream of shuffled epochs, the next batch while the last one is used.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +16,7 @@ from tqdm import tqdm
 from dataset.layout import Layout
 from dataset.scenes.scene_objects import SceneObject, trajectory_objects
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints
-from dynamic_models.data.pushes import mean_pushes
-from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, pad
+from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World, collate, mean_pushes, pad
 from gaussians.files.external_forces import ExternalForce, recorded_external_forces
 from gaussians.files.trajectory_format import TrajectoryObject
 from gaussians.files.trajectory_reader import TrajectoryReader
@@ -151,6 +154,80 @@ def add_noise(window: Window, speed: float, generator: torch.Generator) -> Windo
     state = window.state
     noise = speed * torch.randn(*state.mask.shape[:2], 1, 3, generator=generator) * state.mask[..., None]
     return window._replace(state=replace(state, velocities=state.velocities + noise))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How training windows are drawn.
+
+    Attributes:
+        seed: of order, starts and noise.
+        num_frames: windows lie within so many first frames of a scene.
+        batch_size: windows in a batch.
+        noise: standard deviation of what is added to objects' velocities at a window's start, m/s.
+        augment: whether windows are turned and mirrored horizontally.
+        objects: the least number of objects that a batch is padded to.
+        points: the least number of keypoints of every object that a batch is padded to.
+    """
+
+    seed: int
+    num_frames: int
+    batch_size: int
+    noise: float = 0.0
+    augment: bool = True
+    objects: int = 0
+    points: int = 0
+
+
+def draw_windows(
+    scenes: Sequence[SimulatedScene], numbers: range, frames: int, sampling: Sampling
+) -> tuple[list[str], Window]:
+    """Draw samples ``numbers`` of the endless stream of shuffled epochs, as one batch.
+
+    A sample depends on the seed and its number alone, so that neither an interruption nor the number of processes
+    changes what is learned.
+
+    Args:
+        frames: the length of the windows.
+
+    Returns:
+        The names of the samples' scenes, and the windows.
+    """
+    names, windows = [], []
+    for number in numbers:
+        epoch, place = divmod(number, len(scenes))
+        shuffle = torch.Generator().manual_seed(hash((sampling.seed, 0, epoch)) % 2**63)
+        scene = scenes[int(torch.randperm(len(scenes), generator=shuffle)[place])]
+        chance = torch.Generator().manual_seed(hash((sampling.seed, 1, number)) % 2**63)
+        start = int(torch.randint(sampling.num_frames - frames + 1, (), generator=chance))
+        window = scene.window(start, frames)
+        if sampling.noise:
+            window = add_noise(window, sampling.noise, chance)
+        windows.append(turn_about_vertical(window, chance) if sampling.augment else window)
+        names.append(scene.name)
+    return names, collate_windows(windows, sampling.objects, sampling.points)
+
+
+class WindowStream:
+    """Batches of training windows, each drawn in a thread ahead of its use."""
+
+    def __init__(self, scenes: Sequence[SimulatedScene], sampling: Sampling) -> None:
+        self._scenes, self._sampling = scenes, sampling
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: dict[tuple[int, int], Future[tuple[list[str], Window]]] = {}
+
+    def take(self, first: int, frames: int, following: int) -> tuple[list[str], Window]:
+        """Return samples from number ``first`` on, in windows of ``frames``; then draw those from ``following`` on."""
+        drawn = self._ahead.pop((first, frames), None) or self._submit(first, frames)
+        self._ahead = {(following, frames): self._submit(following, frames)}
+        return drawn.result()
+
+    def _submit(self, first: int, frames: int) -> Future[tuple[list[str], Window]]:
+        numbers = range(first, first + self._sampling.batch_size)
+        return self._thread.submit(draw_windows, self._scenes, numbers, frames, self._sampling)
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
 
 def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:

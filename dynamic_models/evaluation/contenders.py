@@ -12,9 +12,9 @@ import torch
 from dataset.layout import Layout
 from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.models.ballistic import Ballistic
-from dynamic_models.models.checkpoints import CheckpointInfo, default_checkpoint, load_checkpoint
+from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
-from dynamic_models.models.registry import MODELS
+from dynamic_models.models.registry import MODELS, default_checkpoint
 from gaussians.files.labels import read_labels
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError

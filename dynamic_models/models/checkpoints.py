@@ -15,17 +15,12 @@ from torch import nn
 
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.interface import FrameModel
-from dynamic_models.models.registry import build_model
+from dynamic_models.models.registry import CHECKPOINT_NAMES, build_model
 from gaussians.stage.atomic_files import atomic_path, file_hash, writable
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
 
 FORMAT_VERSION = 1
-TRAINED, SHIPPED = Path("checkpoints"), Path(__file__).parent.parent / "pretrained"
-"""Where training writes a model's checkpoint, and where those that come with the repository are."""
-
-
-_NAMES = ("best.json", "last.json")
 
 
 class CheckpointInfo(BaseModel):
@@ -71,13 +66,6 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
         for former in path.parent.glob(f"{path.stem}-*.safetensors"):
             if former != weights:
                 former.unlink()
-
-
-def default_checkpoint(dynamic_model: str) -> Path:
-    """checkpoints/<dynamic_model> if there is a checkpoint, else the one that comes with the repository."""
-    own, shipped = TRAINED / dynamic_model, SHIPPED / dynamic_model
-    has_own = any((own / name).is_file() for name in _NAMES)
-    return shipped if not has_own and shipped.is_dir() else own
 
 
 def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[FrameModel, CheckpointInfo]:
@@ -130,7 +118,7 @@ def check_weights(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]
 
 def _find(path: Path) -> Path:
     if path.is_dir():
-        for name in _NAMES:
+        for name in CHECKPOINT_NAMES:
             if (path / name).is_file():
                 return path / name
         raise InputError(f"{path}: no checkpoint: expected best.json or last.json")

@@ -40,8 +40,7 @@ class ForceField(FrameModel):
     """A model that is a differential equation, integrated within each frame by the method of its settings."""
 
     def __init__(self, settings: ForceFieldSettings) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.capturable = settings.ode_method != "adaptive"
 
     @property

@@ -45,12 +45,12 @@ class GCNSettings(BaseModel):
 class GCN(FrameModel):
     """The model of the module's docstring."""
 
+    settings_type = GCNSettings
     activation_limit = 8.0 * 2**30
     expensive = (torch.ops.dynamic_models.sum_neighbours.default,)
 
     def __init__(self, settings: GCNSettings) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         h, layers = settings.hidden_dim, settings.num_layers
         self.convolutions = nn.ModuleList(_glorot_linear(6 if i == 0 else h, h) for i in range(layers))
         self.head = silent_linear(h, 6)

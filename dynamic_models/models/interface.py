@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from dynamic_models.data.scene_state import SceneState
@@ -37,6 +38,8 @@ class FrameModel(nn.Module, ABC):
     """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
 
     Attributes:
+        settings_type: the type of ``settings``.
+        settings: what must be known besides the weights to use a trained model.
         capturable: whether ``step`` never waits for the device, so that CUDA graphs can hold it.
         expensive: operators whose results backpropagation keeps even where it recomputes other activations.
         activation_limit: bytes of activations beyond which backpropagation recomputes them, even where memory has room
@@ -47,6 +50,7 @@ class FrameModel(nn.Module, ABC):
         last_graph: what ``models.rollout`` keeps of the last prediction on a GPU.
     """
 
+    settings_type: type[BaseModel]
     capturable = True
     expensive: Sequence[Any] = ()
     activation_limit: float = math.inf
@@ -54,6 +58,10 @@ class FrameModel(nn.Module, ABC):
     compiler: str | Callable[..., Any] = "inductor"
     frames_in_graph = 10
     last_graph: Any = None
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__()
+        self.settings = settings
 
     @abstractmethod
     def begin(self, scene: SceneState) -> Carry:

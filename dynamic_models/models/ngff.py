@@ -109,6 +109,7 @@ class NGFF(ForceField):
         fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
     """
 
+    settings_type = NGFFSettings
     fixed_shapes: bool | None = None
 
     def __init__(self, settings: NGFFSettings) -> None:

@@ -67,6 +67,7 @@ class NGFFObjects(NGFFPublished):
         wall_inputs: how many numbers describe an object relative to the walls: five gaps, v, omega.
     """
 
+    settings_type = NGFFObjectsSettings
     pair_inputs, wall_inputs = 10, 11
 
     def begin(self, scene: SceneState) -> Carry:

@@ -49,6 +49,7 @@ class NGFFPublished(ForceField):
         wall_inputs: how many numbers describe an object relative to the walls: the same.
     """
 
+    settings_type = NGFFPublishedSettings
     pair_inputs, wall_inputs = 12, 12
 
     def __init__(self, settings: NGFFPublishedSettings) -> None:

@@ -47,12 +47,12 @@ class PointformerSettings(BaseModel):
 class Pointformer(FrameModel):
     """The model of the module's docstring."""
 
+    settings_type = PointformerSettings
     activation_limit = 8.0 * 2**30
     expensive = (torch.ops.dynamic_models.exact_attention.default, torch.ops.torch_attn._varlen_attn.default)
 
     def __init__(self, settings: PointformerSettings) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         h = settings.hidden_dim
         self.lift = nn.Linear(3, h)
         self.position = nn.Sequential(nn.ReLU(), nn.Linear(h, h))

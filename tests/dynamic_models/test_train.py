@@ -1,12 +1,9 @@
-import importlib.util
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,11 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from dataset.layout import Layout
 from dynamic_models import train
-from dynamic_models.data.batches import Samples, draw
 from dynamic_models.data.windows import load_scenes
 from dynamic_models.evaluation.metrics import trajectory_errors
 from dynamic_models.models.checkpoints import load_checkpoint
-from dynamic_models.models.ngff import NGFF
-from dynamic_models.models.registry import build_model
-from dynamic_models.training.training_state import MetricsLog
+from dynamic_models.training import loop
+from dynamic_models.training.training_state import StopSignal
 from gaussians.stage.claims import claim
 from gaussians.stage.errors import InputError
 from tests.faults import start
@@ -93,7 +88,7 @@ def test_resumed_training_is_the_undisturbed_one(
 ) -> None:
     whole = run_training(monkeypatch, toy_root, tmp_path / "whole", "--groups toy --chunk_start 3")
 
-    class StopsAfterThree:
+    class StopsAfterThree(StopSignal):
         checks = 0
 
         @property
@@ -101,12 +96,9 @@ def test_resumed_training_is_the_undisturbed_one(
             self.checks += 1
             return self.checks == 3
 
-        def restore(self) -> None:
-            pass
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "StopSignal", StopsAfterThree)
-        part = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy --chunk_start 3")
+    flags = f"--data_root {toy_root} --output {tmp_path / 'parts'} {SMALL} --groups toy --chunk_start 3"
+    loop.train(train.parse_args(flags.split()), StopsAfterThree())
+    part = read_metrics(tmp_path / "parts")
     assert [line["iteration"] for line in part] == [1, 2, 3]
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 4, "loss"')  # what a kill may leave behind
@@ -188,52 +180,6 @@ def test_accumulated_batches_are_one_large_batch(
     assert [line["loss"] for line in small] == pytest.approx([line["loss"] for line in large], rel=1e-3)
 
 
-def test_samples_do_not_depend_on_how_they_are_shared(toy_root: Path) -> None:
-    args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
-    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
-    names, (state, target, _) = draw(scenes, range(6), 6, args)
-    assert sorted(names[:3]) == sorted(names[3:]) == [scene.name for scene in scenes]  # every scene once an epoch
-    for part in (range(3), range(3, 6)):
-        some, (some_state, some_target, _) = draw(scenes, part, 6, args)
-        assert some == names[part.start : part.stop]
-        assert torch.equal(some_state.points, state.points[part.start : part.stop])
-        assert torch.equal(some_target, target[part.start : part.stop])
-
-
-def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
-    args = train.parse_args([*SMALL.split(), "--data_root", str(toy_root)])
-    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
-    with closing(Samples(scenes, args, (0, 0))) as samples:
-        # The third asks for windows of another length than were drawn ahead, the last for other numbers.
-        for first, frames, following in ((0, 6, 3), (3, 6, 6), (6, 8, 9), (4, 8, 7)):
-            names, window = samples.take(first, frames, following)
-            expected_names, expected = draw(scenes, range(first, first + 3), frames, args)
-            assert names == expected_names
-            assert torch.equal(window.target, expected.target)
-
-
-def test_room_is_reserved_for_how_scenes_end(toy_root: Path) -> None:
-    """With shapes as on a GPU: what lies on the floor at the end takes more room than there is at first."""
-    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 30, progress=False)
-    model = build_model(
-        {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.3, "step_size": 0.02}
-    )
-    assert isinstance(model, NGFF)
-    model.fixed_shapes, model.room = True, 1 / 64
-    train.reserve_room(model, scenes, 2, (2, 12))
-    assert 1 / 64 < model.room < 1
-    reserved = model.room
-    for scene in scenes:
-        state, _, pushes = scene.window(27, 3)
-        model(state, 3, scene.frame_dt, pushes)
-    assert model.room == reserved
-
-
-def test_loss_that_is_not_finite_names_the_scene() -> None:
-    with pytest.raises(InputError, match="iteration 7: the loss is not finite in scene 2/b;"):
-        train.check_finite(torch.tensor([1.0, math.nan, 2.0]), ["2/a", "2/b", "2/a"], 7)
-
-
 def test_time_limit_ends_a_training(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
     metrics = run_training(monkeypatch, toy_root, tmp_path, "--groups toy --epochs 1000000 --time_limit 1")
     assert metrics[-1]["seconds"] >= 1
@@ -258,8 +204,7 @@ def test_time_limit_ends_a_training(monkeypatch: pytest.MonkeyPatch, toy_root: P
 def test_unusable_flags_write_nothing(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, flags: str, message: str
 ) -> None:
-    if "swanlab" in flags:
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "swanlab", None)  # what a library that is not installed looks like
     with pytest.raises(InputError, match=message):
         run_training(monkeypatch, toy_root, tmp_path / "out", flags)
     assert not (tmp_path / "out").exists()
@@ -268,7 +213,7 @@ def test_unusable_flags_write_nothing(
 def test_published_flags_are_accepted_with_their_defaults() -> None:
     published = {
         "seed": 0, "dynamic_model": "ngff", "steps": 100, "chunk": 100, "num_keypoints": 4096, "sample_num": 60,
-        "epochs": 2001, "batch_size": 8, "step_size": 5e-3, "mass": 0.1, "hidden_dim": 512, "output_dim": 3,
+        "epochs": 2001, "batch_size": 8, "step_size": 5e-3, "mass": 0.1, "hidden_dim": 512,
         "num_layers": 2, "lr": 1e-4, "min_lr": 5e-5, "save_interval": 100, "rtol": 1e-3, "atol": 1e-4,
         "ode_method": "euler", "gradient_accumulation_steps": 1, "mixed_precision": "no",
     }  # fmt: skip
@@ -276,19 +221,10 @@ def test_published_flags_are_accepted_with_their_defaults() -> None:
     assert {name: getattr(args, name) for name in published} == published
     readme = "--num_keypoints 2048 --ode_method euler --step_size 2e-2 --lr 1e-3 --min_lr 1e-4 --hidden_dim 128 "
     readme += "--num_layers 4 --batch_size 8 --steps 80 --chunk 80 --epochs 2000 --dynamic_model ngff --sample_num 10 "
-    readme += "--threshold 5e-2 --dt 2e-2 --project_name p --experiment_name e"
+    readme += "--output_dim 3 --threshold 5e-2 --dt 2e-2 --project_name p --experiment_name e"
     args = train.parse_args(readme.split())
     assert args.threshold == 0.05
     assert args.output == Path("checkpoints/e")
-
-
-def test_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl", 0)
-    for i in range(1, 6):
-        log.write({"iteration": i})
-    log.close()
-    MetricsLog(tmp_path / "metrics.jsonl", 3).close()
-    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
 
 
 def launch(arguments: list[str], *launcher: str) -> subprocess.Popen[str]:

@@ -13,8 +13,7 @@ from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import check_values
 from dataset.simulation.scene_particles import SceneParticles, config_rotation, with_filling
-from dynamic_models.data.pushes import mean_pushes
-from dynamic_models.data.scene_state import World
+from dynamic_models.data.scene_state import World, mean_pushes
 from dynamic_models.models.checkpoints import CheckpointInfo
 from dynamic_models.models.interface import DynamicsModel
 from dynamic_models.models.prediction import predict_keypoints

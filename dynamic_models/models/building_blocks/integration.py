@@ -6,12 +6,12 @@ its numbers without its bookkeeping; gradients are those of the discrete steps, 
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import torch
-import torchdiffeq
+if TYPE_CHECKING:
+    import torch
 
-State = tuple[torch.Tensor, ...]
+State: TypeAlias = "tuple[torch.Tensor, ...]"
 Derivative = Callable[[float, State], State]
 Step = Callable[[Derivative, float, State, float], State]
 OdeMethod = Literal["euler", "leapfrog", "midpoint", "rk4", "adaptive"]
@@ -60,7 +60,7 @@ FIXED_STEP: dict[str, Step] = {
 
 def _add(state: State, *terms: tuple[float, State]) -> State:
     for factor, direction in terms:
-        state = tuple(torch.add(s, d, alpha=factor) for s, d in zip(state, direction, strict=True))
+        state = tuple(s.add(d, alpha=factor) for s, d in zip(state, direction, strict=True))
     return state
 
 
@@ -86,6 +86,9 @@ def advance(
             Dormand-Prince 5(4), which keeps the error of a step below ``atol + rtol * |state|``.
     """
     if method == "adaptive":
+        import torch
+        import torchdiffeq  # slow to import, and needed only here
+
         times = torch.tensor([t0, t1], dtype=torch.float64, device=state[0].device)
         solution = torchdiffeq.odeint(derivative, state, times, method="dopri5", rtol=rtol, atol=atol)
         return tuple(values[-1] for values in solution)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dynamic_models.data.pushes import mean_pushes
-from dynamic_models.data.scene_state import SceneState
+from dynamic_models.data.scene_state import SceneState, mean_pushes
 from dynamic_models.models.ngff import NGFF, NGFFSettings
 from dynamic_models.training.backward import Backward
 from gaussians.files.external_forces import ExternalForce

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from dataset.layout import Layout
 from dynamic_models.data.scene_state import World
 from dynamic_models.data.windows import (
+    Sampling,
     Window,
+    WindowStream,
     add_noise,
     choose_groups,
     collate_windows,
+    draw_windows,
     load_scene,
     load_scenes,
     turn_about_vertical,
@@ -20,6 +24,8 @@ from dynamic_models.data.windows import (
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.ngff import NGFF, NGFFSettings
 from gaussians.stage.errors import InputError
+
+SAMPLING = Sampling(seed=0, num_frames=20, batch_size=3)
 
 
 def test_window_starts_with_its_state_and_keeps_the_rest_shape(toy_root: Path) -> None:
@@ -191,3 +197,25 @@ def test_noise_moves_whole_objects_at_the_start(toy_root: Path) -> None:
     assert 0.03 < float(added[:, :, 0].std()) < 0.3
     assert torch.equal(noisy.target, window.target)
     assert torch.equal(noisy.state.points, window.state.points)
+
+
+def test_samples_do_not_depend_on_how_they_are_shared(toy_root: Path) -> None:
+    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
+    names, (state, target, _) = draw_windows(scenes, range(6), 6, SAMPLING)
+    assert sorted(names[:3]) == sorted(names[3:]) == [scene.name for scene in scenes]  # every scene once an epoch
+    for part in (range(3), range(3, 6)):
+        some, (some_state, some_target, _) = draw_windows(scenes, part, 6, SAMPLING)
+        assert some == names[part.start : part.stop]
+        assert torch.equal(some_state.points, state.points[part.start : part.stop])
+        assert torch.equal(some_target, target[part.start : part.stop])
+
+
+def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
+    scenes = load_scenes(Layout(toy_root), ["toy"], 12, 20, progress=False)
+    with closing(WindowStream(scenes, SAMPLING)) as stream:
+        # The third asks for windows of another length than were drawn ahead, the last for other numbers.
+        for first, frames, following in ((0, 6, 3), (3, 6, 6), (6, 8, 9), (4, 8, 7)):
+            names, window = stream.take(first, frames, following)
+            expected_names, expected = draw_windows(scenes, range(first, first + 3), frames, SAMPLING)
+            assert names == expected_names
+            assert torch.equal(window.target, expected.target)

@@ -4,16 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamic_models.models import checkpoints as checkpoint_module
 from dynamic_models.models.checkpoints import (
-    SHIPPED,
     CheckpointInfo,
-    default_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
 from dynamic_models.models.prediction import predict_keypoints
-from dynamic_models.models.registry import build_model
+from dynamic_models.models.registry import SHIPPED, build_model, default_checkpoint
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -60,14 +57,17 @@ def test_saving_again_leaves_one_pair_of_files(checkpoint: Path) -> None:
 def test_own_checkpoints_go_before_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own, shipped = Path("checkpoints/ngff"), tmp_path / "shipped" / "ngff"
-    monkeypatch.setattr(checkpoint_module, "SHIPPED", shipped.parent)
-    assert default_checkpoint("ngff") == own  # whose absence load_checkpoint then reports
+
+    def found(name: str) -> Path:
+        return default_checkpoint(name, shipped=shipped.parent)
+
+    assert found("ngff") == own  # whose absence load_checkpoint then reports
     save_checkpoint(shipped / "best.json", build_model(SETTINGS), info())
     own.mkdir(parents=True)  # of a training that has not saved yet
-    assert default_checkpoint("ngff") == shipped
+    assert found("ngff") == shipped
     save_checkpoint(own / "last.json", build_model(SETTINGS), info())
-    assert default_checkpoint("ngff") == own
-    assert default_checkpoint("gcn") == Path("checkpoints/gcn")
+    assert found("ngff") == own
+    assert found("gcn") == Path("checkpoints/gcn")
 
 
 def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
