@@ -7,7 +7,7 @@ Learned models are ``FrameModel``: they go from one frame to the next. ``models.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -92,8 +92,7 @@ class FrameModel(nn.Module, ABC):
         return roll_out(self, scene, num_frames, frame_dt, pushes)
 
 
-@runtime_checkable
-class NeedsRoom(Protocol):
+class NeedsRoom(ABC):
     """A model that computes only a part of what it may have to, since shapes on a GPU cannot depend on data.
 
     Attributes:
@@ -105,6 +104,7 @@ class NeedsRoom(Protocol):
     room: float
     lacking: torch.Tensor
 
+    @abstractmethod
     def make_room(self, lacking: float) -> None:
         """Have more room from now on, by what was ``lacking``."""
 

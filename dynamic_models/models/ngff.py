@@ -45,7 +45,7 @@ from dynamic_models.models.building_blocks.body_frame import (
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import StressNet, mlp, silent_linear
 from dynamic_models.models.force_field import ForceField, ForceFieldSettings, body_points, limit
-from dynamic_models.models.interface import Carry
+from dynamic_models.models.interface import Carry, NeedsRoom
 
 # Typical sizes, by which the networks' inputs are divided.
 _DEFORMATION = 0.01  # metres
@@ -100,7 +100,7 @@ class NGFFSettings(ForceFieldSettings):
     """whether objects deform, or stay as they are at the start"""
 
 
-class NGFF(ForceField):
+class NGFF(ForceField, NeedsRoom):
     """The force field of the module's docstring; on a GPU a model that ``NeedsRoom``.
 
     Attributes:
