@@ -34,7 +34,7 @@ from dataset.layout import Layout, add_data_root
 from dynamic_models.data.windows import SimulatedScene, choose_groups, load_scenes
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from dynamic_models.evaluation.contenders import BALLISTIC, GUESSED, TRUTH, Contender, Truth, load_contenders
-from dynamic_models.evaluation.judge import Result, SceneSet, evaluate, of_set, ranked
+from dynamic_models.evaluation.measurements import Result, SceneSet, evaluate, of_set, ranked
 from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_json, to_markdown, trained_frames
 from dynamic_models.models.registry import MODELS
 from gaussians.stage.atomic_files import atomic_path, made_directory

@@ -45,7 +45,7 @@ from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, write_json
-from videogen.motion.prediction import AssumedMaterials, choose_materials, predict_motion
+from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynamic_models.evaluation.confidence import RESAMPLES, Estimate
 from dynamic_models.evaluation.contenders import TRUTH, Contender, Predictor
-from dynamic_models.evaluation.judge import METRICS, Result, SceneSet, of_set, summarize
+from dynamic_models.evaluation.measurements import METRICS, Result, SceneSet, of_set, summarize
+from dynamic_models.evaluation.statistics import RESAMPLES, Estimate
 from gaussians.stage.atomic_files import atomic_path
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")

@@ -14,10 +14,10 @@ from dataset.layout import Layout
 from dynamic_models import evaluate
 from dynamic_models.data.windows import SimulatedScene, load_scenes
 from dynamic_models.evaluation import contenders
-from dynamic_models.evaluation.confidence import Estimate, estimate
-from dynamic_models.evaluation.judge import Result, SceneSet, ranked
+from dynamic_models.evaluation.measurements import Result, SceneSet, ranked
 from dynamic_models.evaluation.metrics import trajectory_errors
 from dynamic_models.evaluation.report import cell
+from dynamic_models.evaluation.statistics import Estimate, estimate
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.models.registry import build_model

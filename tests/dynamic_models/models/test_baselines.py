@@ -16,8 +16,8 @@ from dynamic_models.evaluation.metrics import trajectory_errors
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
 from dynamic_models.models.gcn import GCN, GCNSettings
 from dynamic_models.models.interface import FrameModel
+from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.pointformer import Pointformer, PointformerSettings
-from dynamic_models.models.prediction import predict_keypoints
 from dynamic_models.models.registry import build_model
 from dynamic_models.training.backward import Backward
 from gaussians.representation import Gaussians

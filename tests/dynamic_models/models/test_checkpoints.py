@@ -9,7 +9,7 @@ from dynamic_models.models.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from dynamic_models.models.prediction import predict_keypoints
+from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.registry import SHIPPED, build_model, default_checkpoint
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

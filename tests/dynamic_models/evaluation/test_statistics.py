@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dynamic_models.evaluation.confidence import Estimate, estimate, interval
+from dynamic_models.evaluation.statistics import Estimate, estimate, interval
 
 
 def test_means_of_two_values() -> None:

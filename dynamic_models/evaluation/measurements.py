@@ -13,11 +13,11 @@ from dataset.layout import Layout
 from dataset.scenes.scene_objects import trajectory_objects
 from dynamic_models.data.scene_state import MATERIAL_FIELDS
 from dynamic_models.data.windows import SimulatedScene
-from dynamic_models.evaluation.confidence import Estimate, estimate, interval
 from dynamic_models.evaluation.contenders import Contender, Rollout, Truth
 from dynamic_models.evaluation.metrics import trajectory_errors
 from dynamic_models.evaluation.penetration import Solid
 from dynamic_models.evaluation.plausibility import Motion, contact_reach, plausibility
+from dynamic_models.evaluation.statistics import Estimate, estimate, interval
 from gaussians.files.trajectory_reader import TrajectoryReader
 
 ERRORS = ("rmse", "final_position_error", "correlation")

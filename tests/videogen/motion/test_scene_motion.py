@@ -18,7 +18,7 @@ from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
-from videogen.motion.prediction import AssumedMaterials, choose_materials, predict_motion
+from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
 
 CPU = torch.device("cpu")
 FRAMES, DT = 8, 0.02

@@ -7,8 +7,8 @@ from dataset.layout import Layout
 from dynamic_models.data.scene_state import World
 from dynamic_models.data.windows import load_scene
 from dynamic_models.models.ballistic import Ballistic
+from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.ngff import NGFF, NGFFSettings
-from dynamic_models.models.prediction import predict_keypoints
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

@@ -16,7 +16,7 @@ from dataset.simulation.scene_particles import SceneParticles, config_rotation, 
 from dynamic_models.data.scene_state import World, mean_pushes
 from dynamic_models.models.checkpoints import CheckpointInfo
 from dynamic_models.models.interface import DynamicsModel
-from dynamic_models.models.prediction import predict_keypoints
+from dynamic_models.models.keypoint_prediction import predict_keypoints
 from gaussians.files.external_forces import ExternalForce
 from videogen.motion.dense_motion import DenseMotion
 
