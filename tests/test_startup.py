@@ -27,7 +27,7 @@ COMMANDS = (
 # Commands that do not manage it yet.
 PENDING = {
     *("dataset.generate_objects", "dataset.generate_configs", "dataset.generate_scene", "dataset.summarize"),
-    *("dynamic_models.evaluate", "videogen.eval", "videogen.side_by_side"),
+    *("videogen.eval", "videogen.side_by_side"),
 }
 HEAVY = {
     *("torch", "numpy", "scipy", "warp", "pydantic", "h5py", "cv2", "imageio", "skimage", "trimesh", "matplotlib"),

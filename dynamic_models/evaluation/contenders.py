@@ -11,6 +11,7 @@ import torch
 
 from dataset.layout import Layout
 from dynamic_models.data.windows import SimulatedScene
+from dynamic_models.evaluation.settings import BALLISTIC, GUESSED
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
@@ -20,14 +21,14 @@ from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 
 TRUTH = "simulation"
-BALLISTIC = "ballistic"
-GUESSED = "mpm_vlm"
 
 
-class Rollout(NamedTuple):
-    """Attributes:
-    positions: (T, O, P, 3), metres, on the CPU.
-    seconds: wall time, None where it is not known.
+class Prediction(NamedTuple):
+    """A scene in motion.
+
+    Attributes:
+        positions: (T, O, P, 3), metres, on the CPU.
+        seconds: wall time, None where it is not known.
     """
 
     positions: torch.Tensor
@@ -48,7 +49,7 @@ class Contender(Protocol):
     def check(self, scene: SimulatedScene, frames: int) -> None:
         """Raise ``InputError`` if it cannot predict ``frames`` of ``scene``, before any work is done."""
 
-    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """Predict ``frames`` of ``scene`` from the first one on."""
 
 
@@ -61,9 +62,9 @@ class Truth:
     def check(self, scene: SimulatedScene, frames: int) -> None:
         """Scenes are checked as they are loaded."""
 
-    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         seconds = _share_of_time(scene.wall_time, scene.num_frames, frames)
-        return Rollout(scene.clip.positions[:frames], seconds)
+        return Prediction(scene.clip.positions[:frames], seconds)
 
 
 class GuessedSimulation:
@@ -89,13 +90,13 @@ class GuessedSimulation:
         if order.is_file() and not torch.equal(read_labels(order), _order(self._layout, scene)):
             raise InputError(f"{order}: its Gaussians are not those of mpm/{scene.name}, or in another order")
 
-    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """The same Gaussians as the truth's keypoints."""
         reader = TrajectoryReader(self._path(scene))
         rows, mask = scene.clip.rows.clamp_min(0), scene.clip.mask[..., None]
         positions = torch.stack([reader.positions(k)[rows] * mask for k in range(frames)])
         wall_time = reader.meta.wall_time if reader.meta else None
-        return Rollout(positions, _share_of_time(wall_time, reader.num_frames, frames))
+        return Prediction(positions, _share_of_time(wall_time, reader.num_frames, frames))
 
     def _path(self, scene: SimulatedScene) -> Path:
         return self._layout.root / GUESSED / scene.name
@@ -148,7 +149,7 @@ class Predictor:
             )
 
     @torch.no_grad()
-    def roll_out(self, scene: SimulatedScene, frames: int) -> Rollout:
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """Timed without what happens once for scenes of one shape and length, as compiling and capturing graphs."""
         state, _, pushes = scene.window(0, frames)
         if self.num_keypoints is not None:
@@ -164,7 +165,7 @@ class Predictor:
         start = time.perf_counter()
         predicted = self.model(state, frames, scene.frame_dt, pushes)
         _synchronize(self.device)
-        return Rollout(predicted[0].cpu(), time.perf_counter() - start)
+        return Prediction(predicted[0].cpu(), time.perf_counter() - start)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -1,11 +1,15 @@
-"""Means over scenes and how sure they are: percentile bootstrap (Efron 1979), seeded."""
+"""What results say about sets of scenes: means, and how sure they are (percentile bootstrap, Efron 1979, seeded)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+
+from dynamic_models.evaluation.measurements import METRICS, Result
+from dynamic_models.evaluation.settings import SceneSet
 
 RESAMPLES = 5000
 LEVEL = 0.95
@@ -50,3 +54,52 @@ def _weights(count: int) -> np.ndarray:
     """(RESAMPLES, count): how often each of ``count`` values is drawn, over their number."""
     generator = np.random.default_rng(0)
     return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+
+
+def of_set(results: Iterable[Result], scene_set: SceneSet, contender: str) -> list[Result]:
+    """The results of one contender on the scenes of a set, in order."""
+    return [
+        r for r in results if r.contender == contender and r.group in scene_set.groups and r.frames == scene_set.frames
+    ]
+
+
+def summarize(results: Sequence[Result], scene_set: SceneSet, contender: str, reference: str) -> dict[str, Any]:
+    """Estimates of all metrics of one contender on a set.
+
+    Returns:
+        By name an ``Estimate`` of each of ``METRICS``; of ``rmse_difference``, what is added to the RMSE of
+        ``reference`` on the same scenes; ``wins``, on how many of them its RMSE is smaller than that; ``diverged``, the
+        scenes on which it is not finite; and ``over_time``, a list of mean, low and high (T,) of the error over time.
+    """
+    own, others = of_set(results, scene_set, contender), of_set(results, scene_set, reference)
+    values = {key: [result.metrics[key] for result in own] for key in METRICS}
+    pairs = [(a.metrics["rmse"], b.metrics["rmse"]) for a, b in zip(own, others, strict=True)]
+    summary: dict[str, Any] = {key: estimate(value) for key, value in values.items()}
+    summary["rmse_difference"] = _paired(pairs)
+    summary["wins"] = sum(a < b for a, b in pairs)
+    summary["diverged"] = [result.scene for result in own if math.isinf(result.metrics["rmse"])]
+    summary["over_time"] = _over_time([result.over_time for result in own if not result.over_time.isnan().any()])
+    return summary
+
+
+def _paired(pairs: Sequence[tuple[float, float]]) -> Estimate:
+    return estimate([math.nan if math.isinf(b) else a - b for a, b in pairs])
+
+
+def _over_time(errors: Sequence[torch.Tensor]) -> list[list[float]] | None:
+    """Mean, low and high, metres; without an interval the mean three times."""
+    if not errors:
+        return None
+    stacked = torch.stack(list(errors)).numpy()
+    mean = stacked.mean(0)
+    low, high = interval(stacked) if len(stacked) > 1 else (mean, mean)
+    return [[round(float(value), 6) for value in values] for values in (mean, low, high)]
+
+
+def ranked(results: Sequence[Result], scene_set: SceneSet, contender: str) -> dict[str, Result]:
+    """The ``best``, ``median`` and ``worst`` of one contender's results on a set, by RMSE; fewer of few scenes."""
+    ordered = sorted(of_set(results, scene_set, contender), key=lambda result: result.metrics["rmse"])
+    places = {"best": 0, "median": (len(ordered) - 1) // 2, "worst": len(ordered) - 1}
+    if len(ordered) < 3:
+        del places["median"]
+    return {name: ordered[place] for name, place in places.items() if place or name == "best"}

@@ -35,10 +35,10 @@ from dynamic_models.training.training_state import (
     Progress,
     StopSignal,
     checkpoint_info,
-    judge,
     load_state,
     save,
     training_identity,
+    validate,
 )
 from gaussians.stage.claims import claim
 from gaussians.stage.command_line import resolve_device
@@ -164,7 +164,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None) -> None:
                 metrics["seconds"] = elapsed
                 if log:
                     if due:
-                        metrics |= judge(settings, model, progress, info, scenes, held_out)
+                        metrics |= validate(settings, model, progress, info, scenes, held_out)
                     log.write(metrics)
                 if due or ending:
                     if lead:

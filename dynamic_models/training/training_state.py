@@ -24,7 +24,7 @@ from gaussians.stage.errors import InputError
 
 STATE_FILE = "state.pt"
 
-_JUDGED_SCENES = 64
+_VALIDATED_SCENES = 64
 
 
 @dataclass
@@ -62,7 +62,7 @@ def checkpoint_info(
     )
 
 
-def judge(
+def validate(
     settings: TrainSettings,
     model: FrameModel,
     progress: Progress,
@@ -74,8 +74,8 @@ def judge(
 
     If it is the smallest yet, best.json is written.
     """
-    name, judged = ("val_rmse", held_out) if held_out else ("train_rmse", scenes[:_JUDGED_SCENES])
-    error = rollout_error(model, judged, settings.steps, settings.batch_size)
+    name, chosen = ("val_rmse", held_out) if held_out else ("train_rmse", scenes[:_VALIDATED_SCENES])
+    error = rollout_error(model, chosen, settings.steps, settings.batch_size)
     if error < progress.best:
         progress.best = error
         save_checkpoint(settings.output / "best.json", model, trained_so_far(info, progress, {name: error}))

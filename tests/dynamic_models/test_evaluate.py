@@ -13,16 +13,20 @@ import torch
 from dataset.layout import Layout
 from dynamic_models import evaluate
 from dynamic_models.data.windows import SimulatedScene, load_scenes
-from dynamic_models.evaluation import contenders
-from dynamic_models.evaluation.measurements import Result, SceneSet, ranked
+from dynamic_models.evaluation.comparison import compare_models
+from dynamic_models.evaluation.contenders import Prediction, Predictor
+from dynamic_models.evaluation.measurements import Result
 from dynamic_models.evaluation.metrics import trajectory_errors
-from dynamic_models.evaluation.report import cell
-from dynamic_models.evaluation.statistics import Estimate, estimate
+from dynamic_models.evaluation.report_tables import cell
+from dynamic_models.evaluation.settings import SceneSet
+from dynamic_models.evaluation.statistics import Estimate, estimate, ranked
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.models.registry import build_model
 from gaussians.files.video import read_video
 from gaussians.stage.errors import InputError
+
+CPU = torch.device("cpu")
 
 
 def run_evaluation(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
@@ -171,49 +175,49 @@ def test_one_group_is_one_set(monkeypatch: pytest.MonkeyPatch, toy_root: Path, t
     assert found["sets"]["all"]["frames"] == 30
 
 
-def test_predictions_that_are_not_finite_are_said_to_be(
-    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
-) -> None:
+def compare(contender: Predictor, root: Path, group: str, output: Path, *flags: str) -> None:
+    """Evaluate one contender that no name stands for."""
+    needed = ["--data_root", str(root), "--groups", group, "--num_keypoints", "8", "--device", "cpu"]
+    settings = evaluate.parse_args([*needed, "--output", str(output), *(flags or ("--no-videos",))])
+    compare_models(settings, [contender])
+
+
+def test_predictions_that_are_not_finite_are_said_to_be(toy_root: Path, tmp_path: Path) -> None:
     class Bursting(Ballistic):
         def forward(self, *arguments: Any) -> torch.Tensor:
             predicted = super().forward(*arguments)
             self.calls = getattr(self, "calls", 0) + 1
             return predicted * math.inf if self.calls == 3 else predicted  # the second scene, after the warming up
 
-    monkeypatch.setattr(contenders, "Ballistic", Bursting)
-    flags = ["--data_root", toy_root, "--groups", "toy", "--models", "ballistic", "--no-videos", "--num_keypoints", 8]
-    run_evaluation(monkeypatch, *flags, "--output", tmp_path)
+    compare(Predictor("ballistic", Bursting(), CPU), toy_root, "toy", tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())["sets"]["all"]["models"]["ballistic"]
     assert (found["rmse"]["mean"], found["diverged"]) == (None, ["toy/1_ball_ball"])
     assert found["momentum_drift"]["scenes"] == 2
     assert "all: ballistic is not finite in toy/1_ball_ball." in (tmp_path / "metrics.md").read_text()
 
 
-def test_the_report_is_whole_though_videos_are_cut_off(
-    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
-) -> None:
-    def interrupted(*arguments: Any) -> None:
-        raise KeyboardInterrupt
+def test_the_report_is_whole_though_videos_are_cut_off(toy_root: Path, tmp_path: Path) -> None:
+    class Interrupted(Predictor):
+        def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
+            if (tmp_path / "metrics.json").is_file():  # what follows are the videos
+                raise KeyboardInterrupt
+            return super().roll_out(scene, frames)
 
-    monkeypatch.setattr(evaluate, "write_comparison", interrupted)
-    flags = ["--data_root", toy_root, "--groups", "held", "--models", "ballistic", "--output", tmp_path]
     with pytest.raises(KeyboardInterrupt):
-        run_evaluation(monkeypatch, *flags)
+        compare(Interrupted("ballistic", Ballistic(), CPU), toy_root, "held", tmp_path, "--videos")
     (found,) = json.loads((tmp_path / "metrics.json").read_text())["sets"].values()
     assert math.isfinite(found["models"]["ballistic"]["rmse"]["mean"])
     assert "ballistic" in (tmp_path / "metrics.md").read_text()
 
 
-def test_undefined_correlation_is_null(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
+def test_undefined_correlation_is_null(toy_root: Path, tmp_path: Path) -> None:
     """A model in which nothing moves has no correlation."""
 
     class Still(torch.nn.Module):
         def forward(self, state, num_frames, frame_dt, pushes=None):  # type: ignore[no-untyped-def]
             return state.points[:, None].expand(-1, num_frames, -1, -1, -1)
 
-    monkeypatch.setattr(contenders, "Ballistic", Still)
-    flags = ["--data_root", toy_root, "--groups", "toy", "--models", "ballistic", "--no-videos", "--num_keypoints", 8]
-    run_evaluation(monkeypatch, *flags, "--output", tmp_path)
+    compare(Predictor("ballistic", Still(), CPU), toy_root, "toy", tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())["sets"]["all"]["models"]["ballistic"]
     assert found["correlation"]["mean"] is None
     assert "undefined" in (tmp_path / "metrics.md").read_text()

@@ -1,0 +1,221 @@
+"""The results of an evaluation for people: tables in Markdown."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from dynamic_models.evaluation.contenders import TRUTH
+from dynamic_models.evaluation.report import Report, about, count_scenes, plot_name, scenes_in_words
+from dynamic_models.evaluation.settings import SceneSet
+from dynamic_models.evaluation.statistics import Estimate, of_set
+
+_MANY_SCENES = 10
+_MILLIMETRES = 1000.0
+_LARGE = 1e5  # from here on numbers are written with exponents
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report."""
+    sections = [["# How well models predict motion", "", *_introduction(report)], _models(report), _overview(report)]
+    sections += [_set_section(report, scene_set) for scene_set in report.sets]
+    if len(report.groups) > 1:
+        sections.append(_group_section(report))
+    sections.append(_remarks(report))
+    return "\n".join("\n".join([*section, ""]) for section in sections if section)
+
+
+def _introduction(report: Report) -> list[str]:
+    return [
+        f"Models see the first of frames that are {report.frame_dt:g} s apart, and predict the others. Errors are over "
+        f"at most {report.num_keypoints} keypoints of every object; models ran on {report.device}.",
+        "",
+        "In brackets: 95 % confidence interval of the mean over scenes (bootstrap). Bold: the best. "
+        "docs/metrics.md has the formulas.",
+    ]
+
+
+def _models(report: Report) -> list[str]:
+    rows = []
+    for contender in report.contenders:
+        known = about(contender)
+        if known:
+            training = known["training"]
+            cells = [contender.name, known["dynamic_model"], f"{known['parameters']:,}", str(known["num_keypoints"])]
+            groups = " ".join(training.get("groups", [])) or "?"
+            trained = f"{scenes_in_words(training.get('scenes', '?'))} of {groups}, {training.get('steps', '?')} frames"
+            rows.append([*cells, trained, f"`{known['checkpoint']}`"])
+    head = ["model", "kind", "parameters", "keypoints", "trained on", "checkpoint"]
+    return ["## Models", "", *_table(head, rows)] if rows else []
+
+
+def _overview(report: Report) -> list[str]:
+    """RMSE of every model on every set, and how much faster it is than the simulator."""
+    head = ["RMSE [m]", *(f"{each.name} ({count_scenes(report, each)}, {each.frames} frames)" for each in report.sets)]
+    summaries = {each.name: {name: report.summary(each, name) for name in report.rows} for each in report.sets}
+    best = {each.name: _smallest(summaries[each.name], "rmse") for each in report.sets}
+    rows = [
+        [name, *(cell(summaries[each.name][name]["rmse"], bold=best[each.name] == name) for each in report.sets)]
+        for name in report.rows
+    ]
+    return ["## Overview", "", *_table(head, rows)]
+
+
+def _set_section(report: Report, scene_set: SceneSet) -> list[str]:
+    seconds = (scene_set.frames - 1) * report.frame_dt
+    groups = f"group{'s' if len(scene_set.groups) > 1 else ''} {', '.join(scene_set.groups)}"
+    summaries = {name: report.summary(scene_set, name) for name in (TRUTH, *report.rows)}
+    lines = [
+        f"## {scene_set.name.capitalize()}",
+        "",
+        f"{count_scenes(report, scene_set)} of {groups}, {scene_set.frames} frames ({seconds:g} s).",
+        "",
+        *_error_table(report, summaries),
+        "",
+        f"![Error over time]({plot_name(report, scene_set)})",
+        "",
+        "Physical plausibility:",
+        "",
+        *_plausibility_table(summaries),
+    ]
+    videos = report.videos.get(scene_set.name, {})
+    if videos:
+        links = ", ".join(f"[{rank}]({name})" for rank, name in videos.items())
+        lines += ["", f"Scenes by the error of {report.rows[0]}, simulation and models side by side: {links}."]
+    return lines
+
+
+def _error_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[str]:
+    first, simulation = report.rows[0], summaries[TRUTH]["seconds"].mean
+    models = {name: summaries[name] for name in report.rows}
+    head = ["", "RMSE [m]", "final position error [m]", "correlation R"]
+    if len(models) > 1:
+        head += [f"RMSE beyond {first}'s [m]", f"beats {first} in"]
+    head += ["rollout [s]", "faster"]
+    rows = []
+    best = {key: _smallest(models, key) for key in ("rmse", "final_position_error")}
+    best["correlation"] = _smallest(models, "correlation", -1)
+    for name, summary in models.items():
+        cells = [cell(summary[key], bold=best[key] == name) for key in best]
+        if len(models) > 1:
+            count = summary["rmse"].scenes
+            cells += (
+                ["", ""]
+                if name == first
+                else [cell(summary["rmse_difference"], sign="+"), f"{summary['wins']} of {count}"]
+            )
+        seconds = summary["seconds"].mean
+        cells += [_number(seconds), _times(simulation / seconds) if simulation and seconds else ""]
+        rows.append([name, *cells])
+    rows.append([TRUTH, *[""] * (len(head) - 3), _number(simulation), ""])
+    return _table(head, rows)
+
+
+_PLAUSIBILITY = (
+    ("momentum_drift", "momentum drift [m/s²]", 1.0),
+    ("energy_gain", "energy gained [J/kg]", 1.0),
+    ("interpenetration", "inside each other [mm]", _MILLIMETRES),
+    ("floor_penetration", "below the floor [mm]", _MILLIMETRES),
+    ("final_speed", "speed at the end [m/s]", 1.0),
+    ("final_speed_error", "its error [m/s]", 1.0),
+)
+
+
+def _plausibility_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
+    head = ["", *(title for _, title, _ in _PLAUSIBILITY)]
+    rows = []
+    for name, summary in summaries.items():
+        shown = [key for key, _, _ in _PLAUSIBILITY if not (name == TRUTH and key == "final_speed_error")]
+        cells = [cell(summary[key], scale) if key in shown else "" for key, _, scale in _PLAUSIBILITY]
+        rows.append([f"*{name}*" if name == TRUTH else name, *cells])
+    return _table(head, rows)
+
+
+def _group_section(report: Report) -> list[str]:
+    head = ["group", "scenes", "frames", "model", "RMSE [m]", "final position error [m]", "correlation R"]
+    rows = []
+    for group in report.groups:
+        summaries = {name: report.summary(group, name) for name in report.rows}
+        best = _smallest(summaries, "rmse")
+        for i, (name, summary) in enumerate(summaries.items()):
+            described = [group.groups[0], count_scenes(report, group).split()[0], str(group.frames)]
+            cells = [cell(summary["rmse"], bold=best == name)]
+            cells += [cell(summary[key]) for key in ("final_position_error", "correlation")]
+            rows.append([*(described if i == 0 else ["", "", ""]), name, *cells])
+    return ["## By group", "", *_table(head, rows)]
+
+
+def _remarks(report: Report) -> list[str]:
+    """What a reader should know before believing the tables."""
+    remarks = []
+    for contender in report.contenders:
+        training = about(contender).get("training", {})
+        seen = sorted({g for each in report.sets for g in each.groups} & set(training.get("groups", [])))
+        if seen:
+            remarks.append(f"{contender.name} was trained on scenes of {', '.join(seen)}.")
+    for scene_set in report.sets:
+        count = len(of_set(report.results, scene_set, TRUTH))
+        if 1 < count < _MANY_SCENES:
+            remarks.append(f"{scene_set.name}: of {count} scenes, the intervals are too narrow.")
+        for name in report.rows:
+            diverged = report.summary(scene_set, name)["diverged"]
+            if diverged:
+                remarks.append(f"{scene_set.name}: {name} is not finite in {', '.join(diverged)}.")
+    remarks.append(
+        f"The row {TRUTH} has the same measures taken of the truth, and the time that the simulator took, on the "
+        "machine that it ran on, for as many frames."
+    )
+    return ["## Remarks", "", *(f"- {remark}" for remark in remarks)]
+
+
+def _smallest(summaries: dict[str, dict[str, Any]], key: str, sign: int = 1) -> str | None:
+    """Whose mean is smallest, or with ``sign`` -1 largest; None of one alone."""
+    known = {name: sign * s[key].mean for name, s in summaries.items() if s[key].mean is not None}
+    return min(known, key=known.__getitem__) if len(known) > 1 else None
+
+
+def cell(value: Estimate, scale: float = 1.0, sign: str = "", bold: bool = False) -> str:
+    """``mean (low to high)``, all with as many decimals as show three digits of the mean, but no more than four.
+
+    Args:
+        scale: what they are multiplied by.
+        sign: "+" to have one before positive numbers.
+        bold: whether to print the mean in bold.
+    """
+    if value.mean is None:
+        return "undefined"
+    if math.isinf(value.mean):
+        return "diverged"
+    ends = [value.mean] if value.low is None or value.high is None else [value.mean, value.low, value.high]
+    form = _format(value.mean * scale, sign)
+    mean, *limits = (_rounded(end * scale, form) for end in ends)
+    shown = f"**{mean}**" if bold else mean
+    return shown if all(limit == mean for limit in limits) else f"{shown} ({limits[0]} to {limits[1]})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else _rounded(value, _format(value))
+
+
+def _format(value: float, sign: str = "") -> str:
+    """How numbers of this size are written."""
+    size = abs(value)
+    if size >= _LARGE:
+        return f"{sign}.2e"
+    return f"{sign}.{3 if size < 5e-5 else max(0, min(4, 2 - math.floor(math.log10(size))))}f"
+
+
+def _rounded(value: float, form: str) -> str:
+    return format(float(format(value, form)) + 0.0, form)  # adding 0 makes -0.000 what it is
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} x" if factor >= 10 else f"{factor:.1f} x"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose source can be read, too."""
+    widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in (head, *rows)
+    ]
+    return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |", *lines[1:]]

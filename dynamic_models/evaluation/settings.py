@@ -1,0 +1,59 @@
+"""Settings of the evaluation command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+BALLISTIC = "ballistic"
+"""The name of free flight among models."""
+GUESSED = "mpm_vlm"
+"""The name of simulations with guessed materials among models, and of their folder in the dataset."""
+
+
+class SceneSet(NamedTuple):
+    """Scenes that are judged together.
+
+    Attributes:
+        name: what reports and files call them.
+        groups: the groups that its scenes come from.
+        frames: how many are predicted, the given first one included; 0: as many as ``EvaluateSettings.steps`` says.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    frames: int
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Settings of ``dynamic_models.evaluate``, named as its flags.
+
+    Attributes:
+        data_root: root of the dataset.
+        groups: groups to evaluate on besides those of ``sets``.
+        sets: scenes that are judged together; empty: all ``groups`` are one set.
+        models: names of models, of ``BALLISTIC`` and ``GUESSED``, and of checkpoints.
+        checkpoints: paths of checkpoints, those with names of their own as ``name=path``.
+        steps: frames to predict; None: as many as the first model was trained on, or those of the shortest scene.
+        num_keypoints: keypoints of every object; None: as many as models were trained on.
+        cache: directory for extracted keypoints; None: ``<data_root>/keypoints``.
+        output: directory of the report.
+        compile: fuse learned models' kernels on a GPU and multiply matrices in TF32.
+        videos: write videos of some scenes.
+        resolution: width of each part of a video, pixels.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    data_root: Path
+    groups: tuple[str, ...]
+    sets: tuple[SceneSet, ...]
+    models: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    steps: int | None
+    num_keypoints: int | None
+    cache: Path | None
+    output: Path
+    compile: bool
+    videos: bool
+    resolution: int
+    device: str
