@@ -1,4 +1,4 @@
-"""What every stage passes on: Gaussians, their files, cameras, and how they are drawn.
+"""Represent, store and draw 3D Gaussians: what every stage of the project shares.
 
 ``__init__.pyi`` lists the public names; each loads its module when it is first used.
 """

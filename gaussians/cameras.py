@@ -1,4 +1,4 @@
-"""Pinhole cameras in the OpenCV convention (x right, y down, z forward), orbits, and cameras.json."""
+"""Describe pinhole cameras in the OpenCV convention (x right, y down, z forward), and read and write cameras.json."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from gaussians.vector import Vector
 
 @dataclass(frozen=True)
 class Cameras:
-    """C cameras of one image size.
+    """A ``Cameras`` holds C pinhole cameras of one image size.
 
     Attributes:
         viewmats: (C, 4, 4), world to camera.
@@ -44,7 +44,7 @@ class Cameras:
 
     @property
     def positions(self) -> torch.Tensor:
-        """Camera centres (C, 3), metres."""
+        """Return the camera centres (C, 3), metres."""
         return -(self.viewmats[:, :3, :3].mT @ self.viewmats[:, :3, 3:]).squeeze(-1)
 
 
@@ -56,14 +56,14 @@ def look_at(
     focal: float,
     up: Sequence[float] = (0, 0, 1),
 ) -> Cameras:
-    """Cameras at ``positions`` (C, 3) that look at ``target`` (3,) or (C, 3) with ``up`` upwards in the image.
+    """Return cameras at ``positions`` (C, 3) that look at ``target`` (3,) or (C, 3) with ``up`` upwards in the image.
 
     Args:
         focal: focal length, pixels; the principal point is the image centre.
     """
     forward = torch.nn.functional.normalize(target - positions, dim=-1)
     right = torch.linalg.cross(forward, torch.tensor(up).to(forward).expand_as(forward))
-    # Looking straight along `up` leaves the image direction open: take x for the usual z.
+    # A camera that looks straight along `up` can be turned freely about it: then x (for the usual z) points right.
     degenerate = right.norm(dim=-1, keepdim=True) < 1e-6
     right = torch.where(degenerate, torch.tensor(up).roll(1).to(forward), right)
     right = torch.nn.functional.normalize(right, dim=-1)
@@ -78,10 +78,10 @@ def look_at(
 
 @dataclass(frozen=True)
 class Orbit:
-    """The published camera path: view k stands at azimuth a + k da, elevation e + k de, radius r + k dr.
+    """An ``Orbit`` is the published camera path: a numbered view for each step along it.
 
-    The azimuth runs clockwise seen from above, from the horizontal diagonal u = (1, 1, 0) / sqrt 2 towards
-    v = (1, -1, 0) / sqrt 2.
+    View k stands at azimuth a + k da, elevation e + k de and radius r + k dr. The azimuth runs clockwise seen from
+    above, from the horizontal diagonal u = (1, 1, 0) / sqrt 2 towards v = (1, -1, 0) / sqrt 2.
 
     Attributes:
         center: the point looked at, metres.
@@ -99,7 +99,7 @@ class Orbit:
     delta_radius: float = 0.0
 
     def positions(self, views: Sequence[int]) -> torch.Tensor:
-        """Camera centres (len(views), 3), metres."""
+        """Return the camera centres (len(views), 3) of some views, metres."""
         k = torch.as_tensor(views, dtype=torch.float64)
         a = torch.deg2rad(self.azimuth + k * self.delta_azimuth)[:, None]
         e = torch.deg2rad(self.elevation + k * self.delta_elevation)[:, None]
@@ -111,7 +111,7 @@ class Orbit:
         return center + r * (torch.cos(e) * (torch.cos(a) * u + torch.sin(a) * v) + torch.sin(e) * up)
 
     def cameras(self, views: Sequence[int], resolution: int) -> Cameras:
-        """Square cameras of ``resolution`` pixels and focal length 1.5 x resolution at the given ``views``."""
+        """Return square cameras of ``resolution`` pixels and focal length 1.5 x resolution at the given ``views``."""
         center = torch.tensor(self.center, dtype=torch.float64)
         cameras = look_at(self.positions(views), center, resolution, resolution, 1.5 * resolution)
         return Cameras(cameras.viewmats.float(), cameras.Ks.float(), resolution, resolution)
@@ -138,7 +138,7 @@ def write_cameras(path: str | Path, cameras: Cameras) -> None:
 
 
 class _CameraEntry(BaseModel):
-    """One camera of cameras.json; whatever else an entry holds is left alone."""
+    """A ``_CameraEntry`` is one camera of cameras.json; whatever else an entry holds is ignored."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -154,7 +154,7 @@ def read_cameras(path: str | Path) -> Cameras:
     """Read cameras.json.
 
     Raises:
-        InputError: an entry lacks a field, has one of the wrong shape, its rotation is none, or the image sizes differ.
+        InputError: an entry lacks a field, has one of the wrong shape or no proper rotation, or the image sizes differ.
     """
     entries = read_json_as(path, list[_CameraEntry])
     if not entries:
@@ -164,7 +164,7 @@ def read_cameras(path: str | Path) -> Cameras:
         raise InputError(f"{path}: expected cameras of one image size, found {sizes}")
     rotations = torch.tensor([entry.rotation for entry in entries], dtype=torch.float64)
     positions = torch.tensor([entry.position for entry in entries], dtype=torch.float64)
-    # Files with three decimals still pass.
+    # The tolerance lets files with three decimals pass.
     proper = ((rotations.mT @ rotations - torch.eye(3)).abs().amax((1, 2)) < 1e-2) & (torch.det(rotations) > 0)
     if not proper.all():
         index = int((~proper).nonzero()[0, 0])

@@ -1,4 +1,4 @@
-"""Covariances of Gaussians: six numbers (xx, xy, xz, yy, yz, zz), matrices, or scales and quaternions."""
+"""Convert covariances of Gaussians: six numbers (xx, xy, xz, yy, yz, zz), matrices, or scales and quaternions."""
 
 import torch
 
@@ -10,17 +10,17 @@ _FULL = (0, 1, 2, 1, 3, 4, 2, 4, 5)
 
 
 def pack_covariance(matrices: torch.Tensor) -> torch.Tensor:
-    """Symmetric (..., 3, 3) to (..., 6)."""
+    """Return the six numbers (..., 6) of symmetric matrices (..., 3, 3)."""
     return matrices[..., _ROWS, _COLUMNS]
 
 
 def unpack_covariance(covariances: torch.Tensor) -> torch.Tensor:
-    """(..., 6) to symmetric (..., 3, 3)."""
+    """Return the symmetric matrices (..., 3, 3) of six numbers (..., 6)."""
     return covariances[..., _FULL].unflatten(-1, (3, 3))
 
 
 def covariance_from_scales(scales: torch.Tensor, quaternions: torch.Tensor) -> torch.Tensor:
-    """R diag(s^2) R^T as (..., 6).
+    """Return the covariances R diag(s^2) R^T, (..., 6), metres^2.
 
     Args:
         scales: (..., 3), standard deviations, metres.
@@ -31,7 +31,7 @@ def covariance_from_scales(scales: torch.Tensor, quaternions: torch.Tensor) -> t
 
 
 def scales_from_covariance(covariances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scales (..., 3), ascending, metres, and quaternions (..., 4), wxyz, of covariances (..., 6).
+    """Return scales (..., 3), ascending, metres, and quaternions (..., 4), wxyz, of covariances (..., 6).
 
     Eigenvalues that rounding made negative become 0.
     """
@@ -41,5 +41,5 @@ def scales_from_covariance(covariances: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 def transform_covariance(covariances: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """A C A^T as (..., 6), for covariances (..., 6) and linear maps A (..., 3, 3)."""
+    """Return A C A^T, (..., 6), for covariances C (..., 6) and linear maps A (..., 3, 3)."""
     return pack_covariance(maps @ unpack_covariance(covariances) @ maps.mT)

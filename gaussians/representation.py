@@ -1,4 +1,4 @@
-"""The ``Gaussians`` type: what every stage passes on."""
+"""Define the ``Gaussians`` type, which every stage passes on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ from gaussians.stage.shape_checks import check_shape
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N anisotropic Gaussians with activated values, on one device.
+    """A ``Gaussians`` holds N anisotropic Gaussians with activated values, on one device.
 
     The shape is either ``scales`` with ``quaternions`` or ``covariances``, never both.
 
@@ -55,7 +55,7 @@ class Gaussians:
         return len(self.means)
 
     def __getitem__(self, rows: torch.Tensor | slice) -> "Gaussians":
-        """The Gaussians at an index tensor, a mask, or a slice."""
+        """Return the Gaussians at an index tensor, a mask, or a slice."""
         return self._map(lambda tensor: tensor[rows])
 
     @property
@@ -70,7 +70,7 @@ class Gaussians:
         return self._map(lambda tensor: tensor.to(device))
 
     def as_float32(self) -> "Gaussians":
-        """The same in float32; labels stay whole numbers."""
+        """Return the same Gaussians in float32; labels stay whole numbers."""
         return replace(replace(self, labels=None)._map(lambda tensor: tensor.float()), labels=self.labels)
 
     def _map(self, function) -> "Gaussians":  # type: ignore[no-untyped-def]
@@ -82,7 +82,7 @@ class Gaussians:
         return replace(self, **changed)
 
     def covariance(self) -> torch.Tensor:
-        """Covariances (N, 6), metres^2, from whichever form is held."""
+        """Return covariances (N, 6), metres^2, from whichever form is held."""
         if self.covariances is not None:
             return self.covariances
         assert self.scales is not None
@@ -90,18 +90,18 @@ class Gaussians:
         return covariance_from_scales(self.scales, self.quaternions)
 
     def scales_and_quaternions(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scales (N, 3), metres, and quaternions (N, 4), from whichever form is held."""
+        """Return scales (N, 3), metres, and quaternions (N, 4), from whichever form is held."""
         if self.scales is not None and self.quaternions is not None:
             return self.scales, self.quaternions
         assert self.covariances is not None
         return scales_from_covariance(self.covariances)
 
     def with_covariances(self) -> "Gaussians":
-        """The same Gaussians holding covariances instead of scales and quaternions."""
+        """Return the same Gaussians with covariances instead of scales and quaternions."""
         return replace(self, covariances=self.covariance(), scales=None, quaternions=None)
 
     def with_sh_degree(self, degree: int) -> "Gaussians":
-        """The same Gaussians with coefficients cut off, or filled up with zeros, to ``degree``."""
+        """Return the same Gaussians with coefficients cut off, or filled up with zeros, to ``degree``."""
         count = (degree + 1) ** 2
         padding = torch.zeros(len(self), max(0, count - self.sh.shape[1]), 3).to(self.sh)
         return replace(self, sh=torch.cat([self.sh[:, :count], padding], 1))
@@ -134,7 +134,7 @@ class Gaussians:
 
     @staticmethod
     def cat(parts: Sequence["Gaussians"]) -> "Gaussians":
-        """All of ``parts`` one after the other.
+        """Return all of ``parts`` one after the other.
 
         The highest SH degree among them is kept. Scales and quaternions survive if all parts hold them, otherwise
         all become covariances. Labels survive if any part has them; parts without get -1.

@@ -1,4 +1,4 @@
-"""The polar and the singular value decomposition in a kernel."""
+"""Compute polar and singular value decompositions in Warp kernels."""
 
 # mypy: ignore-errors
 
@@ -7,7 +7,7 @@ import warp as wp
 
 @wp.func
 def cofactor(A: wp.mat33) -> wp.mat33:
-    """det(A) A^-T, defined for singular A as well."""
+    """Return det(A) A^-T, which is defined for singular A as well."""
     a = wp.vec3(A[0, 0], A[0, 1], A[0, 2])
     b = wp.vec3(A[1, 0], A[1, 1], A[1, 2])
     c = wp.vec3(A[2, 0], A[2, 1], A[2, 2])
@@ -16,9 +16,12 @@ def cofactor(A: wp.mat33) -> wp.mat33:
 
 @wp.func
 def polar_rotation_by_svd(F: wp.mat33) -> wp.mat33:
-    # svd3 returns proper rotations and puts the sign of an inverted F on the smallest singular value, but can be off
-    # by 1e-4. One Newton step on the rotation, towards the maximum of trace(R^T F) (Kugelstadt et al., "Fast corotated
-    # FEM using operator splitting", 2018), squares that error.
+    """Return the proper rotation nearest to any F.
+
+    Warp's svd3 gives proper rotations and puts the sign of an inverted F on the smallest singular value, but can be off
+    by 1e-4. One Newton step on the rotation, towards the maximum of trace(R^T F) (Kugelstadt et al., "Fast corotated
+    FEM using operator splitting", 2018), squares that error.
+    """
     U, _sigma, V = wp.svd3(F)
     R = U * wp.transpose(V)
     S = wp.transpose(R) * F
@@ -35,7 +38,7 @@ def polar_rotation_by_svd(F: wp.mat33) -> wp.mat33:
 
 @wp.func
 def polar_rotation(F: wp.mat33) -> wp.mat33:
-    """The proper rotation nearest to F: R of F = R S, also where F is inverted.
+    """Return the proper rotation nearest to F: R of the polar decomposition F = R S, also where F is inverted.
 
     Newton's iteration R <- (R + R^-T) / 2 (Higham, "Computing the polar decomposition - with applications", 1986)
     doubles the correct digits each time, which near a rotation costs a fraction of an SVD. Far from one, where it is
@@ -57,12 +60,13 @@ def polar_rotation(F: wp.mat33) -> wp.mat33:
 
 @wp.func
 def column(A: wp.mat33, j: int) -> wp.vec3:
+    """Return column j of A."""
     return wp.vec3(A[0, j], A[1, j], A[2, j])
 
 
 @wp.func
 def orthonormal(A: wp.mat33) -> wp.mat33:
-    """The rotation whose first two columns point along those of A (Gram-Schmidt)."""
+    """Return the rotation whose first two columns span the same plane as those of A (Gram-Schmidt)."""
     a = wp.normalize(column(A, 0))
     b = column(A, 1)
     b = wp.normalize(b - wp.dot(a, b) * a)
@@ -71,7 +75,7 @@ def orthonormal(A: wp.mat33) -> wp.mat33:
 
 @wp.func
 def turned(F: wp.mat33, V: wp.mat33, p: int, q: int) -> wp.mat33:
-    """V with columns p and q turned in their plane until F V's are orthogonal."""
+    """Return V with columns p and q turned in their plane until the same columns of F V are orthogonal."""
     v = column(V, p)
     w = column(V, q)
     a = F * v
@@ -91,11 +95,11 @@ def turned(F: wp.mat33, V: wp.mat33, p: int, q: int) -> wp.mat33:
 
 @wp.func
 def svd(F: wp.mat33):
-    """U, stretches and V with F = U diag(stretches) V^T: proper rotations, the sign of an inverted F on the last, which
-    is the smallest, stretch.
+    """Return U, stretches and V with F = U diag(stretches) V^T.
 
-    Warp's svd3 can be off by 1e-3. One sweep of one-sided Jacobi rotations (Hestenes 1958; Demmel and Veselic,
-    "Jacobi's method is more accurate than QR", 1992) squares that error.
+    U and V are proper rotations; the last stretch is the smallest and has the sign of det F. Warp's svd3 can be off by
+    1e-3. One sweep of one-sided Jacobi rotations (Hestenes 1958; Demmel and Veselic, "Jacobi's method is more accurate
+    than QR", 1992) squares that error.
     """
     U, _stretches, V = wp.svd3(F)
     V = orthonormal(V)

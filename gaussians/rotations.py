@@ -1,4 +1,4 @@
-"""Rotations: quaternions (wxyz), matrices, Euler angles, and the exponential map of SO(3).
+"""Convert rotations between quaternions (wxyz), matrices, Euler angles and rotation vectors.
 
 All functions of tensors accept leading batch dimensions ``(...)`` and are differentiable everywhere, but for
 ``polar_rotation`` and, where the second angle is 90 degrees, ``matrix_to_euler_xyz``.
@@ -12,7 +12,7 @@ from gaussians.stage.shape_checks import check_shape
 
 
 def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices of quaternions that need not be normalised.
+    """Return the rotation matrices of quaternions, which need not be normalised.
 
     Args:
         quaternions: (..., 4), wxyz, non-zero.
@@ -30,7 +30,7 @@ def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
 
 
 def matrix_to_quaternion(matrices: torch.Tensor) -> torch.Tensor:
-    """Unit quaternions (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3).
+    """Return the unit quaternions (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3).
 
     Of the four equivalent formulas (Shepperd, "Quaternion from rotation matrix", 1978) each matrix takes the
     one with the largest divisor, so that none loses precision.
@@ -56,7 +56,7 @@ def matrix_to_quaternion(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Hamilton product of (..., 4) and (..., 4), wxyz: the rotation ``b`` followed by ``a``."""
+    """Return the Hamilton product of (..., 4) and (..., 4), wxyz: the rotation ``b`` followed by ``a``."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     return torch.stack(
@@ -71,15 +71,17 @@ def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def rotation_exp(vectors: torch.Tensor) -> torch.Tensor:
-    """Rotation vectors (..., 3), radians, to matrices (..., 3, 3)."""
+    """Return the matrices (..., 3, 3) of rotation vectors (..., 3), radians."""
     return rotated(torch.eye(3, dtype=vectors.dtype, device=vectors.device), vectors)
 
 
 def rotated(columns: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Columns (..., 3, n) turned by rotation vectors (..., 3), radians: Rodrigues' formula. Values and gradients are
-    finite, and lose no digits, at zero too."""
+    """Return columns (..., 3, n) turned by rotation vectors (..., 3), radians, by Rodrigues' formula.
+
+    Values and gradients are finite, and lose no digits, at zero too.
+    """
     squared = (vectors * vectors).sum(-1)[..., None, None]
-    angle = (squared + 1e-30).sqrt()  # a root has no gradient at zero
+    angle = (squared + 1e-30).sqrt()  # the added term gives the root a gradient at zero
     sinc = torch.sin(angle) / angle
     # 1 - cos a = 2 sin^2 (a / 2) loses no digits at small angles.
     cosc = 2 * (torch.sin(angle / 2) / angle).square()
@@ -89,14 +91,14 @@ def rotated(columns: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
 
 
 def euler_xyz_to_matrix(degrees: torch.Tensor) -> torch.Tensor:
-    """Rz Ry Rx from angles (..., 3) in degrees about the fixed axes x, then y, then z."""
+    """Return Rz Ry Rx, (..., 3, 3), from angles (..., 3) in degrees about the fixed axes x, then y, then z."""
     axes = torch.eye(3, dtype=degrees.dtype, device=degrees.device)
     x, y, z = (rotation_exp(degrees[..., i, None] * (math.pi / 180) * axes[i]) for i in range(3))
     return z @ y @ x
 
 
 def matrix_to_euler_xyz(matrices: torch.Tensor) -> torch.Tensor:
-    """Angles (..., 3) in degrees whose ``euler_xyz_to_matrix`` is (..., 3, 3); the second within 90 degrees."""
+    """Return the angles (..., 3), degrees, whose ``euler_xyz_to_matrix`` is (..., 3, 3); the second is within 90."""
     x = torch.atan2(matrices[..., 2, 1], matrices[..., 2, 2])
     y = torch.asin(-matrices[..., 2, 0].clamp(-1, 1))
     z = torch.atan2(matrices[..., 1, 0], matrices[..., 0, 0])
@@ -104,14 +106,14 @@ def matrix_to_euler_xyz(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def axis_rotation(axis: int, degrees: float) -> torch.Tensor:
-    """The rotation (3, 3) by ``degrees`` about world axis 0, 1 or 2."""
+    """Return the rotation (3, 3) by ``degrees`` about world axis 0, 1 or 2."""
     vector = torch.zeros(3, dtype=torch.float64)
     vector[axis] = math.radians(degrees)
     return rotation_exp(vector).float()
 
 
 def polar_rotation(matrices: torch.Tensor) -> torch.Tensor:
-    """The proper rotation (..., 3, 3) nearest to each matrix: R of the polar decomposition F = R S.
+    """Return the proper rotation (..., 3, 3) nearest to each matrix: R of the polar decomposition F = R S.
 
     Where det F < 0 the singular vector of the smallest singular value is turned over, so that det R = 1
     (Kabsch 1976). The gradient is NaN where two singular values are equal, as they are for a rotation.

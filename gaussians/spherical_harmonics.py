@@ -1,4 +1,4 @@
-"""Real spherical harmonics in the order and sign convention of 3D Gaussian Splatting, degree 0 to 3."""
+"""Evaluate and turn real spherical harmonics, degree 0 to 3, with the order and signs of 3D Gaussian Splatting."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901
 
 
 def degree_of(coefficient_count: int) -> int:
-    """The degree with (degree + 1)^2 coefficients.
+    """Return the degree with (degree + 1)^2 coefficients.
 
     Raises:
         ValueError: no degree from 0 to 3 has that many.
@@ -25,7 +25,7 @@ def degree_of(coefficient_count: int) -> int:
 
 
 def sh_basis(directions: torch.Tensor, degree: int) -> torch.Tensor:
-    """Basis functions (..., (degree + 1)^2) at unit ``directions`` (..., 3)."""
+    """Return the basis functions (..., (degree + 1)^2) at unit ``directions`` (..., 3)."""
     x, y, z = directions.unbind(-1)
     values = [torch.full_like(x, _C0)]
     if degree >= 1:
@@ -48,7 +48,7 @@ def sh_basis(directions: torch.Tensor, degree: int) -> torch.Tensor:
 
 
 def sh_to_rgb(sh: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Colours (..., 3) seen along unit ``directions`` (..., 3), clamped at 0: the image model of 3DGS.
+    """Return the colours (..., 3) seen along unit ``directions`` (..., 3), clamped at 0: the image model of 3DGS.
 
     Args:
         sh: (..., K, 3) coefficients.
@@ -59,16 +59,16 @@ def sh_to_rgb(sh: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
 
 
 def rgb_to_sh(rgb: torch.Tensor) -> torch.Tensor:
-    """Degree-0 coefficients (..., 1, 3) that show ``rgb`` (..., 3) from everywhere."""
+    """Return the degree-0 coefficients (..., 1, 3) that show ``rgb`` (..., 3) from everywhere."""
     return ((rgb - 0.5) / _C0)[..., None, :]
 
 
 @cache
-@torch.inference_mode(False)  # kept for callers who want gradients, whoever asks first
+@torch.inference_mode(False)  # the cached tensors must suit callers that want gradients, whoever asks first
 def sample_directions(degree: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """2 degree + 1 unit directions at which the functions of one band are independent, and the inverse of that band.
+    """Return 2 degree + 1 unit directions and the inverse of the matrix of one degree's functions at them.
 
-    Of a few seeded random sets the best conditioned one is taken.
+    Of a few seeded random sets of directions the best conditioned one is taken.
     """
     generator = torch.Generator().manual_seed(0)
     sets = torch.randn(256, 2 * degree + 1, 3, generator=generator, dtype=torch.float64)
@@ -79,7 +79,7 @@ def sample_directions(degree: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def rotate_sh(sh: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
-    """Coefficients of the functions turned by ``rotations``: f'(d) = f(R^T d).
+    """Return the coefficients of the functions turned by ``rotations``: f'(d) = f(R^T d).
 
     A band of degree l maps to itself under rotation, so its values at 2l + 1 directions determine it: they are
     sampled at R^T d and solved back. Exact to rounding, for one rotation or one for each Gaussian.

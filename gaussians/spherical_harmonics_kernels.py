@@ -1,4 +1,4 @@
-"""Turning spherical harmonics in a kernel, as ``spherical_harmonics.rotate_sh`` does."""
+"""Turn spherical harmonics in Warp kernels, as ``spherical_harmonics.rotate_sh`` does."""
 
 # mypy: ignore-errors
 
@@ -25,14 +25,14 @@ _INVERSE3 = wp.constant(mat77(*sample_directions(3)[1].flatten().tolist()))
 
 @wp.func
 def band2(d: wp.vec3) -> vec5:
-    """The functions of degree 2 in direction ``d``."""
+    """Return the functions of degree 2 in direction ``d``."""
     x, y, z = d[0], d[1], d[2]
     return vec5(_A2 * x * y, -_A2 * y * z, _B2 * (3.0 * z * z - 1.0), -_A2 * x * z, _C2 * (x * x - y * y))
 
 
 @wp.func
 def band3(d: wp.vec3) -> vec7:
-    """The functions of degree 3 in direction ``d``."""
+    """Return the functions of degree 3 in direction ``d``."""
     x, y, z = d[0], d[1], d[2]
     return vec7(
         -_A3 * y * (3.0 * x * x - y * y),
@@ -49,7 +49,7 @@ def band3(d: wp.vec3) -> vec7:
 def rotate_sh(R: wp.mat33, row: int, sh: wp.array2d(dtype=wp.vec3), turned: wp.array2d(dtype=wp.vec3)):
     """Write coefficients ``sh[row]`` of all degrees but 0, turned by the rotation R, to ``turned[row]``."""
     inverse = wp.transpose(R)
-    # Degree 1 are the components of a vector, as -y, z, -x.
+    # The coefficients of degree 1 are the components -y, z, -x of a vector.
     if sh.shape[1] > 1:
         x, y, z = -sh[row, 3], -sh[row, 1], sh[row, 2]
         turned[row, 1] = -(R[1, 0] * x + R[1, 1] * y + R[1, 2] * z)

@@ -1,1 +1,1 @@
-"""File formats, one module each: PLY, tensor files, HDF5, trajectories, video."""
+"""Read and write files, one module for each format: PLY, tensor files, HDF5, trajectories, labels, forces, video."""

@@ -1,4 +1,4 @@
-"""JSON files of external forces on the objects of scenes.
+"""Read JSON files of external forces on the objects of scenes.
 
     {"<scene>": [{"obj_id": 0, "start": 0.1, "end": 0.3, "force": [2, 0, 0], "torque": [0, 0, 0], "mass": 0.5}]}
 
@@ -18,7 +18,7 @@ from gaussians.vector import Vector
 
 
 class ExternalForce(BaseModel):
-    """A force and a torque that act together on one object while start < time < end."""
+    """An ``ExternalForce`` is a force and a torque that act on one object while start < time < end."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True

@@ -1,4 +1,4 @@
-"""HDF5 files of arrays: written whole, optionally compressed with checksums, and read with errors in one line."""
+"""Write HDF5 files of arrays whole, optionally compressed and with checksums; read them with errors in one line."""
 
 import io
 import math
@@ -20,16 +20,16 @@ _CHUNK_BYTES = 1 << 20
 _FILTERS: dict[str, dict[str, Any]] = {
     "fletcher32": {},
     "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
-    # The filter shuffles by itself; higher levels gain one or two per cent.
+    # This filter shuffles bytes by itself; higher levels save only one or two per cent more.
     "blosc-zstd": dict(hdf5plugin.Blosc("zstd", clevel=3, shuffle=hdf5plugin.Blosc.SHUFFLE)),
 }
 
 
 def storage(array: np.ndarray, compression: Compression) -> dict[str, Any]:
-    """What ``h5py.Group.create_dataset`` takes to store ``array`` so: chunks of about 1 MiB, filters, Fletcher-32."""
+    """Return the arguments of ``h5py.Group.create_dataset`` that store ``array`` so, in chunks of about 1 MiB."""
     if compression == "none" or not array.size:
         return {}
-    # Chunks of one size, since HDF5 fills up the last one.
+    # All chunks get about the same number of rows, since HDF5 stores the last one filled up.
     rows = math.ceil(len(array) / math.ceil(array.nbytes / _CHUNK_BYTES))
     return {"chunks": (rows, *array.shape[1:]), "fletcher32": True} | _FILTERS[compression]
 
@@ -40,13 +40,14 @@ def write_hdf5(
     """Write an HDF5 file of ``datasets``, atomically.
 
     Args:
-        compression: see ``Compression``; for arrays with dimensions.
-        settings: of arrays with dimensions, as ``h5py.Group.create_dataset`` takes them: chunks, compression_opts.
+        datasets: the arrays by name.
+        compression: see ``Compression``; numbers without dimensions are stored as they are.
+        settings: further arguments of ``h5py.Group.create_dataset`` for arrays with dimensions, such as chunks.
 
     Raises:
         InputError: the file cannot be written.
     """
-    # In memory first: HDF5 itself crashes where a disk is full.
+    # Build the file in memory first, because HDF5 crashes where a disk is full.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for key, array in datasets.items():
@@ -57,7 +58,7 @@ def write_hdf5(
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from.
+    """Open an HDF5 file to read from it inside the block.
 
     Raises:
         InputError: the file is missing, or HDF5 finds something wrong with it.
@@ -74,10 +75,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def dataset_of(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
-    """The dataset ``name`` of an open file, its values not read yet.
+    """Return the dataset ``name`` of an open file without reading its values.
 
     Raises:
-        InputError: there is none, or it holds anything but real numbers.
+        InputError: there is no such dataset, or it holds anything but real numbers.
     """
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
@@ -88,7 +89,7 @@ def dataset_of(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
 
 
 def values_of(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
-    """A dataset's values as float32.
+    """Return a dataset's values as float32.
 
     Raises:
         InputError: its bytes do not fit their checksum or cannot be decompressed, or a value is not finite.
@@ -105,7 +106,7 @@ def values_of(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
 
 
 def read_values(path: Path, name: str) -> torch.Tensor:
-    """The values of the dataset ``name`` of a file, as float32.
+    """Return the values of the dataset ``name`` of a file as float32.
 
     Raises:
         InputError: the file is missing or damaged, or has no such dataset of real, finite numbers.

@@ -1,4 +1,4 @@
-"""3D Gaussian Splatting PLY files.
+"""Read and write PLY files of 3D Gaussian Splatting (3DGS).
 
 The file holds raw parameters: logits of the opacities, logarithms of the scales, and SH coefficients with all red
 ``f_rest`` first, then green, then blue. ``Gaussians`` holds activated values.
@@ -21,7 +21,7 @@ _MEANS = ("x", "y", "z")
 _DC = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SCALES = ("scale_0", "scale_1", "scale_2")
 _QUATERNIONS = ("rot_0", "rot_1", "rot_2", "rot_3")
-# Beyond these a float32 opacity rounds to 0 or 1, and the logarithm would be infinite.
+# Outside this range a float32 opacity rounds to 0 or 1, whose logits are infinite.
 _OPACITY_RANGE = (1e-7, 1 - 1e-6)
 _MIN_SCALE = 1e-12
 
@@ -91,7 +91,7 @@ def _read_vertices(path: Path) -> np.ndarray:
             if file.read(3) != b"ply":
                 raise InputError(f"{path}: not a PLY file: expected it to begin with 'ply'")
             _check_size(path, file)
-        # Text needs reading whole; binary is mapped, so a wrong count cannot allocate memory.
+        # A binary file is mapped, so that a wrong count cannot allocate memory; text is read whole.
         data = PlyData.read(str(path), mmap="c")
         vertices = data["vertex"].data
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""What can be chosen of how a trajectory lies in its files.
+"""Name what can be chosen about how a trajectory is stored.
 
-These stand apart so that a command can offer them without loading what reads and writes the files.
+These names stand apart so that a command can offer them without loading what reads and writes the files.
 """
 
 from typing import Literal, get_args
 
 FIELDS = ("pos", "cov3D", "rot", "vel")
-"""The datasets of a frame."""
+"""The datasets that a frame's file may hold."""
 
 Compression = Literal["none", "fletcher32", "gzip", "blosc-zstd"]
-"""How arrays lie in a file: as they are; with checksums; compressed, with checksums."""
+"""How arrays are stored in a file: as they are; with checksums; compressed, with checksums (two ways)."""
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)

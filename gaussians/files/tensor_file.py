@@ -1,4 +1,4 @@
-"""Gaussians as a dictionary of tensors in a .pt file, as reconstructions are published.
+"""Read Gaussians from a dictionary of tensors in a .pt file, as reconstructions are published.
 
 The file holds raw parameters, as a PLY file does: logarithms of the scales and logits of the opacities. It is read
 without unpickling code.
@@ -17,10 +17,11 @@ _SHAPES = {"means": (3,), "scales": (3,), "rotations": (4,), "opacities": ()}
 
 
 def read_tensor_file(path: str | Path) -> Gaussians:
-    """Read a .pt file with ``means`` (N, 3), ``scales`` (N, 3), ``rotations`` (N, 4) wxyz, ``opacities`` (N,),
-    ``harmonics`` (N, K, 3) and, where objects are told apart, ``labels`` (N,).
+    """Read a .pt file of Gaussians.
 
-    Every array may have a leading dimension of 1. Coefficients beyond degree 3 are cut off.
+    It holds ``means`` (N, 3), ``scales`` (N, 3), ``rotations`` (N, 4) wxyz, ``opacities`` (N,), ``harmonics`` (N, K, 3)
+    and, where objects are told apart, ``labels`` (N,). Every array may have a leading dimension of 1. Coefficients
+    beyond degree 3 are cut off.
 
     Returns:
         Gaussians on the CPU, float32, with unit quaternions.
@@ -78,7 +79,7 @@ def _tensor(path: Path, contents: dict[str, Any], name: str) -> torch.Tensor:
 
 
 def _array(path: Path, contents: dict[str, Any], name: str, count: int | None) -> torch.Tensor:
-    """The float32 array of ``name``, (count, ...), without a leading 1; any number of rows if ``count`` is None."""
+    """Return the float32 array ``name``, (count, ...), without a leading 1; with ``count`` None any number of rows."""
     tensor, shape = _tensor(path, contents, name).float(), _SHAPES[name]
     if name == "opacities" and tensor.ndim and tensor.shape[-1] == 1 != count:
         tensor = tensor.squeeze(-1)  # (N, 1)

@@ -1,4 +1,4 @@
-"""What a trajectory directory holds: Gaussians in motion, one HDF5 file a frame, and what produced them.
+"""Describe a trajectory directory: Gaussians in motion, one HDF5 file for each frame, and what produced them.
 
 A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, ... with ``pos`` and, unless left out,
 ``cov3D``, ``rot`` and ``vel``; and what the published format lacks: ``labels.npy``, ``source_index.npy`` and
@@ -21,12 +21,12 @@ PUBLISHED_FRAME_DT = 0.02
 
 
 class _Record(BaseModel):
-    # Files of a later version may hold more than we know.
+    # Files of a later version may hold fields that this one does not know.
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TrajectoryObject(_Record):
-    """One object of a trajectory."""
+    """A ``TrajectoryObject`` describes one object of a trajectory."""
 
     name: str
     label: int
@@ -49,7 +49,7 @@ class TrajectoryObject(_Record):
 
 
 class Walls(_Record):
-    """World positions of the simulation box, metres; the box is open above."""
+    """A ``Walls`` holds the world positions of the simulation box's sides, metres; the box is open above."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -57,7 +57,7 @@ class Walls(_Record):
 
 
 class TrajectoryMeta(_Record):
-    """meta.json: what produced a trajectory and how much of it is there."""
+    """A ``TrajectoryMeta`` is the contents of meta.json: what produced a trajectory, and whether all of it is there."""
 
     format_version: int = FORMAT_VERSION
     complete: bool = False
@@ -85,7 +85,7 @@ class TrajectoryMeta(_Record):
 
 @dataclass(frozen=True)
 class Frame:
-    """The moving part of N Gaussians at one moment; what a file leaves out is None.
+    """A ``Frame`` holds what moves of N Gaussians at one moment; what a file leaves out is None.
 
     Attributes:
         means: (N, 3), metres.
@@ -101,7 +101,7 @@ class Frame:
 
 
 def read_meta(path: str | Path) -> TrajectoryMeta | None:
-    """meta.json of a trajectory directory, or None where there is none (published data).
+    """Read meta.json of a trajectory directory; return None where there is none, as in published data.
 
     Raises:
         InputError: the file is damaged, lacks a field, or is of a later format version.

@@ -1,4 +1,4 @@
-"""Trajectories read from disk frame by frame."""
+"""Read trajectories from disk frame by frame."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,9 @@ _FRAME_NAME = re.compile(r"\d{4,}\.h5")
 
 
 class TrajectoryReader:
-    """Streams a trajectory directory, ours or published; holds no more than one frame in memory.
+    """A ``TrajectoryReader`` reads a trajectory directory, ours or a published one, frame by frame.
+
+    It holds no more than one frame in memory.
 
     Attributes:
         path: the directory.
@@ -28,7 +30,7 @@ class TrajectoryReader:
         num_frames: frames that can be read.
         frame_dt: seconds from frame to frame.
         count: N, the number of Gaussians.
-        labels: (N,) int32, the object of each Gaussian, or None where the directory does not say.
+        labels: (N,) int32, the object of each Gaussian; None where the directory does not tell them apart.
 
     Raises:
         InputError: no trajectory is there, a file is damaged, a frame is missing, or the trajectory is incomplete
@@ -82,12 +84,12 @@ class TrajectoryReader:
 
     @property
     def opacities(self) -> torch.Tensor:
-        """(N,), 0 to 1."""
+        """Return the opacities (N,), 0 to 1."""
         return self._opacities
 
     @property
     def sh(self) -> torch.Tensor:
-        """(N, K, 3), in the orientation of frame 0."""
+        """Return the spherical-harmonic coefficients (N, K, 3) in the orientation of frame 0."""
         if self._sh is None:
             file = self.path / "shs.h5"
             sh = read_values(file, "shs")
@@ -99,7 +101,7 @@ class TrajectoryReader:
         return self._sh
 
     def frame(self, k: int, fields: Sequence[str] = FIELDS) -> Frame:
-        """Frame ``k``; of ``fields``, those that the file holds.
+        """Read frame ``k``: the positions, and those of ``fields`` that its file holds.
 
         Raises:
             IndexError: there is no frame k.
@@ -115,7 +117,7 @@ class TrajectoryReader:
 
     @contextmanager
     def _datasets(self, k: int, fields: Sequence[str]) -> Iterator[dict[str, h5py.Dataset]]:
-        """Those of ``fields`` that frame ``k`` holds, in the open file, their shapes checked."""
+        """Yield those of ``fields`` that frame ``k`` holds, in the open file, their shapes checked."""
         if not 0 <= k < self.num_frames:
             raise IndexError(f"frame {k} of {self.num_frames}")
         path, n = self._frame_path(k), self.count
@@ -133,7 +135,7 @@ class TrajectoryReader:
             yield datasets
 
     def check_frames(self, drawable: bool = True) -> None:
-        """Look at every frame without reading its values: enough to find files cut short.
+        """Open every frame without reading its values, which is enough to find files cut short.
 
         Args:
             drawable: whether frames of positions alone are an error.
@@ -150,15 +152,15 @@ class TrajectoryReader:
         return InputError(f"{self._frame_path(k)}: no dataset 'cov3D': this trajectory holds positions only")
 
     def positions(self, k: int) -> torch.Tensor:
-        """Means (N, 3) of frame ``k``, metres."""
+        """Read the means (N, 3) of frame ``k``, metres."""
         return self.frame(k, ("pos",)).means
 
     def frames(self) -> Iterator[Frame]:
-        """All frames in order."""
+        """Read all frames in order."""
         return (self.frame(k) for k in range(self.num_frames))
 
     def gaussians(self, k: int, sh_degree: int | None = None) -> Gaussians:
-        """Frame ``k`` as Gaussians ready to draw, their colours turned along with them.
+        """Read frame ``k`` as Gaussians ready to draw, their colours turned along with them.
 
         Args:
             sh_degree: cut the coefficients off at this degree first, which saves time.
@@ -175,9 +177,9 @@ class TrajectoryReader:
 
 
 def moved(gaussians: Gaussians, frame: Frame) -> Gaussians:
-    """``gaussians``, their colours in the orientation of frame 0, at ``frame``, which holds covariances.
+    """Return ``gaussians`` as they are at ``frame``, which holds covariances.
 
-    Both are on one device.
+    The colours of ``gaussians`` are in the orientation of frame 0. Both arguments are on one device.
     """
     sh = gaussians.sh
     if frame.rotations is not None and sh.shape[1] > 1:

@@ -1,4 +1,4 @@
-"""Trajectories written to disk frame by frame."""
+"""Write trajectories to disk frame by frame."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from gaussians.stage.shape_checks import check_shape
 
 
 class TrajectoryWriter:
-    """Writes a trajectory directory frame by frame; a context manager.
+    """A ``TrajectoryWriter`` is a context manager that writes a trajectory directory frame by frame.
 
     ``meta.json`` says ``"complete": false`` from the first moment until ``finish``; leaving the block without it
     leaves the directory marked incomplete, or empty after SIGTERM. Frames of an earlier run are removed at the start.
@@ -30,10 +30,10 @@ class TrajectoryWriter:
         sh: (N, K, 3).
         labels: (N,) int32.
         source_index: (N,), the row in the scene's PLY of each Gaussian.
-        dtype: type of positions, rotations, velocities, opacities and colours; covariances stay float32, because
+        dtype: the type of positions, rotations, velocities, opacities and colours; covariances stay float32, because
             float16 spacing is coarser than small Gaussians are.
         fields: the datasets of a frame; ``("pos",)`` suffices for training.
-        compression: how arrays lie in the files; any but "none" takes longer and detects damaged bytes.
+        compression: how arrays are stored; any but "none" takes longer and detects damaged bytes.
 
     Raises:
         InputError: the directory cannot be written to.
@@ -85,7 +85,7 @@ class TrajectoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Every file is closed once it is written; SIGTERM drops them."""
+        """Remove the files after SIGTERM; otherwise nothing is left to do, since each file is closed once written."""
         if kind is Terminated and not self.meta.complete:
             self._drop()
 

@@ -1,6 +1,6 @@
-"""H.264 video that browsers play, written and read frame by frame.
+"""Write and read H.264 video that browsers play, frame by frame.
 
-Colours are those of ITU-R BT.601 in its limited range, which the files say and which readers that do not look assume.
+Colours follow ITU-R BT.601 in its limited range; the files say so, and readers that ignore it assume the same.
 """
 
 import os
@@ -23,19 +23,19 @@ from gaussians.stage.errors import InputError
 # encoder's own preset, in half the time and files a third larger.
 DEFAULT_CRF = 12
 _PRESET = "veryfast"
-# Each frame that the encoder looks ahead takes two to five times its size, in every one of many encoders.
+# Each frame that the encoder looks ahead takes two to five times its size in memory, and there are many encoders.
 _MEMORY = "rc-lookahead=4:bframes=2:b-pyramid=0"
 _COLORS = "colormatrix=smpte170m:colorprim=bt709:transfer=iec61966-2-1:range=tv:chromaloc=1"
 
 
 class VideoWriter:
-    """Encodes frames as they come; the file appears under its name once the ``with`` block ends well.
+    """A ``VideoWriter`` encodes frames as they come; the file gets its name once the ``with`` block ends well.
 
     Args:
         path: an .mp4 file.
         fps: frames per second.
         crf: constant rate factor of x264; smaller is better and larger on disk.
-        threads: of the encoder; None lets it choose for a machine that it has to itself.
+        threads: number of the encoder's threads; None lets it choose as if it had the machine to itself.
 
     Raises:
         InputError: ``path`` is no .mp4, or cannot be written.
@@ -83,16 +83,17 @@ class VideoWriter:
         target = ["-pix_fmt", "yuv420p", *codec, "-movflags", "+faststart", str(self._temporary)]
         queue = ["-thread_queue_size", "1"]
         command = [get_ffmpeg_exe(), "-loglevel", "error", "-y", *queue, *source, "-i", "-", *target]
-        # In a group of its own, so that Ctrl-C reaches us alone. Frames go back to the system once they are freed.
+        # In a process group of its own, Ctrl-C does not reach the encoder. With the setting, it gives the memory of
+        # frames back to the system as soon as they are freed.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0, env=environment
         )
 
     def finish(self) -> None:
-        """Let the encoder end the file: its exit status is the only word on whether all of it is there.
+        """Let the encoder end the file, and check its exit status, which alone tells whether all of it is there.
 
-        The block's end does the same; of many writers, threads can do it at once.
+        The block's end does the same. For many writers it is faster to call this from several threads at once.
 
         Raises:
             InputError: the encoder failed.
@@ -102,7 +103,7 @@ class VideoWriter:
         encoder, self._encoder = self._encoder, None
         _, messages = encoder.communicate()
         if encoder.returncode:
-            # The first of its messages: the others follow from that.
+            # Report the first of its messages: the others follow from it.
             reason = (messages.decode(errors="replace").splitlines() or ["the encoder stopped"])[0]
             raise InputError(f"{self.path}: cannot be encoded: {reason}")
 
@@ -120,7 +121,7 @@ class VideoWriter:
 
 
 def read_video(path: str | Path) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 of a video file, one after the other.
+    """Yield the frames (H, W, 3) uint8 of a video file, one after the other.
 
     Raises:
         InputError: the file is missing or not a video.
@@ -130,7 +131,7 @@ def read_video(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def frame_rate(path: str | Path) -> float:
-    """Frames per second of a video file.
+    """Return the frames per second of a video file.
 
     Raises:
         InputError: the file is missing or not a video.
@@ -149,14 +150,14 @@ def _open(path: str | Path) -> Any:
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Images (..., 3) with values 0 to 1 as uint8, where they are."""
+    """Return images (..., 3) with values 0 to 1 as uint8, on their device."""
     return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
 def to_yuv420p(images: torch.Tensor) -> torch.Tensor:
-    """Images (..., H, W, 3) with values 0 to 1 as the planes that H.264 stores, where they are.
+    """Return images (..., H, W, 3) with values 0 to 1 as the planes that H.264 stores, on their device.
 
-    Luma Y, then blue and red difference Cb and Cr, means over 2 x 2 pixels (ITU-R BT.601, limited range).
+    These are luma Y, then blue and red difference Cb and Cr, means over 2 x 2 pixels (ITU-R BT.601, limited range).
 
     Returns:
         (..., 3 H / 2, W) uint8, row by row Y (H, W), Cb (H / 2, W / 2), Cr (H / 2, W / 2); an odd H or W is one more,

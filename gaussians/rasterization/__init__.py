@@ -1,4 +1,4 @@
-"""Drawing Gaussians: ``rasterize``, with gsplat behind it on CUDA and a Warp tile rasterizer on the CPU."""
+"""Draw Gaussians: ``rasterize`` calls gsplat on CUDA and a tile rasterizer in Warp on the CPU."""
 
 from gaussians.rasterization.api import Rendered, rasterize
 from gaussians.rasterization.instance_masks import instance_masks

@@ -1,4 +1,4 @@
-"""One function that draws Gaussians, whatever device they are on."""
+"""Draw Gaussians with one function, whatever device they are on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ _DEVICE_TYPES: dict[Backend, str] = {"gsplat": "cuda", "warp": "cpu"}
 
 @dataclass(frozen=True)
 class Rendered:
-    """Images of C cameras, float32, on the Gaussians' device.
+    """A ``Rendered`` holds the images of C cameras, float32, on the Gaussians' device.
 
     Attributes:
         rgb: (C, H, W, 3), 0 where black; not clamped at 1.
@@ -76,7 +76,7 @@ def rasterize(
         background = background.expand(len(cameras), 3)
     check_shape("background", background, len(cameras), 3)
 
-    # Imported here, since each backend takes seconds to load and may lack what it needs on the other's machines.
+    # Import only the backend that is used: each takes seconds to load, and gsplat is not installed everywhere.
     if chosen == "gsplat":
         from gaussians.rasterization.cuda import draw
     else:

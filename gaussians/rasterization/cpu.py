@@ -1,4 +1,4 @@
-"""The CPU backend: a tile rasterizer in Warp, its bands of tiles spread over PyTorch's number of threads.
+"""Draw on the CPU with a tile rasterizer in Warp, which spreads bands of tiles over as many threads as PyTorch uses.
 
 Warp runs a CPU launch on the calling thread and without Python's lock, so several threads launch at once.
 """
@@ -26,9 +26,9 @@ def draw(
     far_plane: float,
     radius_clip: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); arguments as ``rasterize`` has them."""
+    """Return RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); the arguments are ``rasterize``'s."""
     start_warp()
-    wp.load_module(project.module, device="cpu")  # here, so that threads do not compile it at the same time
+    wp.load_module(project.module, device="cpu")  # compile it before threads would do so at once
     count, height, width = len(cameras), cameras.height, cameras.width
     rgb = torch.empty(count, height, width, 3)
     depth = torch.empty(count, height, width)
@@ -62,7 +62,7 @@ def draw(
 
 
 def _covariances(gaussians: Gaussians, pool: Executor, threads: int) -> object:
-    """Double precision from the scales on: single would cost long thin Gaussians their width."""
+    """Return covariances in double precision from the scales on: single would cost long thin Gaussians their width."""
     if gaussians.covariances is not None:
         return wp.from_torch(_plain(gaussians.covariances).double(), dtype=Covariance)
     assert gaussians.scales is not None
@@ -80,7 +80,7 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _launch_in_shares(pool: Executor, threads: int, kernel: wp.Kernel, size: int, inputs: Sequence[object]) -> None:
-    """Launch ``kernel(first, *inputs)`` over ``range(size)``, one contiguous share a thread."""
+    """Launch ``kernel(first, *inputs)`` over ``range(size)``, one contiguous share for each thread."""
     step = max(1, -(-size // threads))
     works = [
         pool.submit(wp.launch, kernel, dim=min(step, size - first), inputs=[first, *inputs], device="cpu")
@@ -101,7 +101,7 @@ def _draw_bands(
 
 
 def _front_to_back(depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    """Indices (V,) of the ``visible`` by increasing depth, equal depths by index.
+    """Return the indices (V,) of the ``visible`` by increasing depth, equal depths by index.
 
     The bits of positive floats increase with their values, so bits and index packed into one integer sort as the pair
     does, several times faster than a stable argsort.

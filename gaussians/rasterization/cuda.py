@@ -1,4 +1,4 @@
-"""The CUDA backend: gsplat, a few cameras at a time."""
+"""Draw on CUDA with gsplat, a few cameras at a time."""
 
 import torch
 from gsplat import rasterization
@@ -9,7 +9,7 @@ from gaussians.rasterization.image_model import BLUR
 from gaussians.representation import Gaussians
 
 _BYTES_A_GAUSSIAN_VIEW = 4096
-"""One call of gsplat draws as many Gaussians times cameras as the device has these bytes.
+"""The device memory that one call of gsplat is given for each Gaussian and camera, bytes.
 
 It takes about 300 of them at SH degree 3 and as many again for the tiles that a Gaussian touches in large images.
 """
@@ -24,7 +24,7 @@ def draw(
     far_plane: float,
     radius_clip: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); arguments as ``rasterize`` has them."""
+    """Return RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); the arguments are ``rasterize``'s."""
     height, width = cameras.height, cameras.width
     if len(gaussians) == 0 or len(cameras) == 0:
         empty = backgrounds.new_zeros(len(cameras), height, width)
@@ -67,12 +67,12 @@ def draw(
 
 
 def _gaussian_views(device: torch.device) -> int:
-    """Gaussians times cameras of one call."""
+    """Return how many Gaussians times cameras one call may draw."""
     return torch.cuda.get_device_properties(device).total_memory // _BYTES_A_GAUSSIAN_VIEW
 
 
 def _finite(gaussians: Gaussians) -> torch.Tensor:
-    """(N,), whether the mean, the shape and the opacity of each Gaussian are numbers."""
+    """Return for each Gaussian (N,) whether its mean, shape and opacity are finite."""
     parts = (gaussians.means, gaussians.opacities[:, None])
     shapes = (gaussians.scales, gaussians.quaternions, gaussians.covariances)
     columns = torch.cat([*parts, *(shape for shape in shapes if shape is not None)], 1)

@@ -1,4 +1,4 @@
-"""The constants of the image model that both backends share: gsplat's "classic" mode (Kerbl et al. 2023).
+"""Define the constants of the image model that both backends share: gsplat's "classic" mode (Kerbl et al. 2023).
 
 A Gaussian covers a pixel centre with alpha = min(MAX_ALPHA, opacity exp(-d^2 / 2)), d being the distance in standard
 deviations of its projection. Alphas below MIN_ALPHA count as nothing, and a pixel is finished before the

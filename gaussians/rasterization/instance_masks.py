@@ -1,4 +1,4 @@
-"""Which object each pixel shows."""
+"""Tell which object each pixel shows."""
 
 from dataclasses import replace
 
@@ -14,15 +14,15 @@ MAX_OBJECTS = 255
 
 
 def instance_masks(gaussians: Gaussians, cameras: Cameras, num_objects: int) -> torch.Tensor:
-    """The object that contributes most to each pixel: its label + 1, or 0 where everything else contributes more.
+    """Return the object that contributes most to each pixel: its label + 1, or 0 where all else contributes more.
 
     An object's contribution is the sum of the weights of its Gaussians in the pixel's colour. Everything else is the
     Gaussians without a label and what shines through from behind the last one.
 
     Args:
-        gaussians: with labels, -1 or 0 to ``num_objects`` - 1.
-        cameras: C of them.
-        num_objects: at most 255.
+        gaussians: Gaussians with labels, -1 or 0 to ``num_objects`` - 1.
+        cameras: C cameras.
+        num_objects: number of objects, at most 255.
 
     Returns:
         (C, H, W) uint8, on the Gaussians' device.
@@ -40,7 +40,7 @@ def instance_masks(gaussians: Gaussians, cameras: Cameras, num_objects: int) -> 
     most = torch.zeros(shape, device=gaussians.device)
     others = torch.ones(shape, device=gaussians.device)
     masks = torch.full(shape, NO_OBJECT, dtype=torch.uint8, device=gaussians.device)
-    # Three objects at a time, one a colour, seen before black.
+    # Draw three objects at a time, one in each colour, before black.
     for first in range(0, num_objects, 3):
         shown = torch.stack([gaussians.labels == label for label in range(first, first + 3)], 1)
         colored = replace(gaussians, sh=rgb_to_sh(shown.to(gaussians.means)))

@@ -1,4 +1,4 @@
-"""Warp kernels of the CPU rasterizer: ``project`` turns Gaussians into splats, ``draw_band`` blends them into pixels.
+"""Draw Gaussians with Warp kernels: ``project`` turns them into splats, ``draw_band`` blends these into pixels.
 
 Covariances and projection run in double precision, because the determinant of a long thin splat's covariance cancels;
 blending runs in single precision on vectors of 16 pixels, one row of a tile, which the compiler maps to SIMD registers.
@@ -14,7 +14,7 @@ wp.set_module_options({"enable_backward": False})
 
 TILE = 16
 _CHECK_INTERVAL = 8
-"""Splats between two looks at whether a tile is finished."""
+"""The number of splats between two checks whether a tile is finished."""
 
 Pixels = wp.types.vector(TILE, wp.float32)
 Covariance = wp.types.vector(6, wp.float64)
@@ -25,7 +25,7 @@ _BLUR = wp.constant(wp.float64(BLUR))
 
 @wp.struct
 class Camera:
-    """A pinhole camera; world to camera is x -> rotation x + translation; focal lengths and centre in pixels."""
+    """A ``Camera`` takes x in the world to rotation x + translation; focal lengths and centre are in pixels."""
 
     rotation: wp.mat33d
     translation: wp.vec3d
@@ -38,7 +38,7 @@ class Camera:
 
 @wp.struct
 class Splat:
-    """A projected Gaussian.
+    """A ``Splat`` is a projected Gaussian.
 
     With (x, y) the offset from its mean, a pixel's squared distance in standard deviations is
     (across x + shear y)^2 + (along y)^2: the Cholesky factor of the inverse covariance. The mean itself is
@@ -62,7 +62,7 @@ def covariance_from_scales(
     quaternions: wp.array[wp.vec4f],
     covariances: wp.array[Covariance],
 ):
-    """R diag(s^2) R^T as xx, xy, xz, yy, yz, zz."""
+    """Write R diag(s^2) R^T as xx, xy, xz, yy, yz, zz."""
     i = first + wp.tid()
     q = wp.normalize(wp.vec4d(quaternions[i]))
     axes = wp.quat_to_matrix(wp.quatd(q[1], q[2], q[3], q[0])) * wp.diag(wp.vec3d(scales[i]))
@@ -72,7 +72,7 @@ def covariance_from_scales(
 
 @wp.func
 def sh_color(sh: wp.array2d[wp.vec3f], row: int, degree: int, direction: wp.vec3f) -> wp.vec3f:
-    """Colour of Gaussian ``row`` along the unit ``direction``, as ``gaussians.spherical_harmonics.sh_to_rgb``."""
+    """Return the colour of Gaussian ``row`` along the unit ``direction``, as ``spherical_harmonics.sh_to_rgb`` does."""
     x, y, z = direction[0], direction[1], direction[2]
     color = wp.vec3f(0.5) + 0.28209479177387814 * sh[row, 0]
     if degree >= 1:
@@ -92,14 +92,14 @@ def sh_color(sh: wp.array2d[wp.vec3f], row: int, degree: int, direction: wp.vec3
 
 @wp.func
 def guarded_slope(slope: wp.float64, focal: wp.float64, center: wp.float64, size: int) -> wp.float64:
-    """x / z, held within the image's edges and the guard band outside them."""
+    """Return the slope x / z, held within the image's edges and the guard band outside them."""
     margin = wp.float64(GUARD_BAND) * wp.float64(0.5) * wp.float64(size) / focal
     return wp.clamp(slope, -center / focal - margin, (wp.float64(size) - center) / focal + margin)
 
 
 @wp.func
 def first_pixel(edge: wp.float64, size: int) -> int:
-    """The first pixel whose centre is at or after ``edge``, held within 0 .. size."""
+    """Return the first pixel whose centre is at or after ``edge``, held within 0 .. size."""
     return int(wp.clamp(wp.ceil(edge - wp.float64(0.5)), wp.float64(0.0), wp.float64(size)))
 
 
@@ -117,9 +117,9 @@ def project(
     splats: wp.array[Splat],
     bounds: wp.array[wp.vec4i],
 ):
-    """EWA projection (Zwicker et al. 2001) of Gaussian ``order[i]`` to ``splats[i]``, and the pixels it can touch.
+    """Project Gaussian ``order[i]`` to ``splats[i]`` (EWA, Zwicker et al. 2001), and bound the pixels it can touch.
 
-    ``bounds``: first column, end of columns, first row, end of rows; empty for a splat that is not drawn.
+    A splat's ``bounds`` are first column, end of columns, first row, end of rows; empty if it is not drawn.
     """
     i = first + wp.tid()
     row = wp.int32(order[i])
@@ -133,7 +133,7 @@ def project(
     held_x = guarded_slope(slope_x, camera.focal[0], camera.center[0], camera.width)
     held_y = guarded_slope(slope_y, camera.focal[1], camera.center[1], camera.height)
 
-    # The rows of the Jacobian times the rotation.
+    # Rows of the projection's Jacobian times the rotation.
     right, down, forward = camera.rotation[0], camera.rotation[1], camera.rotation[2]
     jx = (camera.focal[0] / mean[2]) * (right - held_x * forward)
     jy = (camera.focal[1] / mean[2]) * (down - held_y * forward)
@@ -184,7 +184,7 @@ def select(bounds: wp.array[wp.vec4i], top: int, bottom: int, selected: wp.array
 
 @wp.func
 def exp_negative_half(squared: Pixels) -> Pixels:
-    """exp(-squared / 2) for 0 <= squared <= 12: a minimax polynomial of exp(-squared / 32), to the power 16.
+    """Return exp(-squared / 2) for 0 <= squared <= 12, as a minimax polynomial of exp(-squared / 32) to the power 16.
 
     The polynomial adds 3e-8 to the relative error, rounding up to 2e-6. There are products only, which the compiler
     vectorises, unlike a call of exp.
@@ -203,16 +203,16 @@ def exp_negative_half(squared: Pixels) -> Pixels:
 
 @wp.func
 def alphas(splat: Splat, start: float, along: float) -> Pixels:
-    """Alpha of 16 pixels in a row, given the two parts of the first one's distance, in standard deviations."""
+    """Return alpha of 16 pixels in a row, given the two parts of the first one's distance, in standard deviations."""
     across = splat.across * _RAMP + Pixels(start)
     squared = wp.cw_mul(across, across) + Pixels(along * along)
-    # Past 12 even full opacity is below MIN_ALPHA.
+    # Beyond a squared distance of 12 even full opacity gives less than MIN_ALPHA.
     return wp.min(splat.opacity * exp_negative_half(wp.min(squared, Pixels(12.0))), Pixels(MAX_ALPHA))
 
 
 @wp.func
 def misses(splat: Splat, start: float, along: float) -> bool:
-    """Whether alpha is below MIN_ALPHA in all of 16 pixels in a row."""
+    """Return whether alpha is below MIN_ALPHA in all of 16 pixels in a row."""
     stop = start + float(TILE - 1) * splat.across
     room = splat.reach - along * along
     return (start > 0.0 and start * start > room) or (stop < 0.0 and stop * stop > room)
@@ -220,7 +220,7 @@ def misses(splat: Splat, start: float, along: float) -> bool:
 
 @wp.func
 def absorb(alpha: Pixels, transmittance: Pixels):
-    """Weights of a splat in 16 pixels, and what it leaves of their transmittance: 0 where the pixel is finished."""
+    """Return a splat's weights in 16 pixels and the transmittance that it leaves, 0 where a pixel is finished."""
     weights = wp.cw_mul(alpha, transmittance)
     left = transmittance - weights
     for x in range(TILE):

@@ -1,1 +1,1 @@
-"""What every command and library function is built from: arguments, errors, checks, atomic files, claims, processes."""
+"""Build commands: arguments, errors, checks of shapes and JSON, atomic files, claimed directories, Warp's start."""

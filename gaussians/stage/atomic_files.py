@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Write files that are either whole or absent."""
 
 import errno
 import glob
@@ -15,10 +15,10 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.processes import is_alive, own_mark
 
 CLAIMED: set[Path] = set()
-"""Directories that gaussians.stage.claims keeps for this process: nobody else writes to them."""
+"""The directories that ``gaussians.stage.claims`` keeps for this process: nobody else writes to them."""
 
 _TEMPORARY_MARK = ".partial-"
-_ABANDONED_AFTER = 24 * 3600  # seconds without a change: no writer of another machine is that slow
+_ABANDONED_AFTER = 24 * 3600  # seconds since the last change, longer than any writer on another machine takes
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP),
@@ -55,7 +55,7 @@ def _temporary_name(path: Path) -> Path:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename a file or directory; a directory that is there already is never seen half removed."""
+    """Rename a file or directory; one that is there already is replaced and never seen half removed."""
     while True:
         try:
             os.replace(temporary, path)
@@ -64,13 +64,13 @@ def _replace(temporary: Path, path: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not temporary.is_dir():
                 raise
         former = _temporary_name(path)
-        with suppress(FileNotFoundError):  # another process was as far as this one
+        with suppress(FileNotFoundError):  # another process has moved it away at the same time
             os.replace(path, former)
             shutil.rmtree(former)
 
 
 def _is_abandoned(temporary: Path) -> bool:
-    """Whether nobody goes on with a temporary file: its writer ended, here or on another machine."""
+    """Return whether the writer of a temporary file has ended, here or on another machine."""
     alive = is_alive(temporary.name.rpartition(_TEMPORARY_MARK)[2].rpartition("-")[0])
     if alive is not None:
         return not alive
@@ -78,7 +78,7 @@ def _is_abandoned(temporary: Path) -> bool:
         return True
     try:
         return time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
-    except FileNotFoundError:  # finished just now
+    except FileNotFoundError:  # its writer has renamed it just now
         return False
 
 
@@ -91,7 +91,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def made_directory(path: Path) -> Iterator[None]:
-    """Make a directory and those above it for the block; made ones that are empty at its end are removed again.
+    """Make a directory and those above it for the block, and remove at its end those of them that are empty.
 
     Raises:
         InputError: it cannot be made.
@@ -105,7 +105,7 @@ def made_directory(path: Path) -> Iterator[None]:
         for folder in made:
             try:
                 folder.rmdir()
-            except OSError:  # something is in it
+            except OSError:  # it is not empty
                 break
 
 
@@ -121,6 +121,6 @@ def writable(path: str | Path) -> Iterator[None]:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

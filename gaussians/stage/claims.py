@@ -1,4 +1,4 @@
-"""Claims: directories that one process writes at a time, however many are given the same work."""
+"""Claim directories, so that one process writes each at a time, however many are given the same work."""
 
 import errno
 import os
@@ -25,13 +25,14 @@ def claim_each(
 ) -> Generator[Item, None, None]:
     """Yield those of ``items`` that are not done, each while its directory is claimed for this process.
 
-    What other processes hold is left to them until all else is done. Then they are waited for; where one of them ends
-    without having done its item, by a kill say, the item is ours. So all items are done at the end, none of them twice.
+    What other processes hold is left to them until all else is done. Then this process waits for them; where one of
+    them ends without having done its item, because it was killed, say, the item is yielded here. So all items are done
+    at the end, none of them twice.
     Close the generator (``contextlib.closing``) where the work may fail: that frees the item in hand.
 
     Args:
-        directory: of an item's files; made if absent.
-        is_done: whether an item's files are complete.
+        directory: gives the directory of an item's files, which is made if absent.
+        is_done: tells whether an item's files are complete.
 
     Raises:
         InputError: a directory cannot be written to.
@@ -44,7 +45,7 @@ def claim_each(
             if holder is not None:
                 tqdm.write(f"{directory(item)}: {holder} is writing it; left for the end")
                 held.append(item)
-            elif not is_done(item):  # somebody may just have ended
+            elif not is_done(item):  # another process may just have done it
                 yield item
     for item in held:
         waiting = False
@@ -83,7 +84,7 @@ def claim(directory: Path) -> Iterator[str | None]:
             yield None
         finally:
             CLAIMED.discard(directory)
-            # Before the lock is free: who has opened the file by now finds that it is no longer the one of this name.
+            # Remove the file before its lock is free: whoever has opened it by then finds that its name is gone.
             path.unlink(missing_ok=True)
             lock.release()
 

@@ -1,4 +1,4 @@
-"""What every command of the project shares: flags, exit status, and the choice of device."""
+"""Share among all commands their flags, their exit status, and the choice of a device."""
 
 import argparse
 import os
@@ -30,7 +30,7 @@ EXTRAS = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An ``argparse`` parser whose ``--help`` shows the module's docstring and every default; errors are one line."""
+    """An ``ArgumentParser`` shows the module's docstring and every default in ``--help``, and errors in one line."""
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter)
@@ -43,7 +43,7 @@ class ArgumentParser(argparse.ArgumentParser):
             "--device",
             choices=("auto", "cpu", "cuda"),
             default="auto",
-            help="where to compute; auto: a GPU if there is one",
+            help="device to compute on; auto: a GPU if there is one",
         )
 
     def add_shard(self) -> None:
@@ -61,7 +61,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        # By identity: the default 0 equals False, and is worth telling.
+        # Compare by identity: the default 0 equals False, but is worth showing.
         if action.default is None or action.default is False or action.default in ([], (0, 1)):
             return action.help
         return super()._get_help_string(action)
@@ -98,7 +98,7 @@ def run(main: Callable[[], None]) -> None:
 
 @contextmanager
 def _ends_by_signals() -> Iterator[None]:
-    """SIGTERM raises ``Terminated``, and Ctrl-C ``KeyboardInterrupt``, wherever the main thread is."""
+    """Let SIGTERM raise ``Terminated``, and Ctrl-C ``KeyboardInterrupt``, wherever the main thread is."""
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
     hook = sys.unraisablehook
 
@@ -109,7 +109,7 @@ def _ends_by_signals() -> Iterator[None]:
     handlers = {Terminated: terminate, KeyboardInterrupt: signal.default_int_handler}
 
     def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
-        # Python drops what is raised in a __del__ or in a callback from C: raise it once more, when that is over.
+        # Python drops what is raised in a __del__ or in a callback from C: raise it again once that is over.
         if handler := handlers.get(unraisable.exc_type):
             signal.signal(signal.SIGALRM, handler)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
@@ -128,12 +128,12 @@ def _ends_by_signals() -> Iterator[None]:
 
 
 def resolve_device(name: str) -> "torch.device":
-    """The device for ``--device auto|cpu|cuda``.
+    """Return the device for ``--device auto|cpu|cuda``.
 
     Raises:
         InputError: CUDA was asked for by name and is not there.
     """
-    import torch  # here, so that --help does not wait for it
+    import torch  # not at the top, so that --help does not wait for it
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,7 +143,7 @@ def resolve_device(name: str) -> "torch.device":
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``"i/n"`` as two integers with 0 <= i < n; for ``argparse``."""
+    """Parse ``"i/n"`` into two integers with 0 <= i < n, for ``argparse``."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or int(match[1]) >= int(match[2]):
         raise argparse.ArgumentTypeError(f"expected i/n with 0 <= i < n, found {text!r}")
@@ -151,6 +151,6 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def take_shard(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
-    """Every n-th item from the i-th on."""
+    """Return every n-th item from the i-th on."""
     index, count = shard
     return list(items[index::count])

@@ -1,8 +1,8 @@
-"""The exceptions that commands turn into a single line and an exit status."""
+"""Define the exceptions that commands turn into a single line and an exit status."""
 
 
 class InputError(ValueError):
-    """Something the user gave (a file, a flag, a setting) is unusable.
+    """An ``InputError`` says that something the user gave (a file, a flag, a setting) is unusable.
 
     The message names the file or argument, the field, and what was expected, in one line, whatever line breaks are in
     the user's names and the libraries' messages that it quotes.
@@ -13,4 +13,4 @@ class InputError(ValueError):
 
 
 class Terminated(BaseException):
-    """SIGTERM came, as it does before Slurm takes a node away: what is half written is to be dropped."""
+    """A ``Terminated`` is raised by SIGTERM, as Slurm sends it before it takes a node away: half-written files go."""

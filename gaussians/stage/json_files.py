@@ -1,4 +1,4 @@
-"""JSON files, read and written, and checked against a type with errors in one line."""
+"""Read and write JSON files, and check them against a type with errors in one line."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid JSON: expected UTF-8 text") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists nested as deep
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of lists in lists
         raise InputError(f"{path}: not usable JSON: {error}") from None
 
 
@@ -50,23 +50,23 @@ def read_json_as(path: str | Path, kind: type[T]) -> T:
 
 
 def validated(where: str | Path, value: Any, kind: type[T]) -> T:
-    """``value``, as JSON has it, as ``kind``.
+    """Convert ``value``, as JSON has it, to ``kind``.
 
     Raises:
         InputError: it does not fit; the message begins with ``where`` and names the field, what was expected and what
             was found.
     """
     try:
-        # In JSON mode arrays are tuples, and strict types convert nothing else.
+        # Validating JSON text lets strict types take arrays as tuples, and convert nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         raise InputError(f"{where}: {describe_problem(error)}") from None
 
 
 def describe_problem(error: ValidationError) -> str:
-    """The first problem of a validation in one line: field, what was expected, what was found."""
+    """Return the first problem of a validation in one line: the field, what was expected, what was found."""
     problems = error.errors(include_url=False, include_context=False)
-    # Of a field's alternatives (a number, or numbers by name) report the one whose JSON type fits.
+    # Where a field has alternatives (a number, or numbers by name), report the one whose JSON type fits.
     of_first_field = [problem for problem in problems if problem["loc"][:1] == problems[0]["loc"][:1]]
     problem = max(of_first_field, key=lambda p: (len(p["loc"]), not p["type"].endswith("_type")))
     # A key of the file may hold line breaks: escape them.
@@ -83,5 +83,5 @@ def describe_problem(error: ValidationError) -> str:
 
 
 def _is_alternative(step: int | str) -> bool:
-    """Whether a step of an error's place is pydantic's name for one alternative of a union."""
+    """Return whether a step of an error's place is pydantic's name for one alternative of a union."""
     return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "tuple[", "constrained-")))

@@ -1,4 +1,4 @@
-"""Marks by which a process is known again, on this machine and on others that share its files."""
+"""Mark files with the process that writes them, on this machine and on others that share the files."""
 
 import hashlib
 import os
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def own_mark() -> str:
-    """A text for names of files, ``<machine>-<process number>-<start>``, that no other process ever has."""
+    """Return ``<machine>-<process number>-<start>``, a part of file names that no other process ever has."""
     return f"{_machine()}-{os.getpid()}-{_start(os.getpid())}"
 
 
 def is_alive(mark: str) -> bool | None:
-    """Whether the process of ``own_mark`` still runs; None if it ran on another machine, which we cannot ask.
+    """Return whether the process of ``own_mark`` still runs; None if it ran on another machine, which we cannot ask.
 
     A number that another process got since is not mistaken for it. What is no mark belongs to nobody.
     """
@@ -27,14 +27,14 @@ def is_alive(mark: str) -> bool | None:
 
 @cache
 def _machine() -> str:
-    # Containers of one machine count processes from 1, each for itself.
+    # Each container of a machine counts its processes from 1, so its namespace is part of the name.
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
     return hashlib.sha256(f"{os.uname().nodename} {inode}".encode()).hexdigest()[:8]
 
 
 def _start(pid: int) -> str | None:
-    """When a process began, as hexadecimal digits that differ after a reboot too; None if there is no such process.
+    """Return when a process began, as hexadecimal digits that differ after a reboot too; None if there is none.
 
     Where there is no /proc, all running processes give the same.
     """
@@ -47,10 +47,10 @@ def _start(pid: int) -> str | None:
             pass
         return "0"
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before it may hold spaces
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the program's name may hold spaces
     except (FileNotFoundError, ProcessLookupError):
         return None
-    if fields[0] in "ZX":  # ended, and its parent has not asked yet
+    if fields[0] in "ZX":  # it has ended, and its parent has not asked for its status yet
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return hashlib.sha256(f"{boot} {fields[19]}".encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Shape checks at the edge of a package."""
+"""Check shapes of tensors at the edge of a package."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def check_shape(name: str, tensor: "torch.Tensor | np.ndarray", *shape: int | str) -> None:
-    """Raise ``ValueError`` unless ``tensor`` has ``shape``; strings in it are free sizes, named for the message.
+    """Raise ``ValueError`` unless ``tensor`` has ``shape``, in which strings name free sizes.
 
     >>> check_shape("means", torch.zeros(5, 3), "N", 3)
     """

@@ -1,4 +1,4 @@
-"""Starting Warp quietly, and running its kernels between PyTorch's."""
+"""Start Warp quietly, and run its kernels between PyTorch's."""
 
 import ctypes
 import os
@@ -42,7 +42,7 @@ def start_warp() -> None:
 
 
 def as_array(tensor: torch.Tensor, dtype: Any) -> Any:
-    """A ``wp.array`` in the tensor's memory where it is contiguous and of that type, else in a copy; without gradients.
+    """Return a ``wp.array`` of the tensor, in its memory if contiguous and of that type, else a copy; no gradients.
 
     Args:
         dtype: Warp's, of 4-byte floats but for ``wp.bool`` and integers, which the tensor has to be already.
