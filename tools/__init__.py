@@ -1,1 +1,1 @@
-"""Programs for people: benchmarks, checks, viewers."""
+"""Offer programs for people: benchmarks, checks of datasets, downloads, and a viewer."""

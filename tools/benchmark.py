@@ -30,7 +30,7 @@ from pathlib import Path
 from gaussians.stage.command_line import ArgumentParser, resolve_device, run
 from gaussians.stage.errors import InputError
 
-# The module of each part, and its function of a device.
+# The module below tools.benchmarks that measures each part, and its function of a device.
 PARTS = {
     "rasterizer": ("rasterizer", "measure"),
     "render": ("render", "measure"),
@@ -49,7 +49,7 @@ RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What to measure, and where.
+    """A ``BenchmarkSettings`` says what to measure, and on which device.
 
     Attributes:
         parts: names in ``PARTS``, in the order in which they are measured.
@@ -63,13 +63,13 @@ class BenchmarkSettings:
 
 
 def parse_settings() -> BenchmarkSettings:
-    """Read the command line.
+    """Parse the command line.
 
     Raises:
         InputError: there is no such part.
     """
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, with commas")
+    parser.add_argument("--parts", default=",".join(PARTS), help="parts to measure, separated by commas")
     parser.add_argument("--record", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_device()
     arguments = parser.parse_args()
@@ -90,7 +90,7 @@ def main() -> None:
     print(machine)
     for part in settings.parts:
         print(f"\n{part}\n", flush=True)
-        # Each part loads what it alone needs.
+        # Import only the part's own module: some need libraries that others do not.
         module_name, function = PARTS[part]
         module = importlib.import_module(f"tools.benchmarks.{module_name}")
         rows: list[Row] = []

@@ -31,10 +31,10 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """What to check, and how thoroughly.
+    """A ``CheckSettings`` says what to check, and how thoroughly.
 
     Attributes:
-        root: of the dataset.
+        root: root of the dataset.
         groups: the groups of scenes to look at; None for all.
         require: the stages that every configured scene must have gone through.
         quick: whether to read the first and last frame or picture of each clip only.
@@ -51,7 +51,7 @@ class CheckSettings:
 
 
 def parse_settings() -> CheckSettings:
-    """Read the command line.
+    """Parse the command line.
 
     Raises:
         InputError: the number of processes is not positive.
@@ -66,7 +66,7 @@ def parse_settings() -> CheckSettings:
         type=_stages,
         default=[],
         metavar=",".join(STAGES),
-        help="what every configured scene must have",
+        help="stages whose files every configured scene must have",
     )
     parser.add_argument(
         "--quick",
@@ -77,7 +77,7 @@ def parse_settings() -> CheckSettings:
         "--jobs",
         type=int,
         default=len(sched_getaffinity(0)),
-        help="processes; each takes one scene at a time; a crash on damaged data ends 1, and is a defect with more",
+        help="processes; with several, a library that crashes on damaged data is a defect, not the end of the check",
     )
     parser.add_shard()
     arguments = parser.parse_args()
@@ -104,9 +104,9 @@ def main() -> None:
     settings = parse_settings()
 
     from tools.checks.check_pool import check_all
-    from tools.checks.dataset_walk import Tree
+    from tools.checks.dataset_walk import DatasetTree
 
-    tree = Tree(settings.root, settings.groups)
+    tree = DatasetTree(settings.root, settings.groups)
     scenes = take_shard(tree.scenes(), settings.shard)
     checks = [] if settings.shard[0] else list(tree.checks_outside_scenes())
     checks += [tree.scene_check(group, scene, settings.require, settings.quick) for group, scene in scenes]
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def report(found: list[Findings], root: Path) -> None:
-    """Print what was found, by place."""
+    """Print what was found, place by place."""
     for findings in found:
         _print_list(findings.place, findings.defects, root)
     _print_list("may be deleted:", [line for findings in found for line in findings.leftovers], root)

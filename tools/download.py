@@ -28,7 +28,7 @@ from tools.downloads.sources import CHECKPOINTS, Source, WebFile
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """What to download, and where it goes.
+    """A ``DownloadSettings`` says what to download, and where it goes.
 
     Attributes:
         what: "dataset" or "checkpoints".
@@ -52,7 +52,7 @@ class DownloadSettings:
 
 
 def parse_settings() -> DownloadSettings:
-    """Read the command line.
+    """Parse the command line.
 
     Raises:
         InputError: a name is no model's.
@@ -61,11 +61,11 @@ def parse_settings() -> DownloadSettings:
     parser.add_argument("what", choices=("dataset", "checkpoints"))
     parser.add_argument("names", nargs="*", help="folders or files of the dataset, or models")
     add_data_root(parser)
-    parser.add_argument("--root", type=Path, default=Path(), help="where the folders of the models begin")
+    parser.add_argument("--root", type=Path, default=Path(), help="directory below which the models go")
     parser.add_argument("--list", action="store_true", help="say what there is, and end")
     parser.add_argument("--dry_run", action="store_true", help="say what would be downloaded, and end")
     parser.add_argument("--verify", action="store_true", help="check the checksums of complete files too")
-    parser.add_argument("--jobs", type=_positive, default=4, help="files at a time")
+    parser.add_argument("--jobs", type=_positive, default=4, help="number of files to download at a time")
     parser.add_argument("--timeout", type=_seconds, default=30.0, help="seconds without a byte before trying again")
     arguments = parser.parse_args()
     for name in arguments.names if arguments.what == "checkpoints" else ():
@@ -89,7 +89,7 @@ def main() -> None:
         print("\n".join(_describe(name, source) for name, source in CHECKPOINTS.items()))
         return
 
-    from tools.downloads.http_download import Patience, is_complete
+    from tools.downloads.http_download import RetryPolicy, is_complete
     from tools.downloads.jobs import amount, check_space, checkpoint_jobs, dataset_jobs, describe_dataset, download_all
 
     if settings.list:
@@ -107,7 +107,7 @@ def main() -> None:
         print(f"{len(missing)} files would be downloaded, {done} are complete")
         return
     check_space(missing, settings.root)
-    download_all(missing, settings.jobs, Patience(settings.timeout))
+    download_all(missing, settings.jobs, RetryPolicy(settings.timeout))
     print(f"{settings.root}: {len(missing)} files downloaded, {done} were complete")
 
 

@@ -27,14 +27,14 @@ from gaussians.stage.command_line import ArgumentParser, run
 
 @dataclass(frozen=True)
 class ViewerSettings:
-    """What to show, and to whom.
+    """A ``ViewerSettings`` says what to show, and on which address.
 
     Attributes:
         path: a PLY or .pt file, or the directory of a trajectory or scene.
         background_path: a background's directory or PLY file; None for none.
-        port: to serve on; 0 for any free one.
-        host: the address to serve on.
-        layout: of the dataset whose objects have names.
+        port: port to serve on; 0 for any free one.
+        host: address to serve on.
+        layout: layout of the dataset, whose catalogue names objects.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class ViewerSettings:
 
 
 def parse_settings() -> ViewerSettings:
-    """Read the command line."""
+    """Parse the command line."""
     parser = ArgumentParser(__doc__)
     parser.add_argument(
         "--ply_path", type=Path, required=True, help="a PLY or .pt file, or the directory of a trajectory or scene"
@@ -53,7 +53,7 @@ def parse_settings() -> ViewerSettings:
     parser.add_argument(
         "--background_path", type=Path, help="a background's directory or PLY file, placed as rendering places it"
     )
-    parser.add_argument("--port", type=_port, default=8088, help="to serve on; 0: any free one")
+    parser.add_argument("--port", type=_port, default=8088, help="port to serve on; 0: any free one")
     parser.add_argument("--host", default="localhost", help="address to serve on; 0.0.0.0: let other machines connect")
     add_data_root(parser)
     arguments = parser.parse_args()
@@ -90,7 +90,7 @@ def main() -> None:
     try:
         viewer.run()
     except KeyboardInterrupt:
-        pass  # the way to end it
+        pass  # this is how a person ends it
     finally:
         viewer.stop()
 

@@ -31,7 +31,7 @@ from tests.dataset_fixture import (
 from tests.gaussians.files.test_hdf5 import flip_a_byte_of
 from tests.gaussians.samples import change_h5
 from tools.checks.check_pool import check_all
-from tools.checks.dataset_walk import Tree
+from tools.checks.dataset_walk import DatasetTree
 from tools.checks.findings import Check
 
 SCENE = SCENES[0]
@@ -59,7 +59,7 @@ def copy_of(root, destination, *stages):
 
 
 def check(root, quick=False, require=()):
-    return Tree(root).scene_check(GROUP, SCENE, require, quick)()
+    return DatasetTree(root).scene_check(GROUP, SCENE, require, quick)()
 
 
 def run_check(command, capsys, *arguments):
@@ -433,14 +433,14 @@ def test_a_defect_outside_scenes_is_named(tmp_path, whole, damage, message):
     for folder in ("objects", "backgrounds", "scene_configs"):
         shutil.copytree(whole / folder, tmp_path / folder)
     damage(tmp_path)
-    defects = [defect for look in Tree(tmp_path).checks_outside_scenes() for defect in look().defects]
+    defects = [defect for look in DatasetTree(tmp_path).checks_outside_scenes() for defect in look().defects]
     assert any(message in defect for defect in defects), defects
 
 
 def test_the_captured_cameras_of_a_published_background_are_read_without_unpickling_code(tmp_path, published):
     shutil.copytree(published / "backgrounds", tmp_path / "backgrounds")
     torch.save({"extrinsics": print}, tmp_path / "backgrounds/table6/camera_2999.pt")
-    defects = [defect for look in Tree(tmp_path).checks_outside_scenes() for defect in look().defects]
+    defects = [defect for look in DatasetTree(tmp_path).checks_outside_scenes() for defect in look().defects]
     assert len(defects) == 1
     assert "camera_2999.pt: expected a dictionary of tensors" in defects[0]
 

@@ -1,1 +1,1 @@
-"""The benchmarks, one module for each part."""
+"""Measure how long each part of the system takes, one module for each part."""

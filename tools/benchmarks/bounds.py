@@ -1,4 +1,4 @@
-"""How near the simulator comes to the time that moving its data through memory takes, and where the rest goes."""
+"""Compare a substep with the time that moving its data through memory takes, and measure each of its kernels."""
 
 import re
 import statistics
@@ -16,18 +16,18 @@ import warp as wp
 from gaussians.stage.warp_runtime import start_warp
 from tools.benchmarks.simulator import announce, frame_times, large, published
 
-# Bytes that no scheme in float32 gets around. Of a particle, x and F are read and written and mass, volume and two
-# moduli read; what passes between its two halves of a substep may stay in registers. A plastic one has its history and
-# its whole deformation as well, and its law with four numbers.
+# Bytes that every scheme in float32 has to move. Of a particle, x and F are read and written, and mass, volume and two
+# moduli are read; what passes between the two halves of a substep may stay in registers. A plastic particle also has
+# its history and its whole deformation, and a law with four numbers.
 _STATE, _CONSTANTS = 12 + 36, 4 * 4
 _PLASTIC_STATE, _PLASTIC_CONSTANTS = 4 + 36, 4 + 16
-# A touched node: momentum and mass are written once and read once.
+# Momentum and mass of a touched node are written once and read once.
 _NODE = 2 * 16
 _COPIES = 10
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """The bound of the published workload and of the large one, and what they take."""
+    """Return a row for the published workload and one for the large one: the bound, and what a substep takes."""
     start_warp()
     print("bounds: memory bandwidth", file=sys.stderr)
     bandwidth = copy_bandwidth(device)
@@ -54,7 +54,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 
 def memory_bound(particles: int, touched_nodes: int, bandwidth: float, plastic: bool = False) -> float:
-    """Seconds that a substep's data takes through a memory of ``bandwidth`` bytes/s, if nothing moves twice."""
+    """Return the seconds that a substep's data takes through a memory of ``bandwidth`` bytes/s, each byte once."""
     state = _STATE + plastic * _PLASTIC_STATE
     constants = _CONSTANTS + plastic * _PLASTIC_CONSTANTS
     return (particles * (2 * state + constants) + touched_nodes * _NODE) / bandwidth
@@ -62,12 +62,16 @@ def memory_bound(particles: int, touched_nodes: int, bandwidth: float, plastic: 
 
 @wp.kernel(enable_backward=False)  # type: ignore[untyped-decorator]
 def copy(source: wp.array(dtype=wp.vec4), target: wp.array(dtype=wp.vec4)):  # type: ignore
+    """Copy an array, element by element."""
     i = wp.tid()
     target[i] = source[i]
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a kernel that copies an array larger than any cache; the best of ten."""
+    """Return the bytes per second that a kernel reads and writes as it copies an array larger than any cache.
+
+    The best of ten copies counts.
+    """
     count = 1 << (26 if device.type == "cuda" else 22)
     name = str(device)
     source = wp.zeros(count, dtype=wp.vec4, device=name)
@@ -84,14 +88,14 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def measure_kernels(device: torch.device) -> list[dict[str, object]]:
-    """Microseconds a substep of each kernel in a frame of the published workload, the slowest first."""
+    """Return the microseconds per substep of each kernel in a frame of the published workload, the slowest first."""
     print("kernels: one by one", file=sys.stderr)
     start_warp()
     run = published(device).start(device)
     substeps = run.model.lattice.n_grid
 
     def frame() -> None:
-        # What ``advance`` captures: within a graph nothing can be timed.
+        # ``advance`` would capture this in a graph, within which nothing can be timed.
         run.solver._run(run.state, run.state, substeps, run.substep_dt)
 
     frame()  # compiles the kernels
@@ -111,7 +115,7 @@ def measure_kernels(device: torch.device) -> list[dict[str, object]]:
 
 
 def launch_times(work: Callable[[], None], device: torch.device) -> list[tuple[str, float]]:
-    """Warp's name and the seconds of everything that ``work`` launches, in this order.
+    """Return Warp's name and the seconds of everything that ``work`` launches.
 
     Warp times its own kernels and memory operations on a GPU, but neither its sort nor anything on a CPU: around those
     a clock is read, on a GPU with events.
@@ -147,7 +151,7 @@ def launch_times(work: Callable[[], None], device: torch.device) -> list[tuple[s
 
 
 def name_in_source(name: str) -> str:
-    """Of what Warp calls ``forward kernel update_grid__locals__kernel_0a1b2c3d``."""
+    """Return ``update_grid`` for what Warp calls ``forward kernel update_grid__locals__kernel_0a1b2c3d``."""
     name = re.sub(r"^(forward|builtin) kernel ", "", name)
     name = re.sub(r"_[0-9a-f]{8}$", "", name)
     return name.removesuffix("__locals__kernel")

@@ -1,4 +1,4 @@
-"""Seconds that a whole clip takes, from a scene's files to those of its motion, and what of them the disk explains."""
+"""Measure how long simulating a clip takes from file to file, and how much of that is writing to the disk."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _BYTES_A_PARTICLE = 4 * (3 + 6 + 9 + 3)  # float32: position, covariance, rotati
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """One row: ``dataset.gs_simulation_scene`` on three balls, after a run of two frames that compiles its kernels.
+    """Return one row: ``dataset.gs_simulation_scene`` on three balls, after a run that compiles its kernels.
 
     "seconds" are those from reading the scene to the last frame's file; the command's also start Python. The files lie
     in a temporary directory (the environment variable TMPDIR moves it), and nothing waits for a disk behind the
@@ -67,7 +67,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 @dataclass(frozen=True)
 class CommandTimes:
-    """Seconds of one run: in the simulation with its files, and of the whole command."""
+    """A ``CommandTimes`` holds the seconds of one run: of the simulation with its files, and of the whole command."""
 
     seconds: float
     command_seconds: float
@@ -80,7 +80,7 @@ def _check_room(folder: Path, size: int) -> None:
 
 
 def _write_scene(path: Path, workload: Workload) -> None:
-    """The workload's particles as Gaussians, an object each ball."""
+    """Write the workload's particles as Gaussians, with each ball as an object."""
     positions, rows = workload.particles_of_balls()
     count = workload.particles
     generator = torch.Generator().manual_seed(0)
@@ -122,7 +122,7 @@ def _simulate(folder: Path, workload: Workload, frames: int, device: torch.devic
 
 
 def _seconds_to_write(files: list[Path], folder: Path) -> float:
-    """To write the contents of ``files`` once more, into ``folder``."""
+    """Return the seconds that writing the contents of ``files`` once more, into ``folder``, takes."""
     folder.mkdir()
     seconds = 0.0
     for i, file in enumerate(files):
@@ -134,7 +134,7 @@ def _seconds_to_write(files: list[Path], folder: Path) -> float:
 
 
 def _seconds_to_simulate(workload: Workload, frames: int, device: torch.device) -> float:
-    """The clip's substeps, without its frames; capturing their graph is not counted."""
+    """Return the seconds that the clip's substeps take without its files; capturing their graph is not counted."""
     start_warp()
     run = workload.start(device)
     run.solver.advance(run.state, workload.n_grid, run.substep_dt)

@@ -1,4 +1,4 @@
-"""Seconds that carrying Gaussians along with their keypoints takes."""
+"""Measure how long carrying Gaussians along with their keypoints takes."""
 
 import torch
 
@@ -12,9 +12,9 @@ _REPEATS = 3
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """One row: the best of three clips after one to warm up, each frame dropped when the next one is there.
+    """Return one row: the best of three clips after one to warm up, without keeping the frames.
 
-    "binding" is finding which keypoints each Gaussian follows, once a scene.
+    "binding" is to find the keypoints that each Gaussian follows, once for each scene.
     """
     count, frames = _WORKLOADS[device.type]
     gaussians, rows = _scene(count, device)
@@ -42,7 +42,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 
 def _scene(count: int, device: torch.device) -> tuple[Gaussians, list[torch.Tensor]]:
-    """Blobs side by side, and the rows of their keypoints."""
+    """Make blobs side by side, and return them with the rows of their keypoints."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count, dtype=torch.int32) % _OBJECTS
     means = 0.1 * torch.randn(count, 3, generator=generator)

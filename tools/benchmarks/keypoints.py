@@ -1,4 +1,4 @@
-"""Seconds that extracting keypoints from a trajectory takes, and what of them reading and choosing explain."""
+"""Measure how long extracting keypoints from a trajectory takes, and reading and choosing alone."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,9 +18,9 @@ _REPEATS = 3
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """The best of three, after one to warm up; always on the CPU, from files in the operating system's cache.
+    """Return a row for each workload: the best of three runs after one to warm up, always on the CPU.
 
-    The files lie in a temporary directory (the environment variable TMPDIR moves it).
+    The files lie in a temporary directory (the environment variable TMPDIR moves it) and in the system's cache.
     """
     rows = []
     for count, frames in _WORKLOADS[device.type]:
@@ -44,7 +44,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 
 def _write(path: Path, labels: torch.Tensor, frames: int) -> None:
-    """Balls of Gaussians in a row, positions only."""
+    """Write a trajectory of balls of Gaussians in a row, positions only."""
     count, generator = len(labels), torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
     means = 0.2 * directions * torch.rand(count, 1, generator=generator) ** (1 / 3)

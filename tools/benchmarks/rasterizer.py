@@ -1,4 +1,4 @@
-"""Seconds and memory that drawing a scene takes: three speckled balls half a metre wide on a ground, from 4 m."""
+"""Measure seconds and memory that drawing a scene takes: three speckled balls on a ground, seen from 4 m."""
 
 import re
 import statistics
@@ -18,7 +18,7 @@ _FLOOR = -0.94
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """The median of seven calls after one to warm up, RGB, depth and alpha of all views, degree-1 colours.
+    """Return a row for each workload: the median of seven calls after one to warm up, with degree-1 colours.
 
     Memory on the CPU is the whole process's, about 0.4 GiB of which are PyTorch and Warp themselves; on a GPU it is
     PyTorch's allocations.
@@ -57,7 +57,7 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Bytes since the last reset."""
+    """Return the most bytes that were in use since the last reset."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
@@ -66,7 +66,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _balls_on_ground(count: int) -> Gaussians:
-    """A lattice of flat Gaussians over [-4, 4]^2, and as many again in three solid balls."""
+    """Make a lattice of flat Gaussians over [-4, 4]^2, and as many again in three solid balls."""
     generator = torch.Generator().manual_seed(0)
     side = int((count // 2) ** 0.5)
     axis = torch.linspace(-4, 4, side)
@@ -76,7 +76,7 @@ def _balls_on_ground(count: int) -> Gaussians:
     offsets = 0.25 * directions * torch.rand(ball_count, 1, generator=generator) ** (1 / 3)
     centers = torch.tensor([[0, 0, -0.69], [0.6, 0.2, 0.0], [-0.4, 0.5, -0.3]])
     balls = offsets + centers[torch.randint(3, (ball_count,), generator=generator)]
-    # Standard deviations of about half the distance between neighbours.
+    # The standard deviations are about half the distance between neighbours.
     ground_size, ball_size = 4 / side, 0.2 * (3 / ball_count) ** (1 / 3)
     flat, round_ = torch.tensor([ground_size, ground_size, 1e-3]), torch.full((3,), ball_size)
     return Gaussians(

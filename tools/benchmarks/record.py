@@ -1,4 +1,4 @@
-"""What was measured as Markdown tables, and the page that keeps them."""
+"""Show measurements as Markdown tables, and record them on a page."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ Row = dict[str, object]
 
 
 def markdown_table(rows: list[Row]) -> list[str]:
-    """Rows with the same keys as the lines of a Markdown table; numbers get three significant digits."""
+    """Return rows with the same keys as the lines of a Markdown table; numbers get three significant digits."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
     return lines + ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
 
@@ -28,7 +28,7 @@ def _cell(value: object) -> str:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Processor or GPU, and the versions that matter, in one line."""
+    """Return the processor or GPU, and the versions that matter, in one line."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:

@@ -1,4 +1,4 @@
-"""Seconds that rendering a clip takes, from the trajectory's files to encoded videos, and which stage bounds them."""
+"""Measure how long rendering a clip takes, from a trajectory's files to encoded videos, and which stage bounds it."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -41,15 +42,15 @@ _DEGREE = 2
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What is rendered: three textured balls that bounce and spin above a checkered ground.
+class RenderWorkload:
+    """A ``RenderWorkload`` is a clip of three textured balls that bounce and spin above a checkered ground.
 
     Attributes:
-        gaussians: of the balls.
-        ground: Gaussians along a side of the ground.
-        frames: of the clip.
-        views: evenly round the orbit.
-        resolutions: of the videos, pixels.
+        gaussians: number of Gaussians of the balls.
+        ground: number of Gaussians along a side of the ground.
+        frames: number of frames.
+        views: number of views, evenly round the orbit.
+        resolutions: sides of the videos, pixels.
     """
 
     gaussians: int
@@ -59,11 +60,14 @@ class Clip:
     resolutions: tuple[int, ...]
 
 
-CLIPS = {"cuda": Clip(232_788, 400, 100, 25, (448, 1280)), "cpu": Clip(20_000, 100, 10, 4, (448,))}
+WORKLOADS = {
+    "cuda": RenderWorkload(232_788, 400, 100, 25, (448, 1280)),
+    "cpu": RenderWorkload(20_000, 100, 10, 4, (448,)),
+}
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """A row for each resolution, after a clip of two frames that loads and compiles everything.
+    """Return a row for each resolution, after a clip of two frames that loads and compiles everything.
 
     "whole" goes from opening the trajectory to the last video's end, "command" is ``python -m dataset.render`` from
     its start to its end. The stages are measured alone: reading frames, bringing them to the device and turning their
@@ -72,7 +76,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     view: of the planes that are encoded, of RGB before and after, which also loses three quarters of the chroma, and
     of luma.
     """
-    clip, rows = CLIPS[device.type], []
+    clip, rows = WORKLOADS[device.type], []
     with tempfile.TemporaryDirectory(prefix="render") as name:
         folder = Path(name)
         print(f"render: writing {clip.frames} frames of {clip.gaussians:,} Gaussians", file=sys.stderr)
@@ -84,8 +88,8 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     return rows
 
 
-def write_scene(clip: Clip, folder: Path) -> Gaussians:
-    """The files that the command reads: ``clip``, ``ground.ply`` and ``config.json``; returns the ground."""
+def write_scene(clip: RenderWorkload, folder: Path) -> Gaussians:
+    """Write the files that the command reads, ``clip``, ``ground.ply`` and ``config.json``, and return the ground."""
     still, labels = _balls(clip.gaussians)
     covariances = still.covariance()
     meta = TrajectoryMeta(frame_dt=1 / _FPS, substep_dt=1e-4, frame_count=clip.frames, dx=0.02, gravity=(0, 0, -5))
@@ -114,7 +118,7 @@ def write_scene(clip: Clip, folder: Path) -> Gaussians:
 
 
 def _balls(count: int) -> tuple[Gaussians, torch.Tensor]:
-    """Flat Gaussians on three spheres, with stripes, blotches and colours that depend on the view; (N,) their ball."""
+    """Make flat Gaussians on three spheres, with colours that depend on the view; return them and the ball of each."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(count) * 3) // count
     normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
@@ -123,7 +127,7 @@ def _balls(count: int) -> tuple[Gaussians, torch.Tensor]:
     pattern = torch.sin(normals * torch.tensor([23.0, 17.0, 31.0])).prod(1, keepdim=True)
     rgb = base + 0.3 * pattern + 0.03 * torch.randn(count, 3, generator=generator)
     rest = 0.05 * torch.randn(count, (_DEGREE + 1) ** 2 - 1, 3, generator=generator)
-    # From the z axis to the normal: the half-way rotation's quaternion, not normalised.
+    # This quaternion, not normalised, turns the z axis to the normal.
     quaternions = torch.stack([1 + normals[:, 2], -normals[:, 1], normals[:, 0], torch.zeros(count)], 1) + torch.tensor(
         [1e-6, 0, 0, 0]
     )
@@ -138,7 +142,7 @@ def _balls(count: int) -> tuple[Gaussians, torch.Tensor]:
 
 
 def _ground(side: int) -> Gaussians:
-    """side^2 flat Gaussians over [-4, 4]^2 in two greys."""
+    """Make side^2 flat Gaussians over [-4, 4]^2 in two greys."""
     line = (torch.arange(side) + 0.5) * (8 / side) - 4
     x, y = torch.meshgrid(line, line, indexing="ij")
     means = torch.stack([x, y, torch.full_like(x, _FLOOR)], -1).reshape(-1, 3)
@@ -154,7 +158,7 @@ def _ground(side: int) -> Gaussians:
 
 
 @torch.inference_mode()
-def _measure(clip: Clip, renderer: SceneRenderer, folder: Path) -> dict[str, object]:
+def _measure(clip: RenderWorkload, renderer: SceneRenderer, folder: Path) -> dict[str, object]:
     device, resolution = renderer.device, renderer.resolution
     views = [fixed_view(number * 100 // clip.views) for number in range(clip.views)]
     out = folder / str(resolution)
@@ -189,9 +193,9 @@ def _measure(clip: Clip, renderer: SceneRenderer, folder: Path) -> dict[str, obj
 
 
 def _stages(
-    clip: Clip, trajectory: TrajectoryReader, renderer: SceneRenderer, outputs: list[tuple[View, Path]]
+    clip: RenderWorkload, trajectory: TrajectoryReader, renderer: SceneRenderer, outputs: list[tuple[View, Path]]
 ) -> dict[str, float]:
-    """Seconds of each stage with nothing else to do."""
+    """Return the seconds of each stage with nothing else to do."""
     device, convert = renderer.device, to_yuv420p if renderer.device.type == "cuda" else to_uint8
     cameras = [renderer.cameras(view, clip.frames) for view, _ in outputs]
     frames: list[Gaussians] = []
@@ -221,7 +225,7 @@ def _stages(
 
 
 def _quality(trajectory: TrajectoryReader, renderer: SceneRenderer, output: tuple[View, Path]) -> dict[str, object]:
-    """What encoding loses of one view."""
+    """Return what encoding loses of one view."""
     view, path = output
     cameras = renderer.cameras(view, trajectory.num_frames)
     found, drawn, planes, kept = [], [], [], []
@@ -244,7 +248,8 @@ def _quality(trajectory: TrajectoryReader, renderer: SceneRenderer, output: tupl
 
 def psnr(pictures: torch.Tensor, originals: torch.Tensor) -> float:
     """Return the peak signal-to-noise ratio of 8-bit pictures of one shape, dB, from the mean error of them all."""
-    return float(peak_signal_noise_ratio(originals.numpy(), pictures.numpy(), data_range=255))
+    with np.errstate(divide="ignore"):  # equal pictures have an infinite one
+        return float(peak_signal_noise_ratio(originals.numpy(), pictures.numpy(), data_range=255))
 
 
 def ssim(pictures: torch.Tensor, originals: torch.Tensor) -> float:
@@ -260,14 +265,14 @@ def ssim(pictures: torch.Tensor, originals: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class CommandUsage:
-    """What a command took: seconds, and bytes of memory at the peak, of all its processes and of its encoders alone."""
+    """A ``CommandUsage`` holds a command's seconds, and its bytes at the peak: of all processes, and of encoders."""
 
     seconds: float
     peak: int
     encoders: int
 
 
-def _run_command(clip: Clip, folder: Path, resolution: int, device: torch.device) -> CommandUsage:
+def _run_command(clip: RenderWorkload, folder: Path, resolution: int, device: torch.device) -> CommandUsage:
     numbers = ",".join(str(number * 100 // clip.views) for number in range(clip.views))
     command = [sys.executable, "-m", "dataset.render", "--model_path", folder / "clip", "--views", numbers]
     command += ["--config", folder / "config.json", "--background_path", folder / "ground.ply", "--overwrite"]

@@ -1,4 +1,4 @@
-"""Seconds that a rollout of an NGFF takes, whatever its weights."""
+"""Measure how long a rollout of an NGFF takes, which does not depend on its weights."""
 
 from collections.abc import Iterator
 
@@ -10,15 +10,14 @@ from tools.benchmarks.stopwatch import seconds
 
 _SMALLER = ((3, 512, 128, 100), (3, 2048, 128, 100))  # objects, keypoints, hidden, steps
 _WORKLOADS = {"cpu": _SMALLER, "cuda": (*_SMALLER, (3, 2048, 256, 200))}
-# Whether compiled, and the precision of matrix products.
+# Each variant says whether the model is compiled, and the precision of matrix products.
 _VARIANTS = {"cpu": ((False, "float32"),), "cuda": ((False, "float32"), (True, "float32"), (True, "TF32"))}
 _FRAMES, _FRAME_DT = 100, 0.02
 _REPEATS = 3
 
 
 def measure(device: torch.device) -> Iterator[dict[str, object]]:
-    """The best of three rollouts of 100 frames, one scene, by Euler steps, after one to warm up, each until all frames
-    are in the device's memory."""
+    """Yield a row for each workload: the best of three rollouts of 100 frames by Euler steps, after one to warm up."""
     for objects, keypoints, hidden, steps in _WORKLOADS[device.type]:
         for compiled, products in _VARIANTS[device.type]:
             row: dict[str, object] = {"compiled": compiled, "products": products, "objects": objects}
@@ -30,7 +29,7 @@ def measure(device: torch.device) -> Iterator[dict[str, object]]:
 
 @torch.no_grad()
 def _seconds(compiled: bool, device: torch.device, objects: int, keypoints: int, hidden: int, steps: int) -> float:
-    torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
+    torch._dynamo.reset()  # PyTorch otherwise stops compiling at the eighth kind of step
     settings: dict[str, object] = {"dynamic_model": "ngff", "hidden_dim": hidden, "num_layers": 4, "threshold": 0.05}
     model = build_model(settings | {"step_size": _FRAMES * _FRAME_DT / steps}).to(device).eval()
     model.compiled = compiled
@@ -40,7 +39,7 @@ def _seconds(compiled: bool, device: torch.device, objects: int, keypoints: int,
 
 
 def touching_objects(objects: int, keypoints: int) -> SceneState:
-    """Balls of keypoints so near each other that every step has to search for contacts."""
+    """Make balls of keypoints so near each other that every step has to search for contacts."""
     generator = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(1, objects, keypoints, 3, generator=generator)
     points[..., 0] += 0.4 * torch.arange(objects)[:, None]

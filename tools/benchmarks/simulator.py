@@ -1,4 +1,4 @@
-"""Milliseconds that a substep of the simulator takes, for bodies that rest, fly, spread and mix."""
+"""Measure how long a substep of the simulator takes, for bodies that rest, fly, spread and mix."""
 
 import gc
 import statistics
@@ -13,20 +13,20 @@ from dataset.mpm.constitutive_laws import LAWS
 from gaussians.stage.warp_runtime import start_warp
 from tools.benchmarks.workloads import Run, Workload
 
-# As many as in the published measurement; a CPU gets what a quickstart simulates.
+# The published measurement has this size; a CPU gets what the quickstart simulates.
 PUBLISHED = Workload("three balls", 232_788, 200)
 SMALL = Workload("three balls", 20_000, 64)
 _LARGE = {
     "cuda": replace(PUBLISHED, particles=2_000_000, n_grid=400),
     "cpu": replace(SMALL, particles=160_000, n_grid=128),
 }
-# Of 0.02 s each, after one to warm up.
+# Frames of 0.02 s that are measured, after one to warm up.
 _FRAMES = {"cuda": 20, "cpu": 5}
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds a substep: the median and the fastest of several frames; GiB of device memory, None on a CPU."""
+    """A ``Timing`` holds milliseconds per substep, the median and fastest of several frames; GiB on a GPU or None."""
 
     median: float
     fastest: float
@@ -34,17 +34,17 @@ class Timing:
 
 
 def published(device: torch.device) -> Workload:
-    """Three balls of jelly in a box, of the published size on a GPU and a small one on a CPU."""
+    """Return three balls of jelly in a box, of the published size on a GPU and a small one on a CPU."""
     return PUBLISHED if device.type == "cuda" else SMALL
 
 
 def large(device: torch.device) -> Workload:
-    """The same at twice the resolution."""
+    """Return the workload of ``published`` at twice the resolution."""
     return _LARGE[device.type]
 
 
 def workloads(device: torch.device) -> list[Workload]:
-    """The first is the small case that others are compared with."""
+    """Return all workloads; others are compared with the first."""
     balls = published(device)
     thrown = replace(balls, name="three balls, spinning, in flight at 3 m/s", speed=3.0, spin=10.0, settle=0.2)
     return [
@@ -59,7 +59,7 @@ def workloads(device: torch.device) -> list[Workload]:
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
-    """A row a workload; times a particle are also given relative to the first's."""
+    """Return a row for each workload; times per particle are also given relative to the first's."""
     rows: list[dict[str, object]] = []
     reference = None
     for workload in workloads(device):
@@ -80,7 +80,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
 
 
 def time_substep(workload: Workload, device: torch.device) -> Timing:
-    """Milliseconds a substep of a workload over several frames of its motion.
+    """Measure the substeps of a workload over several frames of its motion.
 
     Device memory is what all of it holds after the last frame, the solver's graphs included.
     """
@@ -93,12 +93,12 @@ def time_substep(workload: Workload, device: torch.device) -> Timing:
 
 
 def announce(workload: Workload) -> None:
-    """One line on standard error; some workloads take a while."""
+    """Print one line on standard error, since some workloads take a while."""
     print(f"simulator: {workload.name}, {workload.particles:,} particles on {workload.n_grid}^3", file=sys.stderr)
 
 
 def frame_times(run: Run, device: torch.device) -> list[float]:
-    """Milliseconds a substep in each of several frames, after one to warm up."""
+    """Return the milliseconds per substep in each of several frames, after one to warm up."""
     substeps = run.model.lattice.n_grid
     times = []
     for _ in range(_FRAMES[device.type] + 1):
@@ -111,7 +111,7 @@ def frame_times(run: Run, device: torch.device) -> list[float]:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Bytes; 0 on a CPU. What earlier workloads leave behind is given back first."""
+    """Return the free bytes of a GPU once earlier workloads have given theirs back; 0 on a CPU."""
     if device.type == "cpu":
         return 0
     start_warp()

@@ -1,4 +1,4 @@
-"""Seconds that work takes on a device."""
+"""Measure the seconds that work takes on a device."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How the time of a substep grows with particles on one grid, and with the grid under the same particles."""
+"""Measure how the time of a substep grows with particles on one grid, and with the grid under the same particles."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,13 @@ _PARTICLES = {
     "cpu": (2_000, 6_000, 20_000, 60_000),
 }
 _CELLS = {"cuda": (64, 100, 150, 200, 300, 400), "cpu": (32, 48, 64, 96, 128)}
-# Of the code published with the paper: particles, cells a side, ms a substep, where.
+# What the code published with the paper takes: particles, cells along a side, ms per substep, and where.
 _PUBLISHED = {"cuda": (232_788, 200, 0.767, "H200"), "cpu": (6_000, 64, 18.5, "one core")}
 _COLOR, _PUBLISHED_COLOR = "#1f5fa8", "#c4421a"
 
 
 def measure(device: torch.device) -> list[dict[str, Any]]:
-    """A row a point of both sweeps."""
+    """Return a row for each point of both sweeps."""
     base = published(device)
     by_particles = [replace(base, particles=particles) for particles in _PARTICLES[device.type]]
     by_grid = [replace(base, n_grid=n_grid) for n_grid in _CELLS[device.type]]
@@ -49,10 +49,10 @@ def plot(rows: list[dict[str, Any]], device: torch.device, machine: str, path: P
     """Draw both sweeps beside each other, on logarithmic axes, with the published time where it is comparable.
 
     Args:
-        rows: as ``measure`` gives them.
-        device: whose published time is shown.
-        machine: named above the plot.
-        path: of the PNG.
+        rows: what ``measure`` has returned.
+        device: the device whose published time is shown.
+        machine: its name, for the title.
+        path: where the PNG is written.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -80,7 +80,7 @@ def plot(rows: list[dict[str, Any]], device: torch.device, machine: str, path: P
 
 
 def _label(axes: Axes, x: list, text: str) -> None:
-    """Ticks where something was measured."""
+    """Name the horizontal axis and place ticks where something was measured."""
     axes.set_xlabel(text)
     axes.set_xticks(x, [_short(value) for value in x])
     axes.minorticks_off()

@@ -1,4 +1,4 @@
-"""Seconds and memory that an iteration of training takes, whatever the weights, and what its arithmetic alone takes."""
+"""Measure seconds and memory of an iteration of training, and what its arithmetic alone would take."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _REPEATS = 5
 
 
 def measure(device: torch.device) -> Iterator[dict[str, object]]:
-    """The median of five iterations after two to warm up: a rollout of every window, its gradients, and the update."""
+    """Yield a row for each model: the median of five iterations after two to warm up, with gradients and the update."""
     scenes, keypoints, frames, hidden = _WORKLOADS[device.type]
     state = collate([touching_objects(_OBJECTS, keypoints)] * scenes).to(device)
     for name, layers in _LAYERS.items():
@@ -38,12 +38,15 @@ def measure(device: torch.device) -> Iterator[dict[str, object]]:
 def _iteration(
     settings: dict[str, object], precision: str, compiled: bool, state: SceneState, frames: int
 ) -> dict[str, object]:
-    """Seconds of an iteration, on a GPU the GiB of its memory that it takes at most, and the floating-point operations
-    of its matrix products with the seconds that they take at the rate of a large product in the same precision."""
+    """Measure an iteration: its seconds, on a GPU its peak GiB, and the cost of its matrix products.
+
+    That cost is their floating-point operations, and the seconds that these take at the rate of a large product in the
+    same precision.
+    """
     device = state.points.device
     torch.manual_seed(0)
-    torch._dynamo.reset()  # which otherwise stops compiling at the eighth kind of step
-    AcceleratorState._reset_state(reset_partial_state=True)  # which otherwise keeps the first precision asked for
+    torch._dynamo.reset()  # PyTorch otherwise stops compiling at the eighth kind of step
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate otherwise keeps the first precision asked for
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     model = build_model(settings).to(device)
     target = state.points[:, None].expand(-1, frames, -1, -1, -1).contiguous()
@@ -71,7 +74,7 @@ def _iteration(
 
 @cache
 def _product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product, the best of ten."""
+    """Return the floating-point operations per second of a large matrix product, the best of ten."""
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=dtype)
     times = []

@@ -1,4 +1,4 @@
-"""Balls of particles that the simulator is measured with."""
+"""Make the balls of particles that the simulator is measured with."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ from dataset.mpm.model import Material, MPMModel
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 
-# Three balls that fall and pile up: what the published solver was measured with.
+# The published solver was measured with three balls that fall and pile up.
 _CENTERS = ((0.0, 0.0, -0.62), (0.1, 0.05, 0.02), (-0.05, 0.1, 0.66))
 _RADIUS = 0.3
 _SPIN_AXIS = (0.6, 0.0, 0.8)
 YOUNGS_MODULUS, NU, DENSITY = 1e5, 0.3, 700.0
 GRAVITY, RPIC_DAMPING = (0.0, 0.0, -5.0), 0.9
-# Nothing is measured while bodies settle, so that goes at this share of the largest substep.
+# Bodies settle in substeps of this share of the largest stable one, since nothing is measured then.
 _SETTLING_PACE = 0.9
 _SETTLING_SUBSTEPS = 20
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Balls of one total volume, 0.34 m^3, over a bounding box's floor.
+    """A ``Workload`` is a number of balls, together 0.34 m^3, over a bounding box's floor.
 
     Attributes:
-        name: what it shows.
-        particles: in all balls together.
-        n_grid: cells along 4 m.
-        balls: their number; three stand one above the other, others in two layers.
-        laws: materials, one a ball in turn.
-        speed: of the balls, each in a direction of its own, m/s.
-        spin: of each ball about its centre, rad/s.
+        name: what the workload shows.
+        particles: number of particles in all balls together.
+        n_grid: grid cells along 4 m.
+        balls: number of balls; three stand one above the other, others in two layers.
+        laws: materials that the balls have in turn.
+        speed: initial speed of the balls, each in a direction of its own, m/s.
+        spin: initial angular speed of each ball about its centre, rad/s.
         settle: how long they move before anything is measured, s.
         deterministic: whether reruns on the same machine give the same bits.
     """
@@ -50,11 +50,11 @@ class Workload:
 
     @property
     def substep_dt(self) -> float:
-        """Seconds; 1e-4 at the published 200 cells, and in proportion to the size of a cell."""
+        """Return the substep, seconds: 1e-4 at the published 200 cells, and in proportion to the size of a cell."""
         return 0.02 / self.n_grid
 
     def start(self, device: torch.device) -> "Run":
-        """The balls on ``device``, settled."""
+        """Put the balls on ``device`` and let them settle."""
         positions, balls = self.particles_of_balls()
         lattice = Lattice(self.n_grid)
         ones = np.ones(self.particles)
@@ -78,11 +78,11 @@ class Workload:
 
     @property
     def radius(self) -> float:
-        """Of each ball, metres."""
+        """Return the radius of each ball, metres."""
         return _RADIUS * (len(_CENTERS) / self.balls) ** (1 / 3)
 
     def centers(self) -> np.ndarray:
-        """(balls, 3), metres."""
+        """Return the centres (balls, 3), metres."""
         if self.balls == len(_CENTERS):
             return np.array(_CENTERS)
         ball = np.arange(self.balls)
@@ -91,7 +91,7 @@ class Workload:
         return np.stack([x, y, -0.92 + self.radius * (1 + 2.2 * layer)], 1)
 
     def particles_of_balls(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points (N, 3) spread evenly over the balls, metres, and the ball (N,) of each."""
+        """Return points (N, 3) spread evenly over the balls, metres, and the ball (N,) of each."""
         generator = np.random.default_rng(0)
         ball = np.arange(self.particles) % self.balls
         directions = generator.normal(size=(self.particles, 3))
@@ -100,7 +100,7 @@ class Workload:
         return self.centers()[ball] + radii * directions, ball
 
     def _velocities(self, positions: np.ndarray, balls: np.ndarray) -> np.ndarray:
-        """(N, 3), m/s."""
+        """Return the initial velocities (N, 3), m/s."""
         angle = 2 * np.pi * balls / self.balls
         along = np.stack([np.cos(angle), np.sin(angle), np.zeros(len(balls))], 1)
         around = np.cross(_SPIN_AXIS, positions - self.centers()[balls])
@@ -109,7 +109,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Run:
-    """A workload under way; ``substep_dt`` in seconds."""
+    """A ``Run`` is a workload under way; ``substep_dt`` is in seconds."""
 
     model: MPMModel
     state: MPMState
@@ -117,7 +117,7 @@ class Run:
     substep_dt: float
 
     def touched_nodes(self) -> int:
-        """How many nodes have a particle in reach of their spline, 1.5 cells along each axis."""
+        """Return how many nodes have a particle in reach of their spline, 1.5 cells along each axis."""
         lattice = self.model.lattice
         first = np.floor(lattice.coordinates(self.state.x.numpy()) - 0.5).astype(np.int64)
         touched = np.zeros((lattice.nodes,) * 3, bool)

@@ -1,1 +1,1 @@
-"""The checks of every kind of file in a dataset."""
+"""Check every kind of file in a dataset."""

@@ -1,4 +1,4 @@
-"""Checks run by several processes, of which damaged data may crash one."""
+"""Run checks in several processes, of which damaged data may crash one."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,7 +11,7 @@ from tools.checks.findings import Check, Findings
 
 
 def check_all(checks: Sequence[Check], jobs: int) -> Iterator[Findings]:
-    """The findings of ``checks``, as they come, from ``jobs`` processes; with one job, from this one."""
+    """Yield the findings of ``checks``, as they come, from ``jobs`` processes; with one job, from this process."""
     if jobs == 1:
         yield from (check() for check in checks)
         return
@@ -25,11 +25,11 @@ def check_all(checks: Sequence[Check], jobs: int) -> Iterator[Findings]:
                     yield future.result()
                     finished.add(futures[future].place)
             except BrokenProcessPool:
-                pass  # a library crashed: see below
+                pass  # a library crashed, which is sorted out below
             finally:
                 pool.shutdown(cancel_futures=True)
         todo = [check for check in todo if check.place not in finished]
-        # The check that crashed is among those that had begun, the first ones. Each gets a process of its own.
+        # The check that crashed is among the first ones, which had begun. Run each of these in a process of its own.
         begun, todo = todo[: 2 * jobs + 1], todo[2 * jobs + 1 :]
         for check in begun:
             with _pool(1) as pool:
@@ -40,5 +40,5 @@ def check_all(checks: Sequence[Check], jobs: int) -> Iterator[Findings]:
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
-    """Processes with one core each, that start afresh: a forked copy of threads would hang."""
+    """Start processes with one core each, afresh: a forked copy of a process with threads would hang."""
     return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))

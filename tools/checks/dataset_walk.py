@@ -1,4 +1,4 @@
-"""A dataset as the checks see it: its places, and everything that belongs to one scene."""
+"""Walk through a dataset: list its places, and check everything that belongs to each."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from gaussians.files.trajectory_format import PUBLISHED_FRAME_DT, read_meta
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json
 from tools.checks.findings import Check, Findings
-from tools.checks.picture_checks import Clip, check_initial, check_motion
+from tools.checks.picture_checks import ExpectedClip, check_initial, check_motion
 from tools.checks.scene_checks import SceneCloud, check_background, check_object, check_reconstruction, check_scene
 from tools.checks.trajectory_checks import check_keypoints, check_trajectory
 
@@ -21,12 +21,12 @@ _FOLDERS = (*FOLDERS, "mpm_vlm", "keypoints")
 _OTHER_FILES = r"README\.md|contact_sheet\.jpg"
 
 
-class Tree:
-    """The dataset below one root.
+class DatasetTree:
+    """A ``DatasetTree`` is the dataset below one root, with the checks of its places.
 
     Args:
-        root: of the dataset.
-        groups: the groups of scenes to look at; None for all.
+        root: root of the dataset.
+        groups: groups of scenes to look at; None for all.
 
     Raises:
         InputError: there is no dataset, or no such group.
@@ -57,7 +57,7 @@ class Tree:
         return sorted(path for path in self.layout.scene_configs.glob("*.json") if not path.name.startswith("."))
 
     def _configured(self, group: str) -> list[str]:
-        """The scenes that a group's config names; none where it is damaged, which its own check reports."""
+        """Return the scenes that a group's config names; none where it is damaged, which its own check reports."""
         try:
             names = read_json(self.layout.scene_config(group))
         except InputError:
@@ -65,7 +65,7 @@ class Tree:
         return list(names) if isinstance(names, dict) else []
 
     def scenes(self) -> list[tuple[str, str]]:
-        """Groups and scenes, of the configs and of any folder."""
+        """Return the group and name of every scene that a config names or a folder holds."""
         pairs = []
         for group in self.groups:
             folders = [path for folder in _SCENE_FOLDERS for path in subdirectories(self.root / folder / group)]
@@ -74,7 +74,7 @@ class Tree:
         return pairs
 
     def checks_outside_scenes(self) -> Iterator[Check]:
-        """For each object, background and scene config, and for the root and its folders."""
+        """Yield checks of the root, its folders, and each object, background, scene config and group of keypoints."""
         yield Check(str(self.root), self.check_root)
         for path in subdirectories(self.layout.objects):
             yield Check(f"objects/{path.name}", partial(check_object, path, self.layout))
@@ -88,16 +88,16 @@ class Tree:
                 yield Check(f"keypoints/{group}", partial(self.check_keypoints, group))
 
     def scene_check(self, group: str, scene: str, require: Sequence[str] = (), quick: bool = False) -> Check:
-        """For everything of one scene.
+        """Return the check of everything of one scene.
 
         Args:
             require: the stages that it must have gone through, if a config names it.
-            quick: look at the first and last frames and pictures only.
+            quick: whether to look at the first and last frames and pictures only.
         """
         return Check(f"{group}/{scene}", partial(self.check_scene, group, scene, require, quick))
 
     def check_root(self, findings: Findings) -> None:
-        """Names at the top and one level below, and objects of one number."""
+        """Check the names at the top and one level below, and that no two objects have one number."""
         findings.look_over(self.root, f"{'|'.join(_FOLDERS)}|{_OTHER_FILES}")
         for folder in _FOLDERS:
             if (self.root / folder).is_dir():
@@ -110,17 +110,17 @@ class Tree:
             all_objects(self.layout)
 
     def check_config(self, group: str, findings: Findings) -> None:
-        """A group's scene config."""
+        """Check a group's scene config."""
         with findings.reading():
             read_scenes(self.layout.scene_config(group), self.layout)
 
     def check_keypoints(self, group: str, findings: Findings) -> None:
-        """The files of keypoints of a group."""
+        """Check the keypoint files of a group."""
         for path in sorted((self.root / "keypoints" / group).glob("[!.]*.safetensors")):
             check_keypoints(path, findings)
 
     def check_scene(self, group: str, scene: str, require: Sequence[str], quick: bool, findings: Findings) -> None:
-        """Everything of one scene; see ``scene_check``."""
+        """Check everything of one scene; ``scene_check`` explains the arguments."""
         folder = {name: self.root / name / group / scene for name in _SCENE_FOLDERS}
         for stage in require if scene in self.configured[group] else ():
             if not (folder[stage].is_dir() and subdirectories(folder[stage]) + list(folder[stage].glob("[!.]*.*"))):
@@ -146,12 +146,12 @@ class Tree:
         return subdirectories(path)
 
     @staticmethod
-    def _clip(trajectory: Path, num_frames: int | None, cloud: SceneCloud | None) -> Clip:
-        """What the pictures of a scene must agree with."""
+    def _clip(trajectory: Path, num_frames: int | None, cloud: SceneCloud | None) -> ExpectedClip:
+        """Return what the pictures of a scene must agree with."""
         known = len(cloud.objects) if cloud and cloud.labels is not None else None
         if num_frames is None:
-            return Clip(num_objects=known)
+            return ExpectedClip(num_objects=known)
         meta = read_meta(trajectory)
         if meta is not None and meta.objects:
             known = len(meta.objects)
-        return Clip(num_frames, round(1 / (meta.frame_dt if meta else PUBLISHED_FRAME_DT)), known)
+        return ExpectedClip(num_frames, round(1 / (meta.frame_dt if meta else PUBLISHED_FRAME_DT)), known)

@@ -1,4 +1,4 @@
-"""What is really in a video file: its frames counted by decoding all of them."""
+"""Count the frames that are really in a video file by decoding all of them."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from gaussians.stage.errors import InputError
 
 @dataclass(frozen=True)
 class DecodedVideo:
-    """A video that was decoded from beginning to end.
+    """A ``DecodedVideo`` says what decoding a video from beginning to end has shown.
 
     Attributes:
         width, height: pixels.
@@ -31,10 +31,10 @@ class DecodedVideo:
 
 
 def decode(path: Path, whole: bool = True) -> DecodedVideo:
-    """Decode a video and count.
+    """Decode a video and count its frames.
 
     Args:
-        whole: decode all frames; else believe the index.
+        whole: whether to decode all frames, or else to believe the index.
 
     Raises:
         InputError: the file is missing or no video.
@@ -55,9 +55,9 @@ def decode(path: Path, whole: bool = True) -> DecodedVideo:
 
 
 def _count(path: Path) -> tuple[int, str]:
-    """Frames that decode, and the decoder's first complaint."""
+    """Return the number of frames that decode, and the decoder's first complaint."""
     source = ["-threads", "1", "-i", str(path), "-map", "0:v:0"]
-    # Every packet's frame once, none repeated to fill up time.
+    # Count every packet's frame once; none is repeated to fill up time.
     sink = ["-fps_mode", "passthrough", "-f", "null", "-progress", "pipe:1", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *source, *sink]
     decoder = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

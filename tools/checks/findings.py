@@ -1,4 +1,4 @@
-"""What a look at a dataset's files finds, apart: what is wrong, what killed runs left, what nobody knows."""
+"""Collect what checks of a dataset's files find: what is wrong, what killed runs left, and what no page describes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ from gaussians.stage.errors import InputError
 
 @dataclass
 class Findings:
-    """What was found below one place of the dataset.
+    """A ``Findings`` holds what was found below one place of the dataset.
 
     Attributes:
-        place: what it is: ``3_0/0_ball_duck``, ``objects/ball``.
-        defects: one line each; a dataset without any is whole.
-        leftovers: files that no program reads and that may be deleted: of killed runs, or of longer ones before.
+        place: name of the place, such as ``3_0/0_ball_duck`` or ``objects/ball``.
+        defects: what is wrong, one line each; a dataset without any is whole.
+        leftovers: files of killed or earlier, longer runs, which no program reads and which may be deleted.
         unknown: files that the format does not name; no program of ours reads them.
     """
 
@@ -27,7 +27,7 @@ class Findings:
 
     @property
     def order(self) -> list[tuple[int, str]]:
-        """A key that sorts places by name, ``2_x`` before ``10_x``."""
+        """Return a key that sorts places by name, ``2_x`` before ``10_x``."""
         return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"[/_]", self.place)]
 
     def defect(self, path: Path, text: str) -> None:
@@ -35,7 +35,7 @@ class Findings:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """What a reader refuses inside the block is a defect; the rest of the block is left out."""
+        """Note what a reader refuses inside the block as a defect, and leave the rest of the block out."""
         try:
             yield
         except InputError as error:
@@ -44,7 +44,7 @@ class Findings:
     def look_over(self, directory: Path, known: str) -> None:
         """Note the entries of ``directory`` whose names do not match the pattern ``known``."""
         for entry in sorted(directory.iterdir()):
-            if entry.name.startswith("."):  # temporary names and locks
+            if entry.name.startswith("."):  # a temporary file or a lock
                 self.leftovers.append(f"{entry}: of a run that was killed, or that still runs")
             elif not re.fullmatch(known, entry.name):
                 self.unknown.append(str(entry))
@@ -52,7 +52,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Check:
-    """A look at one place, which another process can take."""
+    """A ``Check`` looks at one place; another process can run it."""
 
     place: str
     look: Callable[[Findings], None]
@@ -63,5 +63,5 @@ class Check:
         return findings
 
     def crashed(self) -> Findings:
-        """What there is to say when the process that looked is dead."""
+        """Return what there is to say when the process that looked is dead."""
         return Findings(self.place, [f"{self.place}: a library crashed on damaged data, or memory ran out"])

@@ -1,4 +1,4 @@
-"""Whether videos, images, depth, masks, cameras and prompts are what docs/formats.md says and fit one another."""
+"""Check that videos, images, depth, masks, cameras and prompts are what docs/formats.md says and fit one another."""
 
 import re
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _MOTION_FILES = rf"{VIEW}|depth\.h5|depth"
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What is known of a scene's motion from its trajectory; None for unknown.
+class ExpectedClip:
+    """An ``ExpectedClip`` is what is known of a scene's motion from its trajectory; None for unknown.
 
     Attributes:
-        num_frames: of the trajectory.
+        num_frames: frames of the trajectory.
         fps: frames per second of its videos.
-        num_objects: of the scene.
+        num_objects: objects of the scene.
     """
 
     num_frames: int | None = None
@@ -37,7 +37,7 @@ class Clip:
 
 
 class _Prompts(BaseModel):
-    """prompts.json, under the published writer's names or reader's."""
+    """A ``_Prompts`` is the contents of prompts.json, under the published writer's names or the published reader's."""
 
     model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
 
@@ -48,8 +48,8 @@ class _Prompts(BaseModel):
     text: list[str]
 
 
-def check_initial(path: Path, scene: str, clip: Clip, quick: bool, findings: Findings) -> None:
-    """``initial/<group>/<scene>/<background>``: frame 0 from all around, and what it shows."""
+def check_initial(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
+    """Check ``initial/<group>/<scene>/<background>``: frame 0 from all around, and what it shows."""
     known = rf"{re.escape(scene)}\.mp4|cameras\.json|prompts\.json|depth\.h5|depth|masks\.h5|masks"
     findings.look_over(path, known)
     cameras = None
@@ -65,8 +65,8 @@ def check_initial(path: Path, scene: str, clip: Clip, quick: bool, findings: Fin
     _check_masks(path, views, size, clip, quick, findings)
 
 
-def check_motion(path: Path, scene: str, clip: Clip, quick: bool, findings: Findings) -> None:
-    """``dynamic/<group>/<scene>/<background>``: a folder for each view, with its video, images and masks."""
+def check_motion(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
+    """Check ``dynamic/<group>/<scene>/<background>``: a folder for each view, with its video, images and masks."""
     findings.look_over(path, _MOTION_FILES)
     expected = clip.num_frames
     views = sorted(folder for folder in path.iterdir() if re.fullmatch(VIEW, folder.name))
@@ -79,7 +79,7 @@ def check_motion(path: Path, scene: str, clip: Clip, quick: bool, findings: Find
         if video.is_file() or not any((view / name).exists() for name in ("rgb", "masks")):
             decoded = check_video(video, expected, clip.fps, None, quick, findings)
             size = (decoded.width, decoded.height) if decoded else None
-            # Without a trajectory the views of a scene must at least agree with each other.
+            # Without a trajectory, the views of a scene must at least agree with each other.
             expected = expected if decoded is None or expected is not None else decoded.declared
         if images.is_dir():
             _check_images(images, expected, size, quick, findings)
@@ -90,7 +90,7 @@ def check_motion(path: Path, scene: str, clip: Clip, quick: bool, findings: Find
 def check_video(
     path: Path, frames: int | None, fps: int | None, size: tuple[int, int] | None, quick: bool, findings: Findings
 ) -> DecodedVideo | None:
-    """A video: that all of it decodes, its number of frames, frame rate and (width, height); None for any."""
+    """Check that all of a video decodes, and its number of frames, frame rate and (width, height); None for any."""
     with findings.reading():
         video = decode(path, whole=not quick)
         expected = video.declared if frames is None else frames
@@ -107,7 +107,7 @@ def check_video(
 
 
 def _check_size(path: Path, found: Sequence[int], size: tuple[int, int] | None, findings: Findings) -> None:
-    """Videos have even sizes: an odd one is one larger."""
+    """Check a size, of which videos have odd sides one pixel larger."""
     if size is not None and tuple(n + n % 2 for n in found) != tuple(n + n % 2 for n in size):
         findings.defect(path, f"expected {size[0]} x {size[1]} pixels, found {found[0]} x {found[1]}")
 
@@ -141,9 +141,9 @@ def _check_depth(path: Path, views: int | None, size: tuple[int, int] | None, qu
 
 
 def _check_masks(
-    path: Path, frames: int | None, size: tuple[int, int] | None, clip: Clip, quick: bool, findings: Findings
+    path: Path, frames: int | None, size: tuple[int, int] | None, clip: ExpectedClip, quick: bool, findings: Findings
 ) -> None:
-    """Instance masks, whose pixels are 0 or the label of an object plus one."""
+    """Check instance masks, whose pixels are 0 or the label of an object plus one."""
     file, folder = path / "masks.h5", path / "masks"
     if not (file.exists() or folder.exists()):
         return
@@ -166,7 +166,7 @@ def _check_stack(
     quick: bool,
     findings: Findings,
 ) -> None:
-    """Pictures (count, H, W) in one dataset, and the same ones as PNGs in ``folder``."""
+    """Check pictures (count, H, W) in one dataset, and the same ones as PNGs in ``folder``."""
     name = stack.name.strip("/")
     if stack.dtype != dtype or stack.ndim != 3 or (count is not None and len(stack) != count):
         found = f"found {stack.dtype} {stack.shape}"
@@ -186,7 +186,7 @@ def _check_stack(
         elif picture.dtype != dtype or picture.shape != stack.shape[1:]:
             found = f"found {picture.dtype} {picture.shape}"
             findings.defect(pictures[k], f"expected {np.dtype(dtype)} {stack.shape[1:]}, {found}")
-        # Views of a motion stand in the order in which they were asked for, which no file tells.
+        # Only with a known count is the order known: that of views of a motion is as they were asked for.
         elif count is not None and not np.array_equal(picture, stack[k]):
             findings.defect(pictures[k], f"differs from picture {k} of {file.name}")
 
@@ -194,7 +194,7 @@ def _check_stack(
 def _check_images(
     folder: Path, count: int | None, size: tuple[int, int] | None, quick: bool, findings: Findings
 ) -> None:
-    """``rgb/0000.png`` and so on."""
+    """Check the images ``rgb/0000.png`` and so on."""
     pictures = _numbered(folder)
     if count is not None and len(pictures) != count:
         findings.defect(folder, f"expected {count} PNGs, found {len(pictures)}")
@@ -207,7 +207,7 @@ def _check_images(
 
 
 def _read_png(path: Path) -> np.ndarray | None:
-    """(H, W) or (H, W, 3), uint8 or uint16; None where it cannot be read."""
+    """Read a PNG as (H, W) or (H, W, 3), uint8 or uint16; return None where it cannot be read."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             image.verify()
@@ -218,7 +218,7 @@ def _read_png(path: Path) -> np.ndarray | None:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The PNGs of a folder by the numbers in their names."""
+    """Return the PNGs of a folder, sorted by the numbers in their names."""
 
     def order(path: Path) -> tuple[int, str]:
         number = re.search(r"\d+", path.name)
@@ -228,5 +228,5 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _chosen(count: int, quick: bool) -> list[int]:
-    """All of ``count`` pictures, or only the first and the last."""
+    """Return the indices of all of ``count`` pictures, or only of the first and the last."""
     return sorted({0, count - 1} & set(range(count))) if quick else list(range(count))

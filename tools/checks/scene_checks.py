@@ -1,4 +1,4 @@
-"""Whether objects, backgrounds, scene configs and scenes are what docs/formats.md says."""
+"""Check that objects, backgrounds, scenes and reconstructions are what docs/formats.md says."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from tools.checks.findings import Findings
 
 @dataclass(frozen=True)
 class SceneCloud:
-    """What other files of a scene are compared with.
+    """A ``SceneCloud`` is a scene's Gaussians as far as other files of the scene are compared with them.
 
     Attributes:
         path: the scene's PLY.
@@ -34,7 +34,7 @@ class SceneCloud:
 
 
 def check_object(path: Path, layout: Layout, findings: Findings) -> None:
-    """An object: ``point_cloud/iteration_30000/point_cloud.ply`` and, unless the catalogue has it, ``object.json``."""
+    """Check an object: its point cloud and, unless the catalogue has the object, ``object.json``."""
     findings.look_over(path, r"point_cloud|object\.json|cameras\.json|input\.ply|cfg_args|exposure\.json")
     with findings.reading():
         read_ply(find_point_cloud(path))
@@ -43,7 +43,7 @@ def check_object(path: Path, layout: Layout, findings: Findings) -> None:
 
 
 def check_background(path: Path, findings: Findings) -> None:
-    """A background: its cloud, and what places it."""
+    """Check a background: its cloud, and what places it in the world."""
     known = r"gaussians_(feedforward|postopt)\.ply|camera_2999\.pt|placement\.json|point_cloud"
     findings.look_over(path, known)
     with findings.reading():
@@ -51,10 +51,10 @@ def check_background(path: Path, findings: Findings) -> None:
 
 
 def check_scene(path: Path, layout: Layout, findings: Findings) -> SceneCloud | None:
-    """A scene's Gaussians, labels, objects and cameras.
+    """Check a scene's Gaussians, labels, objects and cameras.
 
     Returns:
-        What was read, None where the point cloud or what labels it is damaged.
+        What was read; None where the point cloud, or what labels it, is damaged.
     """
     known = r"point_cloud|segmentation\.npy|objects\.json|cameras\.json|input\.ply|cfg_args|exposure\.json"
     findings.look_over(path, known)
@@ -93,14 +93,14 @@ def _check_counts(path: Path, objects: list[SceneObject], labels: np.ndarray | N
 
 
 def _check_name(path: Path, objects: list[SceneObject], findings: Findings) -> None:
-    """A scene of the dataset is called ``<number>_<object>_<object>``."""
+    """Check that a scene of the dataset is called ``<number>_<object>_<object>`` after its objects."""
     named, expected = objects_in_name(path.name), tuple(entry.name for entry in objects)
     if named and named != expected:
         findings.defect(path, f"expected the name <number>_{'_'.join(expected)}, after its objects")
 
 
 def check_reconstruction(path: Path, findings: Findings) -> None:
-    """``reconstruct/<group>/<scene>/<background>``: up to three clouds with their labels and cameras."""
+    """Check ``reconstruct/<group>/<scene>/<background>``: up to three clouds with their labels and cameras."""
     findings.look_over(path, "sim|sim_refine|bg")
     for part in sorted(folder for folder in path.iterdir() if folder.name in ("sim", "sim_refine", "bg")):
         findings.look_over(part, r"point_cloud|segmentation\.npy|cameras\.json|objects\.json")

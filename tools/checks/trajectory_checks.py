@@ -1,4 +1,4 @@
-"""Whether trajectories are what docs/formats.md says and of the scenes that they are called after; their keypoints."""
+"""Check that trajectories are what docs/formats.md says and belong to their scenes, and check keypoint files."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tools.checks.scene_checks import SceneCloud
 
 _FILES = r"\d{4,}\.h5|(opacity|shs)\.h5|(labels|source_index|segmentation)\.npy|meta\.json"
 _PUBLISHED_FIELDS = ("pos", "cov3D", "rot")
-# Rotations that went through float16, whose spacing at 1 is 1e-3.
+# This admits rotations that went through float16, whose spacing at 1 is 1e-3.
 _ROTATION_TOLERANCE = 0.01
 
 
@@ -25,11 +25,11 @@ def check_trajectory(path: Path, cloud: SceneCloud | None, quick: bool, findings
     """Check the trajectory in ``path``.
 
     Args:
-        cloud: of the scene that was simulated, None where it is not there or damaged.
-        quick: read the first and the last frame only.
+        cloud: the scene that was simulated; None where it is not there or damaged.
+        quick: whether to read the first and the last frame only.
 
     Returns:
-        Its number of frames, None where that cannot be told.
+        The number of its frames; None where that cannot be told.
     """
     findings.look_over(path, _FILES)
     with findings.reading():
@@ -46,7 +46,7 @@ def check_trajectory(path: Path, cloud: SceneCloud | None, quick: bool, findings
 
 
 def _check_constants(reader: TrajectoryReader, findings: Findings) -> None:
-    """Opacities and colours."""
+    """Check opacities and colours."""
     low, high = reader.opacities.min().item(), reader.opacities.max().item()
     if low < 0 or high > 1:
         findings.defect(reader.path / "opacity.h5", f"opacity: expected 0 to 1, found {low:g} to {high:g}")
@@ -55,7 +55,7 @@ def _check_constants(reader: TrajectoryReader, findings: Findings) -> None:
 
 
 def _check_rows(reader: TrajectoryReader, cloud: SceneCloud | None, findings: Findings) -> None:
-    """Which object and which Gaussian of the scene each row is."""
+    """Check which object and which Gaussian of the scene each row is."""
     _check_labels(reader, findings)
     if cloud is None:
         return
@@ -107,7 +107,7 @@ def _check_frame(reader: TrajectoryReader, k: int, findings: Findings) -> None:
 
 
 def _check_datasets(reader: TrajectoryReader, path: Path, findings: Findings) -> None:
-    """The names and types of a frame's datasets."""
+    """Check the names and types of a frame's datasets."""
     published = reader.meta is None
     expected = _PUBLISHED_FIELDS if reader.meta is None else reader.meta.settings.get("save_fields", FIELDS)
     with open_hdf5(path) as file:
@@ -125,7 +125,7 @@ def _check_datasets(reader: TrajectoryReader, path: Path, findings: Findings) ->
 
 
 def _check_values(path: Path, frame: Frame, strict: bool, findings: Findings) -> None:
-    """Covariances and rotations that are some; published rotations are taken as they are."""
+    """Check that covariances have no negative variance and, if ``strict``, that rotations are proper ones."""
     if frame.covariances is not None and not (frame.covariances[:, (0, 3, 5)] >= 0).all():
         findings.defect(path, "cov3D: expected variances xx, yy, zz of 0 or more")
     if strict and frame.rotations is not None:
@@ -144,7 +144,7 @@ def _note_later_frames(reader: TrajectoryReader, findings: Findings) -> None:
 
 
 def check_keypoints(path: Path, findings: Findings) -> None:
-    """``keypoints/<group>/<scene>_<number>.safetensors``: a cache, so that a torn one may go and is no defect."""
+    """Check ``keypoints/<group>/<scene>_<number>.safetensors``, a cache, which is no defect where it is damaged."""
     problem = _keypoint_problem(path)
     if problem:
         findings.leftovers.append(f"{path}: a cache that will be made again: {problem}")

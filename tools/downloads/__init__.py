@@ -1,1 +1,1 @@
-"""Where published files come from, and how they are downloaded."""
+"""Find published files, and download them."""

@@ -21,19 +21,19 @@ from gaussians.stage.atomic_files import file_hash, made_directory, writable
 from gaussians.stage.errors import InputError
 from tools.downloads.sources import Checksum
 
-# What a server answers when asking again later may help.
+# Statuses after which asking again later may help.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _NO_ACCESS = "access refused ({}); where an account is needed, log in first (`hf auth login`)"
 _NO_FILE = "no such file on the server ({})"
 _REFUSALS = {401: _NO_ACCESS, 403: _NO_ACCESS, 404: _NO_FILE, 410: _NO_FILE}
 
-Report = Callable[[int], object]
-"""Is called with the number of bytes that have arrived, negative where some turn out useless."""
+ReportBytes = Callable[[int], object]
+"""A function of the number of bytes that have arrived, negative where some turn out useless."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download.
+    """A ``RemoteFile`` is a file to download.
 
     Attributes:
         url: where it is.
@@ -49,12 +49,12 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to try.
+class RetryPolicy:
+    """A ``RetryPolicy`` says how long to try.
 
     Attributes:
         timeout: seconds without a byte after which a connection is given up.
-        tries: connections in a row that bring nothing new before the file is given up.
+        tries: number of connections in a row without new bytes after which the file is given up.
         pause: seconds before the second try; doubled for each further one, up to a minute.
     """
 
@@ -64,7 +64,7 @@ class Patience:
 
 
 def is_complete(remote: RemoteFile, path: Path, verify: bool = False) -> bool:
-    """Whether ``path`` is there with the right size; with ``verify`` also with the right checksum."""
+    """Return whether ``path`` is there with the right size and, with ``verify``, the right checksum."""
     if not path.is_file() or (remote.size is not None and path.stat().st_size != remote.size):
         return False
     return not verify or remote.checksum is None or _digits(path, remote.checksum) == remote.checksum.digits
@@ -75,7 +75,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.download")
 
 
-def download(remote: RemoteFile, path: Path, patience: Patience, report: Report = lambda _: None) -> None:
+def download(remote: RemoteFile, path: Path, policy: RetryPolicy, report: ReportBytes = lambda _: None) -> None:
     """Download a file, going on where an earlier try, in this run or one before, has ended.
 
     Raises:
@@ -85,9 +85,9 @@ def download(remote: RemoteFile, path: Path, patience: Patience, report: Report 
     with made_directory(path.parent), _open_locked(partial_path(path), path) as partial:
         report(_size(partial))
         problem = None
-        # What was left of an earlier version of the file, or damaged on its way, begins anew once.
+        # Begin anew once: what was there may be left of an earlier version, or be damaged on its way.
         for _ in range(2):
-            _fill(remote, path, partial, patience, report)
+            _fill(remote, path, partial, policy, report)
             problem = _problem(remote, partial)
             if problem is None:
                 os.fsync(partial.fileno())
@@ -121,12 +121,12 @@ def _size(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _restart(partial: BinaryIO, report: Report) -> None:
+def _restart(partial: BinaryIO, report: ReportBytes) -> None:
     report(-_size(partial))
     partial.truncate(0)
 
 
-def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, patience: Patience, report: Report) -> None:
+def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, policy: RetryPolicy, report: ReportBytes) -> None:
     """Append to ``partial`` until the server says that this is all."""
     # Without a checksum nothing could tell whether what an earlier run has left is of the same file.
     if remote.checksum is None and _size(partial):
@@ -134,7 +134,7 @@ def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, patience: Patience,
     furthest, failures = _size(partial), 0
     while True:
         try:
-            if _receive(remote, path, partial, patience.timeout, report):
+            if _receive(remote, path, partial, policy.timeout, report):
                 return
             reason = "the connection ended early"
         except httpx2.HTTPStatusError as error:
@@ -143,25 +143,25 @@ def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, patience: Patience,
             if code not in _PASSING:
                 raise InputError(f"{remote.url}: {_REFUSALS.get(code, reason).format(code)}") from None
         except httpx2.TimeoutException:
-            reason = f"nothing came for {patience.timeout:g} s"
+            reason = f"nothing came for {policy.timeout:g} s"
         except httpx2.RemoteProtocolError:
             reason = "the connection ended early"
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
         failures = 0 if _size(partial) > furthest else failures + 1
         furthest = max(furthest, _size(partial))
-        if failures >= patience.tries:
+        if failures >= policy.tries:
             kept = _size(partial) if remote.checksum else 0
             advice = f"; {kept:,} bytes are kept, run this again to go on" if kept else ""
             raise InputError(f"{remote.url}: given up after {failures} tries: {reason}{advice}")
-        time.sleep(min(patience.pause * 2 ** max(0, failures - 1), 60.0))
+        time.sleep(min(policy.pause * 2 ** max(0, failures - 1), 60.0))
 
 
-def _receive(remote: RemoteFile, path: Path, partial: BinaryIO, timeout: float, report: Report) -> bool:
+def _receive(remote: RemoteFile, path: Path, partial: BinaryIO, timeout: float, report: ReportBytes) -> bool:
     """Append what one connection brings, and return whether that completes the file."""
     offset = _size(partial)
     if remote.size is not None and offset >= remote.size:
-        return True  # for better or worse: the checksum decides
+        return True  # the checksum will tell whether this is the file
     headers = {**remote.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     with httpx2.stream("GET", remote.url, headers=headers, timeout=timeout, follow_redirects=True) as response:
         if response.status_code == 416 and offset:

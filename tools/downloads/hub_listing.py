@@ -25,7 +25,7 @@ def hub_files(source: HubFiles) -> Iterator[tuple[str, RemoteFile]]:
     headers = {"Authorization": f"Bearer {token}"} if (token := get_token()) else {}
     where = f"{source.repo_id} on {api.endpoint}"
     try:
-        # One commit for all: the repository may change meanwhile.
+        # Ask for one commit throughout, since the repository may change meanwhile.
         revision = api.repo_info(source.repo_id, repo_type=source.repo_type).sha
         tree = api.list_repo_tree(source.repo_id, recursive=True, revision=revision, repo_type=source.repo_type)
         entries = [entry for entry in tree if isinstance(entry, RepoFile)]

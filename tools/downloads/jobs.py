@@ -9,14 +9,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gaussians.stage.errors import InputError
-from tools.downloads.http_download import Patience, RemoteFile, download, partial_path
+from tools.downloads.http_download import RemoteFile, RetryPolicy, download, partial_path
 from tools.downloads.hub_listing import hub_files
 from tools.downloads.sources import DATASET, Source, WebFile
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to download, and where it goes."""
+    """A ``Job`` is a file to download, and where it goes."""
 
     remote: RemoteFile
     path: Path
@@ -82,7 +82,7 @@ def _present(job: Job) -> int:
     return min(partial.stat().st_size, job.remote.size or 0) if partial.is_file() else 0
 
 
-def download_all(jobs: Sequence[Job], threads: int, patience: Patience) -> None:
+def download_all(jobs: Sequence[Job], threads: int, policy: RetryPolicy) -> None:
     """Download several files at a time; one that fails does not keep the others.
 
     Raises:
@@ -99,7 +99,7 @@ def download_all(jobs: Sequence[Job], threads: int, patience: Patience) -> None:
 
         def fetch(job: Job) -> None:
             try:
-                download(job.remote, job.path, patience, bar.update)
+                download(job.remote, job.path, policy, bar.update)
             except InputError as error:
                 errors.append(error)
 

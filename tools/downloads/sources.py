@@ -1,4 +1,4 @@
-"""Where the published dataset and models are, and where they go: the table of `tools.download`.
+"""List where the published dataset and models are, and where they go.
 
 Places are those of the published system. Some of its links are web pages (GitHub's and Hugging Face's "blob" links),
 misspelt, or gone; those here lead to the same files. A checksum is the one that independent users of the file record,
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file's bytes must give.
+    """A ``Checksum`` is what a file's bytes must give.
 
     Attributes:
         algorithm: SHA-256 of the bytes, or the SHA-1 by which git names them.
@@ -25,7 +25,7 @@ class Checksum:
 
 @dataclass(frozen=True)
 class WebFile:
-    """One file behind a link; ``path`` is where it goes, below the root."""
+    """A ``WebFile`` is one file behind a link; ``path`` is where it goes, below the root."""
 
     url: str
     path: str
@@ -34,14 +34,14 @@ class WebFile:
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of a repository on Hugging Face.
+    """A ``HubFiles`` names files of a repository on Hugging Face.
 
     Attributes:
         repo_id: owner/name.
-        path: directory that they go to, below the root.
-        repo_type: as huggingface_hub has it.
-        patterns: which files, as in a shell; a * also stands for slashes.
-        sha256: of files that must not change, by their path in the repository.
+        path: directory that the files go to, below the root.
+        repo_type: kind of repository, as huggingface_hub calls it.
+        patterns: names of the files, as in a shell; a * also stands for slashes.
+        sha256: checksums of files that must not change, by their path in the repository.
     """
 
     repo_id: str
@@ -53,7 +53,7 @@ class HubFiles:
 
 @dataclass(frozen=True)
 class Source:
-    """What is downloaded together under one name."""
+    """A ``Source`` is what is downloaded together under one name."""
 
     description: str
     parts: tuple[WebFile | HubFiles, ...]

@@ -1,1 +1,1 @@
-"""What the viewer is made of."""
+"""Show Gaussians in a browser."""

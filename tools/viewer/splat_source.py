@@ -1,4 +1,4 @@
-"""What the viewer shows: Gaussians of a file, a scene or a trajectory, parted into objects, read frame by frame."""
+"""Open what the viewer shows: Gaussians of a file, a scene or a trajectory, read frame by frame, by object."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ _DOT = 0.004
 
 @dataclass(frozen=True)
 class SplatSource:
-    """N Gaussians at one or more moments.
+    """A ``SplatSource`` is N Gaussians at one or more moments.
 
     Attributes:
         opacities: (N,), 0 to 1.
@@ -57,7 +57,7 @@ class SplatSource:
 
 
 def open_source(path: Path, layout: Layout) -> SplatSource:
-    """What is at ``path``: a trajectory directory, a .pt file, or a PLY file or directory with one.
+    """Open what is at ``path``: a trajectory directory, a .pt file, or a PLY file or directory with one.
 
     Args:
         layout: where objects that people added are described.
@@ -77,7 +77,7 @@ def open_source(path: Path, layout: Layout) -> SplatSource:
 
 
 def open_background(path: Path) -> SplatSource:
-    """A background, placed in the world as ``dataset.render`` places it.
+    """Open a background, placed in the world as ``dataset.render`` places it.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -127,12 +127,12 @@ def _objects_of_scene(path: Path, count: int, layout: Layout) -> dict[str, torch
 
 
 def _whole(path: Path, count: int) -> dict[str, torch.Tensor]:
-    """All rows as one object: where nothing tells objects apart, looking at all of them is still worth while."""
+    """Return all rows as one object, for scenes in which nothing tells objects apart."""
     return {path.resolve().stem: torch.arange(count)}
 
 
 def _objects_of(labels: torch.Tensor | None, count: int, objects: Sequence[SceneObject]) -> dict[str, torch.Tensor]:
-    """Rows by name of object; those of equal name are numbered, those without a name go by their label."""
+    """Return rows by name of object; objects of equal name are numbered, those without a name go by their label."""
     if labels is None:
         return {"all": torch.arange(count)}
     times = Counter(entry.name for entry in objects)

@@ -1,4 +1,4 @@
-"""A browser's view of Gaussians: splats, and a panel that plays them, cuts faint ones and hides objects."""
+"""Show Gaussians in a browser, with a panel that plays them, cuts faint ones and hides objects."""
 
 import logging
 import math
@@ -18,11 +18,11 @@ from gaussians.files.trajectory_format import Walls
 from gaussians.stage.errors import InputError
 from tools.viewer.splat_source import SplatSource
 
-# The browser gets covariances in half precision, whose numbers go from 6e-5 (below, precision fades) to 65504: splats
-# are sent in millimetres, or in a longer unit if one is too large for that.
+# The browser gets covariances in half precision, which keeps its precision from 6e-5 to 65504. So splats are sent in
+# millimetres, or in a longer unit if one is too large for that.
 _LARGEST_VARIANCE = 6e4
 _LARGEST_UNIT = 1000.0
-# A browser cannot say that it lags behind, so no more is sent than one on this machine draws smoothly.
+# A browser cannot say that it lags behind, so no more is sent than a browser on this machine draws smoothly.
 _BYTES_PER_SECOND = 2e8
 _FRAMES_PER_SECOND = 30.0
 _BYTES_PER_SPLAT = 32
@@ -32,7 +32,7 @@ _UPS: tuple[str, ...] = ("+z", "-z", "+y", "-y", "+x", "-x")
 
 
 class Playback:
-    """Which of the frames 0 to F - 1 is due: time that runs, stands still, jumps and begins anew at the end.
+    """A ``Playback`` tells which of the frames 0 to F - 1 is due, while a person plays, pauses and seeks.
 
     Attributes:
         playing: whether time runs.
@@ -45,8 +45,8 @@ class Playback:
         self._frames, self._since = 0.0, 0.0
 
     def frame(self, now: float) -> int:
-        """The frame due at ``now``, seconds on any clock that does not jump."""
-        # A hair more than due, so that rounding does not show the frame before.
+        """Return the frame due at ``now``, seconds on any clock that does not jump."""
+        # The small addition keeps rounding from showing the frame before.
         return int(self._position(now) + 1e-6) % self.frame_count
 
     def play(self, now: float) -> None:
@@ -72,7 +72,7 @@ class Playback:
 
 
 class SplatViewer:
-    """Serves Gaussians to browsers until it is stopped.
+    """A ``SplatViewer`` serves Gaussians to browsers until it is stopped.
 
     The server's threads only put what a person asks for into a queue; ``run`` does it, in one thread.
 
@@ -88,7 +88,7 @@ class SplatViewer:
 
     def __init__(self, source: SplatSource, background: SplatSource | None, host: str, port: int) -> None:
         check_port(host, port)
-        # What comes to a port may be no browser at all, or leave at once: nothing to report with a traceback.
+        # Not only browsers connect to a port, and some leave at once, which needs no traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self.source = source
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -97,7 +97,7 @@ class SplatViewer:
         self._interval = max(1 / _FRAMES_PER_SECOND, len(source) * _BYTES_PER_SPLAT / _BYTES_PER_SECOND)
         means, covariances = source.shapes(0)
         self.server = viser.ViserServer(host=host, port=port, label="Gaussians", verbose=False)
-        if port not in (0, self.server.get_port()):  # taken since the check: viser then takes the next
+        if port not in (0, self.server.get_port()):  # it was taken since the check, and viser chose the next
             self.server.stop()
             raise _port_taken(host, port)
         self.server.gui.configure_theme(show_share_button=False, control_width="medium")
@@ -118,13 +118,13 @@ class SplatViewer:
         return self.server.get_port()
 
     def run(self) -> None:
-        """Do what the panel asks for, until an exception (of a signal, say) ends it."""
+        """Do what the panel asks for until an exception, such as that of a signal, ends it."""
         while True:
-            # With nobody to look, nothing is read from the disk; the next browser wakes this up.
+            # While no browser is connected, nothing is read from the disk; the next one wakes this up.
             running = self._playback.playing and bool(self.server.get_clients())
             try:
                 self._requests.get(timeout=self._interval if running else None)()
-                while True:  # what has gathered meanwhile, such as the steps of a dragged slider
+                while True:  # do all that has gathered meanwhile, such as the steps of a dragged slider
                     self._requests.get_nowait()()
             except queue.Empty:
                 self._update()
@@ -154,7 +154,7 @@ class SplatViewer:
                 splats.draw(means, covariances, self._cut)
 
     def _look_at(self, means: torch.Tensor) -> None:
-        # Stray Gaussians far off do not count.
+        # The quantiles leave out stray Gaussians far away.
         low, high = np.quantile(means.numpy(), (0.02, 0.98), axis=0)
         center, size = (low + high) / 2, max(float(np.linalg.norm(high - low)), 1e-3)
         camera = self.server.initial_camera
@@ -207,7 +207,7 @@ class SplatViewer:
         """Have ``run`` call ``act`` with the value that a person gives a control."""
 
         def request(event: viser.GuiEvent) -> None:
-            if event.client_id is not None:  # not what we ourselves have set
+            if event.client_id is not None:  # a person, not this program, has changed it
                 value = handle.value
                 self._requests.put(lambda: act(value))
 
@@ -215,7 +215,7 @@ class SplatViewer:
 
 
 class _Splats:
-    """Some of a source's Gaussians as one node of the scene, which sorts and blends with all others."""
+    """A ``_Splats`` is some of a source's Gaussians as one node of the browser's scene, blended with all others."""
 
     def __init__(self, server: viser.ViserServer, name: str, source: SplatSource, rows: torch.Tensor) -> None:
         self.name, self.count = name, len(rows)
@@ -255,14 +255,14 @@ class _Splats:
 
 
 def splat_unit(covariances: torch.Tensor) -> float:
-    """What to multiply lengths with so that covariances (N, 6), metres^2, keep their precision as half floats."""
+    """Return the factor for lengths with which covariances (N, 6), metres^2, keep their precision as half floats."""
     largest = float(covariances[:, [0, 3, 5]].max())
-    # Twice as long as now: what deforms may grow.
+    # Leave room for splats to grow to twice their length.
     return min(_LARGEST_UNIT, math.sqrt(_LARGEST_VARIANCE / max(4 * largest, 1e-12)))
 
 
 def box_segments(walls: Walls) -> np.ndarray:
-    """The edges (12, 2, 3) of the simulation box, drawn up to 1 m though it is open above."""
+    """Return the edges (12, 2, 3) of the simulation box, drawn up to 1 m though it is open above."""
     corners = np.array([[x, y, z] for x in walls.x for y in walls.y for z in (walls.floor, _BOX_TOP)])
     pairs = [(i, j) for i in range(8) for j in range(i + 1, 8) if (i ^ j).bit_count() == 1]
     return corners[pairs]

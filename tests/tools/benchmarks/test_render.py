@@ -9,15 +9,15 @@ from dataset.config import load_config
 from gaussians.files.ply import read_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from tools.benchmarks import render as benchmark_render
-from tools.benchmarks.render import Clip, psnr, ssim, write_scene
+from tools.benchmarks.render import RenderWorkload, psnr, ssim, write_scene
 
-TINY = Clip(gaussians=300, ground=10, frames=3, views=2, resolutions=(32, 48))
+TINY = RenderWorkload(gaussians=300, ground=10, frames=3, views=2, resolutions=(32, 48))
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_each_resolution_is_measured_whole_and_by_stages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(benchmark_render.CLIPS, name, TINY)
+    monkeypatch.setitem(benchmark_render.WORKLOADS, name, TINY)
     rows = benchmark_render.measure(torch.device(name))
     assert [row["size"] for row in rows] == ["32 x 32", "48 x 48"]
     for row in rows:
