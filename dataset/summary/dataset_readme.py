@@ -41,7 +41,7 @@ with h5py.File("mpm/<group>/<scene>/0010.h5") as frame:
 With the project Neural Gaussian Force Fields, whose `docs/formats.md` describes every file:
 
 ```python
-from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians import TrajectoryReader
 
 trajectory = TrajectoryReader("mpm/<group>/<scene>")
 gaussians = trajectory.gaussians(10)  # ready to draw, labels included
