@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
-from dataset.mpm.lattice import WORLD_TO_MPM
+from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import Orbit
 from gaussians.stage.errors import InputError
@@ -203,6 +203,11 @@ class Config(LawSettings):
     def fps(self) -> int:
         """Return the frames per second of a video that runs in real time, at least 1."""
         return max(1, round(1 / self.frame_dt))
+
+    @property
+    def lattice(self) -> Lattice:
+        """Return the simulation's grid."""
+        return Lattice(self.n_grid, self.grid_lim)
 
     def orbit(self) -> Orbit:
         """Return the orbit of cameras around ``mpm_space_viewpoint_center``, in world coordinates."""

@@ -14,7 +14,6 @@ import gaussians
 from dataset.config import Config, load_config, with_flag
 from dataset.layout import Layout, find_point_cloud, subdirectories
 from dataset.mpm.grid import Grid
-from dataset.mpm.lattice import Lattice
 from dataset.scenes.scene_files import read_scene
 from dataset.scenes.scene_names import scene_directory, scene_of
 from dataset.scenes.scene_objects import SceneObject, scene_objects
@@ -83,7 +82,7 @@ def simulate_all(settings: SimulationSettings) -> str:
         if (value := getattr(settings, name)) is not None:
             config = with_flag(config, name, value)
     jobs = plan(settings, config)
-    lattice, grid, simulated = Lattice(config.n_grid, config.grid_lim), None, 0
+    grid, simulated = None, 0
     records = {job.output: record_of(job, settings) for job in tqdm(jobs, desc="check", leave=False)}
 
     def is_done(job: Job) -> bool:
@@ -95,7 +94,7 @@ def simulate_all(settings: SimulationSettings) -> str:
             if config.substep_dt == "auto":
                 tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
             # The grid is allocated for the first scene to simulate; later ones use it again.
-            grid = grid or Grid(lattice, str(device), settings.deterministic)
+            grid = grid or Grid(config.lattice, str(device), settings.deterministic)
             simulate(job, records[job.output], settings, grid)
             simulated += 1
     skipped = len(jobs) - simulated

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from dataset.config import Config
-from dataset.mpm.lattice import Lattice
 from dataset.mpm.particle_filling import Filled, fill
 from dataset.scenes.scene_files import Scene
 from gaussians.covariance import transform_covariance
@@ -86,8 +85,7 @@ def with_filling(scene: SceneParticles, config: Config, device: torch.device | s
     means = (moving.means.double() @ rotation.double().T).numpy()
     covariances = transform_covariance(moving.covariance(), rotation).numpy()
     opacities, labels = moving.opacities.numpy(), moving.labels.numpy()
-    lattice = Lattice(config.n_grid, config.grid_lim)
-    filled = fill(means, covariances, opacities, labels, settings, lattice, str(device))
+    filled = fill(means, covariances, opacities, labels, settings, config.lattice, str(device))
     positions = filled.positions @ rotation.numpy()
     if settings.visualize:
         return _with_visible_filling(scene, filled, positions, filled.nearest(means, labels))

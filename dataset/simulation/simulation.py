@@ -143,7 +143,7 @@ class Simulation:
         self._rotation = config_rotation(config)
         start_warp()
         self._device = wp.get_device(str(device))
-        self.lattice = Lattice(config.n_grid, config.grid_lim)
+        self.lattice = config.lattice
         moving = scene.gaussians[: scene.moving]
         assert moving.labels is not None
         places = np.concatenate([moving.means.double().numpy(), scene.filling])

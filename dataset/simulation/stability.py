@@ -13,7 +13,6 @@ import numpy as np
 
 from dataset.config import Config, MaterialRegion, with_flag
 from dataset.mpm.boundary_conditions import BoundaryCondition
-from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import STABLE_SHARE, Material
 from dataset.simulation.initial_motion import initial_velocity
 from dataset.simulation.materials import ObjectMaterial
@@ -58,7 +57,7 @@ def fall_limit(config: Config, name: str, start: float, pushed: float = 0.0) -> 
         start: the object's speed at the start, m/s.
         pushed: the speed that external forces may add, m/s.
     """
-    lattice = Lattice(config.n_grid, config.grid_lim)
+    lattice = config.lattice
     work = sum(abs(g) * (high - low) for g, low, high in zip(config.g, *lattice.walls, strict=True))
     through_the_grid = math.sqrt((start + pushed) ** 2 + 2 * work)
     all_the_time = start + pushed + math.hypot(*config.g) * config.duration
@@ -92,7 +91,7 @@ def limits(config: Config, materials: Sequence[ObjectMaterial], regions: bool = 
     Args:
         regions: whether to include what ``additional_material_params`` would make of every object, wherever it is.
     """
-    dx = Lattice(config.n_grid, config.grid_lim).dx
+    dx = config.lattice.dx
     found = []
     for material in materials:
         for region in (None, *(config.additional_material_params if regions else ())):

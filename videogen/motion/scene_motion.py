@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from dataset.config import Config
-from dataset.mpm.lattice import Lattice
 from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import check_values
@@ -149,7 +148,7 @@ class _Particles:
         for region in config.additional_material_params:
             if region.density is not None:
                 densities[region.contains(in_simulation)] = region.density
-        volumes = Lattice(config.n_grid, config.grid_lim).particle_volumes(in_simulation)
+        volumes = config.lattice.particle_volumes(in_simulation)
         return _Particles(positions, labels, densities * volumes)
 
     def mass_of(self, label: int) -> float:
