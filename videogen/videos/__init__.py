@@ -1,0 +1,1 @@
+"""Videos of predicted motion, and videos next to each other."""

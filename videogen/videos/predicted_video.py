@@ -1,0 +1,117 @@
+"""Videos of the motion that a trained model predicts for a scene."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.config import Config, load_config
+from dataset.layout import Layout, find_point_cloud
+from dataset.rendering.clip_writer import Outputs
+from dataset.rendering.scene_renderer import create_renderer, write_clip
+from dataset.rendering.views import View
+from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_names import scene_of
+from dataset.simulation.initial_motion import check_names
+from dataset.simulation.scene_particles import particles_of_scene
+from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
+from dynamic_models.models.registry import default_checkpoint
+from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
+from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.command_line import resolve_device
+from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json, write_json
+from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
+from videogen.videos.settings import PredictSettings
+
+
+@torch.inference_mode()
+def predict_videos(settings: PredictSettings) -> str:
+    """Predict the motion of a scene, write a video of every view, and return a line that says so.
+
+    Raises:
+        InputError: a file is missing or damaged, or does not fit the scene.
+    """
+    config = load_config(settings.pictures.config)
+    views, layout = settings.pictures.views, Layout(settings.data_root)
+    device = resolve_device(settings.device)
+    scene = read_scene(settings.model_path, layout)
+    objects, particles = scene.objects, particles_of_scene(scene, config)
+    checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
+    model, info = load_checkpoint(checkpoint, settings.dynamic_model)
+    name = scene_of(settings.model_path)
+    check_names(config, [entry.name for entry in objects], layout, settings.pictures.config)
+    forces = _forces(settings, name, len(objects))
+    materials = choose_materials(objects, config, settings.youngs_moduli, settings.densities, info.materials)
+    background = next(iter(settings.pictures.backgrounds), None)
+    renderer = create_renderer(settings.pictures, config.orbit(), device, background)
+    outputs = _outputs(settings.output_path, name, views)
+    record = settings.output_path / f"{name}.json"
+    made_from = _description(settings, config, info, materials, forces)
+    if not settings.overwrite and _is_current(record, made_from, [path for _, path in outputs]):
+        return f"nothing to do: all {len(views)} videos are in {settings.output_path}; --overwrite makes them anew"
+    record.unlink(missing_ok=True)
+    if materials.note:
+        print(f"{name}: {materials.note}")
+    if settings.external_forces:
+        print(f"{name}: {len(forces)} external forces")
+    start = time.monotonic()
+    motion, keypoints = predict_motion(
+        particles, objects, materials, forces, model.to(device), info, config, settings.steps, device
+    )
+    seconds = time.monotonic() - start
+    frames = motion.frames(keypoints)
+    write_clip(renderer, frames, settings.steps, outputs, config.fps, Outputs(images=settings.images))
+    write_json(record, made_from)
+    where = outputs[0][1] if len(outputs) == 1 else settings.output_path
+    made = f"predicted {settings.steps} frames in {seconds:.1f} s with {checkpoint}"
+    return f"{made} and wrote {len(outputs)} videos: {where}"
+
+
+def _forces(settings: PredictSettings, scene: str, objects: int) -> tuple[ExternalForce, ...]:
+    if settings.external_forces is None:
+        return ()
+    return forces_on_scene(read_external_forces(settings.external_forces), scene, objects, settings.external_forces)
+
+
+def _description(
+    settings: PredictSettings,
+    config: Config,
+    info: CheckpointInfo,
+    materials: AssumedMaterials,
+    forces: Sequence[ExternalForce],
+) -> dict[str, Any]:
+    """Return what the videos depend on, to be recorded beside them, so that others are never taken for them."""
+    pictures = settings.pictures
+    background = next(iter(pictures.backgrounds), None)
+    return {
+        "model_path": str(settings.model_path.resolve()),
+        "scene": file_hash(find_point_cloud(settings.model_path)),
+        "background": background and file_hash(find_point_cloud(background)),
+        "checkpoint": info.sha256,
+        "views": [view.name for view in pictures.views],
+        "config": config.settings(),
+        "youngs_moduli": materials.youngs_moduli,
+        "densities": materials.densities,
+        "external_forces": [force.model_dump(mode="json") for force in forces],
+        "steps": settings.steps,
+        "resolution": pictures.resolution,
+        "shs_degree": pictures.sh_degree,
+        "white_bg": pictures.white,
+        "render_img": settings.images,
+    }
+
+
+def _is_current(record: Path, made_from: dict[str, Any], videos: list[Path]) -> bool:
+    try:
+        return bool(read_json(record) == made_from) and all(video.is_file() for video in videos)
+    except InputError:  # none yet, or damaged
+        return False
+
+
+def _outputs(path: Path, scene: str, views: Sequence[View]) -> list[tuple[View, Path]]:
+    if len(views) == 1:
+        return [(views[0], path / f"{scene}.mp4")]
+    return [(view, path / view.name / f"{scene}.mp4") for view in views]

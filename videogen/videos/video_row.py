@@ -1,0 +1,43 @@
+"""Videos next to each other, each under its title."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from gaussians.files.video import VideoWriter, frame_rate, read_video
+from gaussians.stage.errors import InputError
+
+
+def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> int:
+    """Write ``videos`` in one row to ``output``, and return the number of frames.
+
+    Raises:
+        InputError: a video cannot be read, or they differ in height.
+    """
+    count = 0
+    with VideoWriter(output, frame_rate(videos[0])) as writer:
+        for pictures in zip(*map(read_video, videos), strict=False):
+            heights = {picture.shape[0] for picture in pictures}
+            if len(heights) > 1:
+                raise InputError(f"{videos[0]} and the others: expected one height, found {sorted(heights)} pixels")
+            titled = [_title(picture, title) for picture, title in zip(pictures, titles, strict=True)]
+            writer.write(np.concatenate(titled, axis=1))
+            count += 1
+    return count
+
+
+def _title(picture: np.ndarray, title: str) -> np.ndarray:
+    """The picture (H, W, 3) with ``title`` in its upper left corner, readable on light and dark."""
+    image = Image.fromarray(picture)
+    size = max(12, picture.shape[0] // 20)
+    ImageDraw.Draw(image).text(
+        (size // 2, size // 2),
+        title,
+        font=ImageFont.load_default(size),
+        fill="white",
+        stroke_width=max(1, size // 10),
+        stroke_fill="black",
+    )
+    return np.asarray(image)
