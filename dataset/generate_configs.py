@@ -20,7 +20,7 @@ from gaussians.stage.errors import InputError
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConfigSettings:
     """Holds the settings of ``dataset.generate_configs``.
 
     Attributes:
@@ -60,7 +60,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _settings(args: Namespace) -> Settings:
+def _settings(args: Namespace) -> ConfigSettings:
     for name in ("obj_num", "scene_num"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name}: expected 1 or more, found {getattr(args, name)}")
@@ -71,7 +71,7 @@ def _settings(args: Namespace) -> Settings:
         raise InputError(f"--group: expected a plain name such as 3_0, found {group!r}")
     layout = Layout(args.data_root, args.input_path)
     path = (args.output_path or layout.scene_configs) / f"{group}.json"
-    return Settings(layout, path, group, args.obj_num, args.scene_num, args.split, args.seed, args.overwrite)
+    return ConfigSettings(layout, path, group, args.obj_num, args.scene_num, args.split, args.seed, args.overwrite)
 
 
 def main() -> None:

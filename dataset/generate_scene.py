@@ -19,7 +19,7 @@ from gaussians.stage.errors import InputError
 
 
 @dataclass(frozen=True)
-class Settings:
+class SceneSettings:
     """Holds the settings of ``dataset.generate_scene``.
 
     Attributes:
@@ -48,7 +48,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _settings(args: Namespace) -> Settings:
+def _settings(args: Namespace) -> SceneSettings:
     if args.input is None and args.group is None:
         raise InputError("expected --input JSON or --group NAME")
     layout = Layout(args.data_root)
@@ -56,7 +56,7 @@ def _settings(args: Namespace) -> Settings:
     if not source.is_file():
         raise InputError(f"{source}: no such file")
     output = args.output or layout.scenes(args.group or source.stem)
-    return Settings(layout, source, output, args.shard, args.overwrite)
+    return SceneSettings(layout, source, output, args.shard, args.overwrite)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ _SHEET, _README = "contact_sheet.jpg", "README.md"
 
 
 @dataclass(frozen=True)
-class Settings:
+class SummarySettings:
     """Holds the settings of ``dataset.summarize``.
 
     Attributes:
@@ -52,7 +52,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _settings(args: Namespace) -> Settings:
+def _settings(args: Namespace) -> SummarySettings:
     if args.num_scenes < 0:
         raise InputError(f"--num_scenes: expected 0 or more, found {args.num_scenes}")
     if not 16 <= args.resolution <= 2048:
@@ -61,7 +61,7 @@ def _settings(args: Namespace) -> Settings:
         raise InputError(f"{args.root}: no such directory: expected the root of a dataset")
     if not any((args.root / folder).is_dir() for folder in FOLDERS):
         raise InputError(f"{args.root}: no dataset: expected some of {', '.join(FOLDERS)}")
-    return Settings(args.root, args.num_scenes, args.resolution, args.seed, args.device, args.overwrite)
+    return SummarySettings(args.root, args.num_scenes, args.resolution, args.seed, args.device, args.overwrite)
 
 
 def main() -> None:

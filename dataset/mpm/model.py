@@ -23,7 +23,7 @@ particles: measured on jolted bodies. APIC with nu 0.3 bears all of that time, R
 
 
 @dataclass(frozen=True)
-class Material:
+class ParticleMaterials:
     """The materials of N particles.
 
     Attributes:
@@ -122,7 +122,7 @@ class MPMModel:
         cls,
         lattice: Lattice,
         volumes: np.ndarray,
-        material: Material,
+        material: ParticleMaterials,
         gravity: Vector = (0.0, 0.0, 0.0),
         rpic_damping: float = 0.0,
         pic_damping: float = 0.0,

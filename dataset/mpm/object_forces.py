@@ -43,7 +43,7 @@ class ForceStruct:
 
 
 @wp.struct
-class Body:
+class BodyStruct:
     """The mass, place and motion of an object when it was last measured."""
 
     time: float  # s
@@ -60,7 +60,7 @@ class ForcesStruct:
     body: wp.array(dtype=int)  # of each particle, -1 for none
     forces: wp.array(dtype=ForceStruct)
     first: wp.array(dtype=int)
-    bodies: wp.array(dtype=Body)
+    bodies: wp.array(dtype=BodyStruct)
 
 
 @wp.struct
@@ -147,7 +147,7 @@ def describe_bodies(
     folded: wp.array2d(dtype=Moments),
     clock: wp.array(dtype=wp.float64),
     least_radius_squared: wp.float64,
-    bodies: wp.array(dtype=Body),
+    bodies: wp.array(dtype=BodyStruct),
 ):
     k = wp.tid()
     total = Moments()
@@ -161,7 +161,7 @@ def describe_bodies(
     for i in range(3):
         if principal[i] > least_radius_squared * total.mass:
             inverse[i] = wp.float64(1.0) / principal[i]
-    body = Body()
+    body = BodyStruct()
     body.time = float(clock[0])
     body.mass = float(total.mass)
     body.centre = wp.vec3(centre)
@@ -200,7 +200,7 @@ class ObjectForces:
         self.struct.body = wp.array(body.astype(np.int32), dtype=int, device=device)
         self.struct.forces = wp.zeros(self._capacity, dtype=ForceStruct, device=device)
         self.struct.first = wp.zeros(count + 1, dtype=int, device=device)
-        self.struct.bodies = wp.zeros(count, dtype=Body, device=device)
+        self.struct.bodies = wp.zeros(count, dtype=BodyStruct, device=device)
         self._parts = wp.zeros((count, _PARTS), dtype=Moments, device=device)
         self._folded = wp.zeros((count, _FOLDED), dtype=Moments, device=device)
         self.set_forces(forces)

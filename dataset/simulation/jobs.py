@@ -95,7 +95,7 @@ def simulate_all(settings: SimulationSettings) -> str:
                 tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
             # The grid is allocated for the first scene to simulate; later ones use it again.
             grid = grid or Grid(config.lattice, str(device), settings.deterministic)
-            simulate(job, records[job.output], settings, grid)
+            simulate_job(job, records[job.output], settings, grid)
             simulated += 1
     skipped = len(jobs) - simulated
     what = f"{simulated} of {len(jobs)} scenes" if skipped else f"{len(jobs)} scene{'s' * (len(jobs) != 1)}"
@@ -205,7 +205,7 @@ def is_complete(output: Path, record: Record) -> bool:
     return True
 
 
-def simulate(job: Job, record: Record, settings: SimulationSettings, grid: Grid) -> None:
+def simulate_job(job: Job, record: Record, settings: SimulationSettings, grid: Grid) -> None:
     """Simulate one scene on the device and in the memory of ``grid``, and write its trajectory.
 
     Raises:

@@ -11,7 +11,7 @@ from dataset.config import Config
 from dataset.mpm.deformation import Problem
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
-from dataset.mpm.model import Material, MPMModel, law_parameters
+from dataset.mpm.model import MPMModel, ParticleMaterials, law_parameters
 from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
@@ -192,7 +192,7 @@ class Simulation:
         for entry in self._materials:
             rows = self._labels == entry.label
             parameters[rows] = law_parameters(entry.material, E[rows], entry.settings)
-        material = Material(E, nu, density, law, parameters)
+        material = ParticleMaterials(E, nu, density, law, parameters)
         speeds = material.speed_of_sound
         fastest = int(speeds.argmax())
         name = self._object_of(int(self._labels[fastest]))

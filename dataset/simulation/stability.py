@@ -13,7 +13,7 @@ import numpy as np
 
 from dataset.config import Config, MaterialRegion, with_flag
 from dataset.mpm.boundary_conditions import BoundaryCondition
-from dataset.mpm.model import STABLE_SHARE, Material
+from dataset.mpm.model import STABLE_SHARE, ParticleMaterials
 from dataset.simulation.initial_motion import initial_velocity
 from dataset.simulation.materials import ObjectMaterial
 from gaussians.files.external_forces import ExternalForce
@@ -111,7 +111,7 @@ def _speed_of_sound(material: ObjectMaterial, region: MaterialRegion | None) -> 
         E = E if region.E is None else region.E
         nu = nu if region.nu is None else region.nu
         density = density if region.density is None else region.density
-    alone = Material(np.array([E]), np.array([nu]), np.array([density]), material.material)
+    alone = ParticleMaterials(np.array([E]), np.array([nu]), np.array([density]), material.material)
     return float(alone.speed_of_sound[0])
 
 

@@ -80,7 +80,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory(prefix="render") as name:
         folder = Path(name)
         print(f"render: writing {clip.frames} frames of {clip.gaussians:,} Gaussians", file=sys.stderr)
-        ground = write_scene(clip, folder)
+        ground = write_trajectory(clip, folder)
         for resolution in clip.resolutions:
             print(f"render: {clip.views} views at {resolution} x {resolution}", file=sys.stderr)
             renderer = SceneRenderer(_ORBIT, resolution, ground, False, _DEGREE, device)
@@ -88,7 +88,7 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     return rows
 
 
-def write_scene(clip: RenderWorkload, folder: Path) -> Gaussians:
+def write_trajectory(clip: RenderWorkload, folder: Path) -> Gaussians:
     """Write the files that the command reads, ``clip``, ``ground.ply`` and ``config.json``, and return the ground."""
     still, labels = _balls(clip.gaussians)
     covariances = still.covariance()

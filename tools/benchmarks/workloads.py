@@ -7,7 +7,7 @@ import torch
 
 from dataset.mpm.boundary_conditions import BoundingBox
 from dataset.mpm.lattice import Lattice
-from dataset.mpm.model import Material, MPMModel
+from dataset.mpm.model import MPMModel, ParticleMaterials
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 
@@ -62,7 +62,7 @@ class Workload:
         model = MPMModel.create(
             lattice,
             lattice.particle_volumes(positions),
-            Material(YOUNGS_MODULUS * ones, NU * ones, DENSITY * ones, law),
+            ParticleMaterials(YOUNGS_MODULUS * ones, NU * ones, DENSITY * ones, law),
             gravity=GRAVITY,
             rpic_damping=RPIC_DAMPING,
             boundary_conditions=(BoundingBox(type="bounding_box"),),

@@ -8,7 +8,7 @@ import torch
 
 from dataset.mpm.boundary_conditions import BoundingBox, SurfaceCollider
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
-from dataset.mpm.model import Material, MPMModel
+from dataset.mpm.model import MPMModel, ParticleMaterials
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.simulation.frame_export import FrameExporter
@@ -71,7 +71,7 @@ class World:
         count = len(x)
         volumes = self.lattice.particle_volumes(x) if spacing is None else np.full(count, spacing**3)
         own = None if parameters is None else np.tile([*parameters, *[0.0] * (4 - len(parameters))], (count, 1))
-        material = Material(np.full(count, E), np.full(count, nu), np.full(count, density), law, own)
+        material = ParticleMaterials(np.full(count, E), np.full(count, nu), np.full(count, density), law, own)
         self.model = MPMModel.create(self.lattice, volumes, material, positions=x, device=device, **settings)
         self.state = MPMState.at_rest(x, v, device, plastic=self.model.plastic)
         self.solver = MPMSolver(self.model)

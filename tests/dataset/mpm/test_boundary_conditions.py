@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
-from dataset.mpm.model import Material, MPMModel
+from dataset.mpm.model import MPMModel, ParticleMaterials
 from gaussians.rotations import axis_rotation
 from tests.dataset.mpm.mpm_world import World, block
 
@@ -224,7 +224,7 @@ def test_particles_chosen_by_place_need_their_places() -> None:
     constants = (np.full(3, value) for value in (1e5, 0.3, 1e3))
     push = condition("particle_impulse", force=(1.0, 0.0, 0.0))
     with pytest.raises(ValueError, match="positions: expected"):
-        MPMModel.create(Lattice(32), np.ones(3), Material(*constants), boundary_conditions=(push,))
+        MPMModel.create(Lattice(32), np.ones(3), ParticleMaterials(*constants), boundary_conditions=(push,))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataset.config import load_config
 from gaussians.files.ply import read_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from tools.benchmarks import render as benchmark_render
-from tools.benchmarks.render import RenderWorkload, psnr, ssim, write_scene
+from tools.benchmarks.render import RenderWorkload, psnr, ssim, write_trajectory
 
 TINY = RenderWorkload(gaussians=300, ground=10, frames=3, views=2, resolutions=(32, 48))
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -38,7 +38,7 @@ def test_each_resolution_is_measured_whole_and_by_stages(name: str, monkeypatch:
 
 
 def test_the_scene_is_what_the_clip_says_and_moves(tmp_path: Path) -> None:
-    write_scene(replace(TINY, frames=4), tmp_path)
+    write_trajectory(replace(TINY, frames=4), tmp_path)
     trajectory = TrajectoryReader(tmp_path / "clip")
     trajectory.check_frames()
     assert (trajectory.count, trajectory.num_frames) == (300, 4)
