@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from dynamic_models.data.scene_state import SceneState
+from dynamic_models.models.building_blocks.body_frame import angular_acceleration, centers
 from dynamic_models.models.building_blocks.networks import silent_linear
 from dynamic_models.models.building_blocks.radius_graph import radius_graph, sum_neighbours
-from dynamic_models.models.building_blocks.rigid_push import angular_acceleration, centers
 from dynamic_models.models.interface import Carry, FrameModel
 
 _CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than any object does

@@ -30,8 +30,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from dynamic_models.contact.body_contact import body_contact, nearest_wall
-from dynamic_models.contact.contact_search import spatial_order
+from dynamic_models.contact.body_contact import body_contact, nearest_wall, spatial_order
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import (
     compose,
@@ -67,7 +66,7 @@ _MARGIN = 1.25  # times the room that was needed once
 
 
 class Objects(NamedTuple):
-    """What never changes of a scene's objects, points in ``contact_search.spatial_order``.
+    """What never changes of a scene's objects, points in ``spatial_order``.
 
     Attributes:
         q0: (B, O, P, 3), undeformed points in the body's axes, metres.

@@ -23,9 +23,9 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 from dynamic_models.data.scene_state import SceneState
+from dynamic_models.models.building_blocks.body_frame import angular_acceleration, centers, turned
 from dynamic_models.models.building_blocks.exact_attention import exact_attention
 from dynamic_models.models.building_blocks.networks import silent_linear
-from dynamic_models.models.building_blocks.rigid_push import angular_acceleration, centers, turned
 from dynamic_models.models.interface import Carry, FrameModel
 
 _STEP = 0.1  # metres: one unit of output

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from dynamic_models.models.building_blocks.bfloat16 import bfloat16_parts
+from dynamic_models.models.building_blocks.radius_graph import bfloat16_parts
 
 
 @torch.library.custom_op("dynamic_models::exact_attention", mutates_args=())

@@ -11,9 +11,10 @@ import torch
 import warp as wp
 from torch.utils.flop_counter import register_flop_formula
 
-from dynamic_models.models.building_blocks.bfloat16 import bfloat16_parts
 from dynamic_models.models.building_blocks.radius_graph_kernels import ROWS, connect
 from gaussians.stage.warp_runtime import as_array, launch
+
+_UPPER_HALF = -(2**16)  # of the bits of a float32: a bfloat16
 
 
 @torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
@@ -93,3 +94,16 @@ sum_neighbours.register_autograd(_sum_gradients, setup_context=_keep)
 def _(adjacency: tuple[int, ...], features: tuple[int, ...], **others: Any) -> int:
     batch, total, width = features
     return 2 * batch * total**2 * width
+
+
+def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
+    """``numbers`` as a sum in bfloat16: themselves if they are that, else three parts of 8 bits each, largest first."""
+    if numbers.dtype == torch.bfloat16:
+        return [numbers]
+    rest, parts = numbers.float(), []
+    for _ in range(3):
+        # Not by rounding, of which compilers would leave out what follows it.
+        part = (rest.view(torch.int32) & _UPPER_HALF).view(torch.float32)
+        parts.append(part.bfloat16())
+        rest = rest - part
+    return parts

@@ -2,8 +2,12 @@ import pytest
 import torch
 
 from dynamic_models.data.scene_state import collate
-from dynamic_models.models.building_blocks.bfloat16 import bfloat16_parts
-from dynamic_models.models.building_blocks.radius_graph import connect_points, radius_graph, sum_neighbours
+from dynamic_models.models.building_blocks.radius_graph import (
+    bfloat16_parts,
+    connect_points,
+    radius_graph,
+    sum_neighbours,
+)
 from tests.dynamic_models.models.test_baselines import make_gcn, single
 from tests.dynamic_models.models.test_ngff import DT, make_state
 
