@@ -1,1 +1,8 @@
-"""Neural force fields and baselines: data, models, integration, training, evaluation."""
+"""Models of how scenes move: their data, training and evaluation, and the trained models that come with them.
+
+``__init__.pyi`` lists the public names; each loads its module when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,8 @@
-"""Photos to Gaussians, Gaussians to motion, motion to video."""
+"""Gaussians to motion, motion to video.
+
+``__init__.pyi`` lists the public names; each loads its module when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,8 @@ Where the published code differs: the last layer starts at zero, so that an untr
 are limited softly (`_CHANGE_LIMIT`), so that a rollout stays finite whatever the network says.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,13 +48,16 @@ class GCN(FrameModel):
 
     settings_type = GCNSettings
     activation_limit = 8.0 * 2**30
-    expensive = (torch.ops.dynamic_models.sum_neighbours.default,)
 
     def __init__(self, settings: GCNSettings) -> None:
         super().__init__(settings)
         h, layers = settings.hidden_dim, settings.num_layers
         self.convolutions = nn.ModuleList(_glorot_linear(6 if i == 0 else h, h) for i in range(layers))
         self.head = silent_linear(h, 6)
+
+    @property
+    def expensive(self) -> Sequence[Any]:
+        return (torch.ops.dynamic_models.sum_neighbours.default,)
 
     def begin(self, scene: SceneState) -> Carry:
         """Points and their velocities."""

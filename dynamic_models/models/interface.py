@@ -41,7 +41,6 @@ class FrameModel(nn.Module, ABC):
         settings_type: the type of ``settings``.
         settings: what must be known besides the weights to use a trained model.
         capturable: whether ``step`` never waits for the device, so that CUDA graphs can hold it.
-        expensive: operators whose results backpropagation keeps even where it recomputes other activations.
         activation_limit: bytes of activations beyond which backpropagation recomputes them, even where memory has room
             for more.
         compiled: whether PyTorch compiles predictions on a GPU, which takes half a minute for each shape.
@@ -52,7 +51,6 @@ class FrameModel(nn.Module, ABC):
 
     settings_type: type[BaseModel]
     capturable = True
-    expensive: Sequence[Any] = ()
     activation_limit: float = math.inf
     compiled = False
     compiler: str | Callable[..., Any] = "inductor"
@@ -62,6 +60,11 @@ class FrameModel(nn.Module, ABC):
     def __init__(self, settings: Any) -> None:
         super().__init__()
         self.settings = settings
+
+    @property
+    def expensive(self) -> Sequence[Any]:
+        """Operators whose results backpropagation keeps even where it recomputes other activations."""
+        return ()
 
     @abstractmethod
     def begin(self, scene: SceneState) -> Carry:

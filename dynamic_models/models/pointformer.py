@@ -14,12 +14,12 @@ Where the published code differs: there is no dropout, which would be noise in e
 layer starts at zero, so that an untrained model stands still.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 from dynamic_models.data.scene_state import SceneState
@@ -49,7 +49,6 @@ class Pointformer(FrameModel):
 
     settings_type = PointformerSettings
     activation_limit = 8.0 * 2**30
-    expensive = (torch.ops.dynamic_models.exact_attention.default, torch.ops.torch_attn._varlen_attn.default)
 
     def __init__(self, settings: PointformerSettings) -> None:
         super().__init__(settings)
@@ -58,6 +57,12 @@ class Pointformer(FrameModel):
         self.position = nn.Sequential(nn.ReLU(), nn.Linear(h, h))
         self.encoder = nn.ModuleList(EncoderLayer(h) for _ in range(settings.num_layers))
         self.head = nn.Sequential(nn.LayerNorm(h), nn.Linear(h, h), nn.ReLU(), silent_linear(h, 3))
+
+    @property
+    def expensive(self) -> Sequence[Any]:
+        import torch.nn.attention.varlen
+
+        return torch.ops.dynamic_models.exact_attention.default, torch.ops.torch_attn._varlen_attn.default
 
     def begin(self, scene: SceneState) -> Carry:
         """Points; the velocity (B, O, 3) and angular velocity that external forces gave each object; and what never
@@ -134,6 +139,8 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Te
     """
     batch, total, width = q.shape
     if q.is_cuda and q.element_size() == 2 and width <= _FLASH_WIDTH and width % 8 == 0:
+        from torch.nn.attention.varlen import varlen_attn
+
         # Padding is a scene of its own: no mask is read, and no work is done for pairs across.
         q, k, v = (x.reshape(batch * total, 1, width) for x in (q, k, v))
         mixed = varlen_attn(q, k, v, edges, edges, total, total)

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 import warp as wp
-from scipy.spatial import cKDTree
 
 from dynamic_models.data.scene_state import pad
 from gaussians.representation import Gaussians
@@ -156,6 +155,8 @@ def _follow(means: torch.Tensor, rows: torch.Tensor, keypoint_rows: torch.Tensor
 def _nearest(points: torch.Tensor, among: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances (n, count), ascending, from ``points`` (n, 3) to the nearest of ``among`` (P, 3), and these."""
     if not points.is_cuda:
+        from scipy.spatial import cKDTree  # slow to import, and needed only here
+
         distances, found = cKDTree(among.numpy()).query(points.numpy(), np.arange(1, count + 1), workers=-1)
         return torch.from_numpy(distances).float(), torch.from_numpy(found)
     # Without sorting anything into a tree; products of matrices would cancel digits.

@@ -1,22 +1,26 @@
 """What a trained model is told of a scene, and the motion that it predicts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from dataset.config import Config
+from dataset.scenes.scene_files import Scene
 from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import check_values
-from dataset.simulation.scene_particles import SceneParticles, config_rotation, with_filling
+from dataset.simulation.scene_particles import SceneParticles, config_rotation, particles_of_scene, with_filling
 from dynamic_models.data.scene_state import World, mean_pushes
-from dynamic_models.models.checkpoints import CheckpointInfo
+from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
 from dynamic_models.models.keypoint_prediction import predict_keypoints
+from dynamic_models.models.registry import MODELS, SHIPPED, default_checkpoint
 from gaussians.files.external_forces import ExternalForce
+from gaussians.representation import Gaussians
 from videogen.motion.dense_motion import DenseMotion
 
 
@@ -73,6 +77,55 @@ def choose_materials(
     return AssumedMaterials(moduli, densities, note)
 
 
+def predict(
+    scene: Scene | Gaussians,
+    checkpoint: str | Path = "ngff",
+    num_frames: int = 100,
+    *,
+    config: Config | None = None,
+    E: Sequence[float] | None = None,
+    density: Sequence[float] | None = None,
+    forces: Sequence[ExternalForce] = (),
+    device: torch.device | str = "cpu",
+) -> Iterator[Gaussians]:
+    """Predict how Gaussians move and yield them frame by frame, ``num_frames`` times, the first as they are.
+
+    They come on ``device`` with covariances, their colours turned along, in the order of a trajectory: those that move,
+    by label, then those that do not; those too faint for ``config`` are left out.
+
+    >>> frames = list(predict(read_ply("chair.ply"), "ngff", 50))
+
+    Args:
+        scene: a scene, or Gaussians with positions in metres, of which each label is an object, or all one without
+            labels.
+        checkpoint: a trained model: the path of its checkpoint, or the name of a model or of a directory in
+            ``dynamic_models/pretrained``, see ``default_checkpoint``.
+        num_frames: at least 2.
+        config: gravity, m/s^2, seconds from frame to frame, motion at the start, and how particles fill objects; None:
+            gravity and seconds of the training data, all at rest.
+        E: Young's modulus of each object by label, Pa; None: what ``config`` says, else what the scene says, else the
+            median of the training data.
+        density: density of each object by label, kg/m^3; None: in the same way.
+        forces: external forces on the objects, in the world.
+        device: where to compute.
+
+    Raises:
+        InputError: the checkpoint is missing or damaged, nothing is there to move, the values are not one an object, or
+            a force is on an object whose mass nothing says.
+    """
+    if isinstance(scene, Gaussians):
+        scene = Scene.of(scene.to("cpu"))
+    named = checkpoint in MODELS or (SHIPPED / checkpoint).is_dir()
+    model, info = load_checkpoint(default_checkpoint(str(checkpoint)) if named else checkpoint)
+    config = config or Config(g=info.world.gravity, frame_dt=info.frame_dt)
+    materials = choose_materials(scene.objects, config, E, density, info.materials)
+    particles, device = particles_of_scene(scene, config), torch.device(device)
+    motion, keypoints = predict_motion(
+        particles, scene.objects, materials, forces, model.to(device), info, config, num_frames, device
+    )
+    return motion.frames(keypoints)
+
+
 def predict_motion(
     scene: SceneParticles,
     objects: Sequence[SceneObject],
@@ -84,7 +137,7 @@ def predict_motion(
     steps: int,
     device: torch.device,
 ) -> tuple[DenseMotion, list[torch.Tensor]]:
-    """How a scene moves: its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
+    """Predict how a scene moves: return its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
 
     Gaussians that the scene's simulation would leave in place stay there.
 

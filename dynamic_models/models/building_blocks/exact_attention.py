@@ -5,12 +5,16 @@ in float32 does (Henry et al. 2019, "Leveraging the bfloat16 artificial intellig
 memory, those of one scene at a time.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from dynamic_models.models.building_blocks.radius_graph import bfloat16_parts
+
+Result = TypeVar("Result")
 
 
 @torch.library.custom_op("dynamic_models::exact_attention", mutates_args=())
@@ -93,6 +97,18 @@ def _(q: tuple[int, ...], *_: Any, **__: Any) -> int:
     return _product_flops(q) * 5
 
 
+def _compiled(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Compile a function when it is first called: importing the compiler takes long."""
+    compiled = cache(lambda: torch.compile(function))
+
+    @wraps(function)
+    def call(*arguments: Any) -> Result:
+        result: Result = compiled()(*arguments)
+        return result
+
+    return call
+
+
 def _product_flops(q: tuple[int, ...]) -> int:
     batch, total, width = q
     return 2 * batch * total**2 * width
@@ -105,21 +121,21 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a.float() @ b.float()
 
 
-@torch.compile
+@_compiled
 def _left(a: torch.Tensor) -> torch.Tensor:
     """(B, N, 6 h), whose product with that of ``_right``, transposed, is that of matrices (B, N, h) in float32."""
     first, second, third = bfloat16_parts(a)
     return torch.cat([third, second, first, second, first, first], -1)
 
 
-@torch.compile
+@_compiled
 def _right(b: torch.Tensor) -> torch.Tensor:
     """See ``_left``."""
     first, second, third = bfloat16_parts(b)
     return torch.cat([first, second, third, first, second, first], -1)
 
 
-@torch.compile
+@_compiled
 def _columns(b: torch.Tensor) -> list[torch.Tensor]:
     """What each part of a matrix is multiplied with in the product with (B, N, h) in float32: (B, N, 3 h), 2 h and h
     columns."""
@@ -132,7 +148,7 @@ def _sums(parts: list[torch.Tensor], columns: list[torch.Tensor]) -> torch.Tenso
     return _sum([_product(part, others) for part, others in zip(parts, columns, strict=True)])
 
 
-@torch.compile
+@_compiled
 def _sum(products: list[torch.Tensor]) -> torch.Tensor:
     """Of all columns of the same place, smallest first."""
     width = products[-1].shape[-1]
@@ -140,7 +156,7 @@ def _sum(products: list[torch.Tensor]) -> torch.Tensor:
     return sum(terms[1:], terms[0])
 
 
-@torch.compile
+@_compiled
 def _weights(scores: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The softmax of rows (N, N), in parts, and the logarithms (N,) of its denominators."""
     existing = torch.arange(scores.shape[-1], device=scores.device) < count
@@ -149,7 +165,7 @@ def _weights(scores: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, .
     return *bfloat16_parts((scores - denominators[:, None]).exp()), denominators
 
 
-@torch.compile
+@_compiled
 def _gradients(
     scores: torch.Tensor, of_weights: torch.Tensor, denominators: torch.Tensor, along: torch.Tensor, count: torch.Tensor
 ) -> list[torch.Tensor]:

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +12,14 @@ from dataset.simulation.materials import object_materials
 from dataset.simulation.scene_particles import SceneParticles, with_filling
 from dataset.simulation.simulation import Simulation
 from dynamic_models.data.scene_state import World
-from dynamic_models.models.checkpoints import CheckpointInfo
+from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.registry import build_model
 from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
-from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
+from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict, predict_motion
 
 CPU = torch.device("cpu")
 FRAMES, DT = 8, 0.02
@@ -195,3 +196,42 @@ def test_materials_are_the_flags_else_the_configs_else_the_scenes_else_the_media
     assert materials(Config(), None, {}) == AssumedMaterials([None, None], [None, None])
     with pytest.raises(InputError, match=r"--E: expected 2 values \(ball, duck\), found 1"):
         materials(Config(), [1.0], medians)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    model, info = untrained()
+    save_checkpoint(tmp_path / "best.json", model, info.model_copy(update={"materials": {"density": 400.0}}))
+    return tmp_path
+
+
+def test_gaussians_in_memory_fall_as_their_checkpoint_says(checkpoint: Path) -> None:
+    gaussians = two_clouds().gaussians[:240]
+    frames = list(predict(gaussians, checkpoint, FRAMES))
+    assert len(frames) == FRAMES
+    torch.testing.assert_close(frames[0].means, gaussians.means, rtol=0, atol=1e-6)
+    fall = torch.tensor([0.0, 0.0, -0.5 * 5.0 * ((FRAMES - 1) * DT) ** 2])
+    # Float32 rounding over seven steps and the moving least squares.
+    torch.testing.assert_close(frames[-1].means, gaussians.means + fall, atol=1e-5, rtol=0)
+
+
+def test_gaussians_in_memory_are_predicted_as_files_are(checkpoint: Path) -> None:
+    """With pushes, materials and a config; without labels they are one object."""
+    gaussians = two_clouds().gaussians[:240]
+    force = ExternalForce(obj_id=1, start=0.0, end=0.1, force=(0.0, 3.0, 1.0))
+    config = CONFIG.model_copy(update={"initial_velocity": {"object0": (1.0, 0.0, 0.0)}})
+    found = list(predict(gaussians, checkpoint, FRAMES, config=config, density=[500.0, 500.0], forces=[force]))
+    expected = last_frame(two_clouds(), CONFIG, force)
+    moved = found[-1].means[:120] - expected.means[:120]
+    torch.testing.assert_close(moved.mean(0), torch.tensor([(FRAMES - 1) * DT, 0.0, 0.0]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[-1].means[120:], expected.means[120:240], rtol=0, atol=1e-5)
+    single = list(
+        predict(replace(gaussians, labels=None), checkpoint, 2, forces=[force.model_copy(update={"obj_id": 0})])
+    )
+    labels = single[-1].labels
+    assert labels is not None
+    assert (labels == 0).all()
+    with pytest.raises(InputError, match="nowhere: no such file"):
+        predict(gaussians, "nowhere", 2)
+    with pytest.raises(InputError, match=r"density: expected 2 values"):
+        predict(gaussians, checkpoint, 2, density=[1.0])
