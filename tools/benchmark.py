@@ -1,7 +1,7 @@
 """Measure the rasterizer, rendering, the simulator, models and their training on this machine.
 
-Prints a Markdown table for each part; --record also puts them into docs/benchmarks.md, in place of the last ones
-recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
+It prints a Markdown table for each part. --record also puts the tables into docs/benchmarks.md, in place of the last
+ones recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
 
   rasterizer  drawing a scene
   render      a clip from its files to videos, each stage alone, and what encoding loses
@@ -15,7 +15,7 @@ recorded on the same kind of device, with the machine and the versions, and the 
   keypoints   extracting keypoints from a trajectory
   dense_motion  carrying all Gaussians along with the predicted keypoints
 
-On a GPU they measure the published sizes, on a CPU smaller ones.
+On a GPU the published sizes are measured, on a CPU smaller ones.
 
 Examples:
   python -m tools.benchmark

@@ -1,9 +1,9 @@
 """Check every file of a dataset against docs/formats.md: a dataset made here, or the published one.
 
-Looks at objects, backgrounds, scene configs and, scene by scene, at the Gaussians, trajectories, initial views, videos
-and reconstructions: whether every file can be read to its last byte, has the shapes, types and ranges that the page
-gives, and fits the others of its scene. Names what killed runs left and what the page does not know, apart from
-defects. --require demands stages of every scene that a scene config names.
+It looks at objects, backgrounds, scene configs and, scene by scene, at the Gaussians, trajectories, initial views,
+videos and reconstructions: whether every file can be read to its last byte, has the shapes, types and ranges that the
+page gives, and fits the others of its scene. Apart from defects it names what killed runs left and what the page does
+not know. --require demands stages of every scene that a scene config names.
 
 The exit status is 0 where there is no defect, 1 where there is one, 2 for bad usage.
 
