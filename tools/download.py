@@ -5,8 +5,8 @@
   checkpoints  the models named, or all: superglue, osediff, pi3_splat, diffsplat_sd15, diffsplat_sd35, sam2.
                They go below --root, to the folders where the published system has them.
 
-It can be interrupted and run again at any time, and goes on with what is there in part. Each file is checked against its
-checksum before it gets its name. What is complete is not downloaded again.
+It can be interrupted and run again at any time, and goes on with what is there in part. Each file is checked against
+its checksum before it gets its name. What is complete is not downloaded again.
 
 Hugging Face's own settings hold: HF_ENDPOINT for a mirror, HF_TOKEN or `hf auth login` where access is restricted.
 
