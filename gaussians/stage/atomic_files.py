@@ -40,13 +40,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with writable(path), made_directory(path.parent):
         for stale in path.parent.glob(glob.escape(f".{path.stem}{_TEMPORARY_MARK}") + "*" + glob.escape(path.suffix)):
             if _is_abandoned(stale):
-                _remove(stale)
+                remove(stale)
         temporary = _temporary_name(path)
         try:
             yield temporary
             _replace(temporary, path)
         except BaseException:
-            _remove(temporary)
+            remove(temporary)
             raise
 
 
@@ -82,7 +82,7 @@ def _is_abandoned(temporary: Path) -> bool:
         return False
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
