@@ -7,6 +7,8 @@ from pathlib import Path
 
 from gaussians.stage.errors import InputError
 
+MADE_FROM = "made_from.json"
+"""Record of what a scene, object or background was made from, in its folder; see ``gaussians.stage.provenance``."""
 POINT_CLOUD = Path("point_cloud/iteration_30000/point_cloud.ply")
 STAGES = ("scenes", "initial", "mpm", "dynamic", "reconstruct")
 """The folders that hold something of each scene, in the order in which they are filled."""

@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.catalog import Placement, object_by_name, object_json
-from dataset.layout import BACKGROUND_CLOUDS, Layout
+from dataset.layout import BACKGROUND_CLOUDS, MADE_FROM, Layout
 from dataset.objects.settings import BuiltinSettings
 from dataset.shapes.backgrounds import SCENERIES
 from dataset.shapes.fabrics import cloth, cloth2, cloth3, pillow, pillow2, rope, rope2
@@ -17,6 +17,7 @@ from dataset.shapes.solid import Solid, object_gaussians
 from dataset.shapes.toys import ball, duck, duck2, soccer
 from gaussians.files.ply import write_ply
 from gaussians.stage.json_files import write_json
+from gaussians.stage.provenance import Provenance
 
 SOLIDS: dict[str, Callable[[], Solid]] = {
     builder.__name__: builder
@@ -38,22 +39,28 @@ def make_builtin(settings: BuiltinSettings) -> str:
         A line that says how many were written where.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written, or one that was made here has other settings.
     """
-    layout = Layout(settings.data_root)
-    jobs: list[tuple[Callable[[Layout, str, int, int], None], str, int]] = []
+    layout, jobs = Layout(settings.data_root), []
     for name in settings.objects:
-        if settings.overwrite or not layout.object_ply(name).is_file():
-            jobs.append((write_object, name, settings.gaussians))
+        jobs.append((write_object, layout.object_dir(name), layout.object_ply(name), settings.gaussians))
     for name in settings.backgrounds:
-        directory = layout.background_dir(name)
-        if settings.overwrite or not any((directory / cloud).is_file() for cloud in BACKGROUND_CLOUDS):
-            jobs.append((write_background, name, settings.background_gaussians))
-    for write, name, count in (progress := tqdm(jobs, desc="make objects", unit="object")):
-        progress.set_postfix_str(name)
-        write(layout, name, count, settings.seed)
-    skipped = len(settings.objects) + len(settings.backgrounds) - len(jobs)
-    return f"wrote {len(jobs)} objects and backgrounds to {layout.root} ({skipped} were there already)"
+        folder = layout.background_dir(name)
+        clouds = [folder / cloud for cloud in BACKGROUND_CLOUDS]
+        cloud = next((cloud for cloud in clouds if cloud.is_file()), clouds[0])
+        jobs.append((write_background, folder, cloud, settings.background_gaussians))
+    written = 0
+    for write, folder, cloud, count in (progress := tqdm(jobs, desc="make objects", unit="object")):
+        progress.set_postfix_str(folder.name)
+        record = Provenance(folder / MADE_FROM, {"gaussians": count, "seed": settings.seed})
+        # A point cloud without a record is the published one, or a person's.
+        there = cloud.is_file() and not record.path.is_file()
+        if settings.overwrite or not (there or record.is_current([cloud])):
+            record.begin()
+            write(layout, folder.name, count, settings.seed)
+            record.write([cloud])
+            written += 1
+    return f"wrote {written} objects and backgrounds to {layout.root} ({len(jobs) - written} were there already)"
 
 
 def write_object(layout: Layout, name: str, count: int, seed: int) -> None:

@@ -1,26 +1,29 @@
 """This module puts scenes together from the objects that their configs place."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dataset.layout import POINT_CLOUD, Layout
+from dataset.layout import MADE_FROM, Layout
 from dataset.scenes.scene_configs import PlacedObject, read_scenes
-from dataset.scenes.scene_files import write_scene
+from dataset.scenes.scene_files import SCENE_FILES, write_scene
 from gaussians.cameras import Orbit
 from gaussians.files.ply import read_ply
 from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import take_shard
 from gaussians.stage.errors import InputError
+from gaussians.stage.provenance import Provenance
 
 DEFAULT_ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
 """The published cameras of dynamic_config.json, in world coordinates."""
 
 _VIEWS = 100
 _RESOLUTION = 1280
-_FILES = (str(POINT_CLOUD), "cameras.json", "segmentation.npy", "objects.json")
 
 
 def compose_scenes(
@@ -38,18 +41,43 @@ def compose_scenes(
         How many scenes were written, and how many were there already.
 
     Raises:
-        InputError: the configs or an object's point cloud are missing or damaged, or a file cannot be written.
+        InputError: the configs or an object's point cloud are missing or damaged, a file cannot be written, or a scene
+            is there that was made from something else.
     """
     scenes = read_scenes(source, layout)
     chosen = take_shard(list(scenes), shard)
-    todo = [name for name in chosen if overwrite or not all((output / name / file).is_file() for file in _FILES)]
+    check_object_clouds(sorted({placed.entry.name for name in chosen for placed in scenes[name]}), layout)
+    cloud_hash = cache(lambda name: file_hash(layout.object_ply(name)))
+    made_from = {name: _made_from(scenes[name], cloud_hash) for name in chosen}
+
+    def is_current(name: str) -> bool:
+        folder = output / name
+        return Provenance(folder / MADE_FROM, made_from[name]).is_current(folder / file for file in SCENE_FILES)
+
+    todo = [name for name in chosen if overwrite or not is_current(name)]
     names = sorted({placed.entry.name for name in todo for placed in scenes[name]})
-    check_object_clouds(names, layout)
     clouds = {name: read_ply(layout.object_ply(name)) for name in tqdm(names, desc="read objects", leave=False)}
     cameras = DEFAULT_ORBIT.cameras(range(_VIEWS), _RESOLUTION)
     for name in tqdm(todo, desc="scenes", unit="scene"):
-        write_scene(output / name, compose(scenes[name], clouds), describe(scenes[name], clouds), cameras)
+        gaussians, objects = compose(scenes[name], clouds), describe(scenes[name], clouds)
+        write_scene(output / name, gaussians, objects, cameras, made_from[name])
     return len(todo), len(chosen) - len(todo)
+
+
+def _made_from(objects: Sequence[PlacedObject], cloud_hash: Callable[[str], str]) -> dict[str, Any]:
+    """Return what a scene is made from, for its record: placements, materials and the objects' point clouds."""
+    placed = [
+        {
+            "index": one.entry.index,
+            "translation": list(one.translation),
+            "scale": one.scale,
+            "youngs_modulus": one.entry.youngs_modulus,
+            "density": one.entry.density,
+            "material": one.entry.material,
+        }
+        for one in objects
+    ]
+    return {"objects": placed, "point_clouds": [cloud_hash(one.entry.name) for one in objects]}
 
 
 def check_object_clouds(names: Iterable[str], layout: Layout) -> None:

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
+from dataset.layout import MADE_FROM, POINT_CLOUD, Layout, find_point_cloud
 from dataset.scenes.scene_objects import SceneObject, scene_labels, scene_objects
 from gaussians.cameras import Cameras, write_cameras
 from gaussians.files.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.json_files import write_json
+from gaussians.stage.provenance import Provenance
+
+SCENE_FILES = (str(POINT_CLOUD), "segmentation.npy", "objects.json", "cameras.json")
+"""The files of a scene that ``dataset.generate_scene`` writes, from the scene's directory."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,21 @@ def read_scene(path: str | Path, layout: Layout | None = None, objects: Sequence
 
 
 def write_scene(
-    path: Path, gaussians: Gaussians, objects: Sequence[Mapping[str, Any]], cameras: Cameras | None = None
+    path: Path,
+    gaussians: Gaussians,
+    objects: Sequence[Mapping[str, Any]],
+    cameras: Cameras | None = None,
+    made_from: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a scene's directory: point cloud, segmentation.npy, objects.json and, if given, cameras.json.
+    """Write a scene's directory: point cloud, segmentation.npy, objects.json and, if given, cameras.json and a record.
 
     The directory appears when it is whole.
 
     Args:
         gaussians: the scene's, with labels.
         objects: the content of objects.json.
+        cameras: the content of cameras.json.
+        made_from: what the scene is made from, for its record made_from.json.
 
     Raises:
         InputError: the directory cannot be written.
@@ -83,3 +93,6 @@ def write_scene(
             write_cameras(folder / "cameras.json", cameras)
         np.save(folder / "segmentation.npy", gaussians.labels.numpy())
         write_json(folder / "objects.json", objects)
+        if made_from is not None:
+            files = (file for file in SCENE_FILES if (folder / file).is_file())
+            Provenance(folder / MADE_FROM, made_from).write(folder / file for file in files)

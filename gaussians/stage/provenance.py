@@ -87,8 +87,10 @@ class Provenance:
             InputError: a file cannot be written.
         """
         kept, stale = self._recorded()
+        folder = self.path.parent.resolve()
         for name in stale:
-            remove(self.path.parent / name)
+            if (folder / name).parent.resolve().is_relative_to(folder):  # a link may lead elsewhere
+                remove(folder / name)
         self._write(kept)
 
     def write(self, outputs: Iterable[Path]) -> None:

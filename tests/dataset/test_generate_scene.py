@@ -111,6 +111,33 @@ def test_complete_scenes_are_skipped_and_shards_share_the_work(layout: Layout, c
     assert layout.scene_ply("g", "1_duck_duck_ball").stat().st_mtime_ns > before
 
 
+def test_scene_of_an_edited_config_or_object_is_refused_until_overwritten(
+    layout: Layout, command: Callable[..., None]
+) -> None:
+    arguments = ("dataset.generate_scene", "--data_root", layout.root, "--group", "g")
+    command(*arguments)
+    scenes = json.loads(json.dumps(SCENES))
+    scenes["0_ball_duck"]["translation"][0] = [0.5, 0.5, 0.5]
+    layout.scene_config("g").write_text(json.dumps(scenes))
+    with pytest.raises(InputError, match=r"0_ball_duck/made_from\.json: made with other objects; --overwrite"):
+        command(*arguments)
+    command(*arguments, "--overwrite")
+    assert read_ply(layout.scene_ply("g", "0_ball_duck")).means[0, 0] == pytest.approx(
+        float(cloud(20, 0, 1).means[0, 0] * 0.4) + 0.5, abs=1e-5
+    )
+    write_ply(layout.object_ply("duck"), cloud(31, 2, 3))
+    with pytest.raises(InputError, match="made with other point_clouds"):
+        command(*arguments)
+
+
+def test_scene_of_unknown_origin_is_not_taken_for_ours(layout: Layout, command: Callable[..., None]) -> None:
+    arguments = ("dataset.generate_scene", "--data_root", layout.root, "--group", "g")
+    command(*arguments)
+    (layout.scene_dir("g", "2_ball") / "made_from.json").unlink()
+    with pytest.raises(InputError, match="nothing says what it was made from"):
+        command(*arguments)
+
+
 def test_a_scene_appears_whole_or_not_at_all(
     layout: Layout, command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
