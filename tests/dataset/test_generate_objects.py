@@ -38,7 +38,9 @@ def test_the_command_writes_skips_and_overwrites(tmp_path: Path, command: Callab
     assert float((stored.means.max(0).values - stored.means.min(0).values).max()) * 0.4 == pytest.approx(0.42, abs=1e-3)
     assert json.loads(layout.object_json("ball").read_text()) == object_json(object_by_name("ball"))
     command(*arguments, "--gaussians", 250)
-    with pytest.raises(InputError, match=r"ball/made_from\.json: made with other gaussians; --overwrite makes it again"):
+    with pytest.raises(
+        InputError, match=r"ball/made_from\.json: made with other gaussians; --overwrite makes it again"
+    ):
         command(*arguments, "--gaussians", 300)
     assert len(read_ply(layout.object_ply("ball"))) == 250
     command(*arguments, "--gaussians", 300, "--overwrite")
