@@ -12,12 +12,11 @@ from dataset.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/library.md")
+_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BLOCKS = {
     f"{page}:{number}": code
     for page in PAGES
-    for number, code in enumerate(
-        re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
-    )
+    for number, code in enumerate(_BLOCK.findall((ROOT / page).read_text(encoding="utf-8")))
 }
 
 
