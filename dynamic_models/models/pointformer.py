@@ -28,6 +28,11 @@ from dynamic_models.models.building_blocks.exact_attention import exact_attentio
 from dynamic_models.models.building_blocks.networks import silent_linear
 from dynamic_models.models.interface import Carry, FrameModel
 
+EXACT_ATTENTION = True
+"""Whether a GPU computes attention in float32 by ``exact_attention``, or by PyTorch's own."""
+SCENES_AT_ONCE: int | None = None
+"""Scenes that PyTorch's own attention takes at a time, to save memory; None: all of a batch."""
+
 _STEP = 0.1  # metres: one unit of output
 _FLASH_WIDTH = 256  # widest head of flash attention
 
@@ -62,7 +67,11 @@ class Pointformer(FrameModel):
     def expensive(self) -> Sequence[Any]:
         import torch.nn.attention.varlen
 
-        return torch.ops.dynamic_models.exact_attention.default, torch.ops.torch_attn._varlen_attn.default
+        return (
+            torch.ops.dynamic_models.exact_attention.default,
+            torch.ops.torch_attn._varlen_attn.default,
+            torch.ops.aten._scaled_dot_product_efficient_attention.default,
+        )
 
     def begin(self, scene: SceneState) -> Carry:
         """Points; the velocity (B, O, 3) and angular velocity that external forces gave each object; and what never
@@ -147,8 +156,8 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Te
         assert isinstance(mixed, torch.Tensor)
         return mixed.view(batch, total, width)
     counts = edges[1::2] - edges[:-1:2]
-    if q.is_cuda and q.dtype == torch.float32:
+    if EXACT_ATTENTION and q.is_cuda and q.dtype == torch.float32:
         return exact_attention(q, k, v, counts)[0]
-    existing = torch.arange(total, device=q.device) < counts[:, None]
-    q, k, v = (x[:, None] for x in (q, k, v))
-    return scaled_dot_product_attention(q, k, v, existing[:, None, None])[:, 0]
+    existing = (torch.arange(total, device=q.device) < counts[:, None])[:, None, None]
+    blocks = [x.split(SCENES_AT_ONCE or batch) for x in (q[:, None], k[:, None], v[:, None], existing)]
+    return torch.cat([scaled_dot_product_attention(*block) for block in zip(*blocks, strict=True)])[:, 0]
