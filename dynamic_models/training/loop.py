@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -48,11 +48,12 @@ _MINIMUM_THRESHOLD = 0.05  # metres
 _SKIPPED_LIMIT = 20  # updates in a row
 
 
-def train(settings: TrainSettings, stop: StopSignal | None = None) -> None:
+def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callable[[], float] = time.monotonic) -> None:
     """Train a model; the settings say on what, how, and where its checkpoints go.
 
     Args:
         stop: what says after every iteration whether to save and end before the training is finished; None: SIGTERM.
+        clock: the time, seconds, by which the training is limited.
 
     Raises:
         InputError: the data or a checkpoint is missing, damaged or does not fit, or the loss is not finite.
@@ -123,7 +124,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None) -> None:
             reserve_room(model, scenes, sampling)
         save_every = max(1, round(settings.save_interval * len(scenes) / batch))
         film_every = max(1, round(settings.video_interval * len(scenes) / batch))
-        stop, former, start = stop or StopSignal(), replace(progress), time.monotonic()
+        stop, former, start = stop or StopSignal(), replace(progress), clock()
 
         with progress_bar(settings, total, progress, lead) as bar, closing(WindowStream(scenes, sampling)) as stream:
             ending = False
@@ -150,7 +151,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None) -> None:
                 update(optimizer, norm, progress, names)
 
                 # What became of it, agreed upon by all processes.
-                elapsed = former.elapsed + time.monotonic() - start
+                elapsed = former.elapsed + clock() - start
                 loss, elapsed, asked = agree(accelerator, loss, elapsed, float(stop.asked))
                 progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
                 out_of_time = settings.time_limit is not None and elapsed >= settings.time_limit
@@ -177,7 +178,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None) -> None:
                         film, filmed = settings.output / "rollout.mp4", (*held_out, *scenes)[0]
                         write_rollout(film, model, settings.dynamic_model, filmed, settings.steps, progress.iteration)
                 accelerator.log(metrics, step=progress.iteration)
-                rate = batch * (progress.iteration - former.iteration) / (time.monotonic() - start)
+                rate = batch * (progress.iteration - former.iteration) / (clock() - start)
                 shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
                 bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
                 bar.update(bar_position(settings, progress) - bar.n)
