@@ -106,13 +106,18 @@ def find_point_cloud(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    candidates = [path / POINT_CLOUD, path / "point_cloud.ply", *(path / name for name in BACKGROUND_CLOUDS)]
-    # Other 3DGS programs number their iterations differently: the last one counts.
-    candidates += sorted(path.glob("point_cloud/iteration_*/point_cloud.ply"), reverse=True)
-    for candidate in candidates:
+    # Of several iterations, which other 3DGS programs number differently, the last one counts.
+    iterations = sorted(path.glob("point_cloud/iteration_*/point_cloud.ply"), key=_iteration, reverse=True)
+    for candidate in (*iterations, path / "point_cloud.ply", *(path / name for name in BACKGROUND_CLOUDS)):
         if candidate.is_file():
             return candidate
     raise InputError(f"{path}: expected a PLY file or a directory with {POINT_CLOUD} or {BACKGROUND_CLOUDS[0]}")
+
+
+def _iteration(cloud: Path) -> int:
+    """Return the number n of ``iteration_<n>/point_cloud.ply``, -1 where it is none."""
+    number = cloud.parent.name.removeprefix("iteration_")
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else -1
 
 
 def check_config_path(path: Path) -> None:

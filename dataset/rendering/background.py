@@ -7,6 +7,7 @@ import torch
 from dataset.catalog import load_placement
 from dataset.layout import BACKGROUND_CLOUDS, find_point_cloud
 from gaussians.files.ply import read_ply
+from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.rotations import euler_xyz_to_matrix
 from gaussians.stage.errors import InputError
@@ -45,19 +46,14 @@ def capture_center(path: Path) -> torch.Tensor:
     """Return the mean position (3,) of the cameras in a ``camera_2999.pt``, in the background's own units.
 
     Raises:
-        InputError: the file is missing, holds anything but tensors, or has no (V, 3 or 4, 4) ``extrinsics``.
+        InputError: the file is missing, holds anything but tensors, or has no finite (V, 3 or 4, 4) ``extrinsics``.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-        extrinsics = torch.as_tensor(contents["extrinsics"]).float()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, and the placement names no center") from None
-    except Exception as error:  # torch.load has no exception of its own for what it cannot or must not unpickle
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected a dictionary of tensors with 'extrinsics': {first_line}") from None
-    extrinsics = extrinsics.reshape(-1, *extrinsics.shape[-2:])
-    if extrinsics.shape[1:] not in ((3, 4), (4, 4)):
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, and the placement names no center")
+    extrinsics = tensor_of(path, load_dictionary(path), "extrinsics").float()
+    if extrinsics.shape[-2:] not in ((3, 4), (4, 4)) or not extrinsics.numel():
         raise InputError(f"{path}: extrinsics: expected shape (V, 4, 4), found {tuple(extrinsics.shape)}")
+    extrinsics = extrinsics.reshape(-1, *extrinsics.shape[-2:])
     rotations, translations = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
     return -(rotations.mT @ translations[..., None]).squeeze(-1).mean(0)
 

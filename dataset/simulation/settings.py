@@ -62,13 +62,13 @@ def add_material_arguments(parser: ArgumentParser) -> None:
 def _parse_values(text: str) -> tuple[float, ...]:
     """Read a JSON list of positive numbers."""
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError:
+        values = json.loads(text, parse_int=float)
+    except (ValueError, RecursionError):
         values = None
-    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    numbers = isinstance(values, list) and all(type(value) is float for value in values)
     if not numbers or not values or not all(0 < value < math.inf for value in values):
         raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
-    return tuple(float(value) for value in values)
+    return tuple(values)
 
 
 def add_force_arguments(parser: ArgumentParser) -> None:

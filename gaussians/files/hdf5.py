@@ -16,6 +16,11 @@ from gaussians.files.storage_options import Compression
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 
+MAX_UNSTORED = 128 * 2**20
+"""The size of a dataset, bytes, that is read however little of it the file stores."""
+MAX_RATIO = 200
+"""How many times as large as what the file stores of it a larger dataset may be."""
+
 _CHUNK_BYTES = 1 << 20
 _FILTERS: dict[str, dict[str, Any]] = {
     "fletcher32": {},
@@ -78,22 +83,44 @@ def dataset_of(path: Path, name: str, file: h5py.File) -> h5py.Dataset:
     """Return the dataset ``name`` of an open file without reading its values.
 
     Raises:
-        InputError: there is no such dataset, or it holds anything but real numbers.
+        InputError: there is no such dataset, its values lie in another file, or it holds anything but real numbers.
     """
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
+        raise InputError(f"{path}: {name}: expected a dataset of this file, found a link")
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise InputError(f"{path}: no dataset {name!r}")
-    if dataset.dtype.kind not in "fiu":
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: {name}: expected values in this file, found a reference to another file")
+    if dataset.dtype.kind not in "fiu" or dataset.shape is None:
         raise InputError(f"{path}: {name}: expected real numbers, found {dataset.dtype}")
     return dataset
+
+
+def check_size(path: Path, name: str, dataset: h5py.Dataset, rows: int | None = None) -> None:
+    """Refuse a dataset that is far larger than what the file stores of it, before memory is allocated for it.
+
+    That is the size of its values, or of ``rows`` of its rows, or of a chunk. Compressed, as much as
+    ``MAX_UNSTORED`` bytes and ``MAX_RATIO`` times the stored bytes are read.
+
+    Raises:
+        InputError: it is larger.
+    """
+    declared = dataset.nbytes if rows is None else dataset.nbytes // max(len(dataset), 1) * rows
+    declared = max(declared, math.prod(dataset.chunks or ()) * dataset.dtype.itemsize)
+    stored = min(dataset.id.get_storage_size(), path.stat().st_size)
+    if declared > max(MAX_UNSTORED, MAX_RATIO * stored):
+        raise InputError(f"{path}: {name}: {declared} bytes declared, of which the file holds {stored}")
 
 
 def values_of(path: Path, name: str, dataset: h5py.Dataset) -> torch.Tensor:
     """Return a dataset's values as float32.
 
     Raises:
-        InputError: its bytes do not fit their checksum or cannot be decompressed, or a value is not finite.
+        InputError: its bytes do not fit their checksum or cannot be decompressed, it is far larger than the file, or a
+            value is not finite.
     """
+    check_size(path, name, dataset)
     try:
         with np.errstate(over="ignore"):  # a float64 past float32's range becomes inf, which is reported
             array = np.asarray(dataset, dtype=np.float32)

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from gaussians.files.labels import int32_labels
+from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import MAX_DEGREE
 from gaussians.stage.errors import InputError
@@ -31,7 +33,7 @@ def read_tensor_file(path: str | Path) -> Gaussians:
             or one has another shape, values that are not finite, or a zero quaternion.
     """
     path = Path(path)
-    contents = _load(path)
+    contents = load_dictionary(path)
     means = _array(path, contents, "means", None)
     count = len(means)
     if count == 0:
@@ -53,34 +55,9 @@ def read_tensor_file(path: str | Path) -> Gaussians:
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except Exception as error:  # torch.load has no exception of its own for what it cannot or must not unpickle
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected a dictionary of tensors: {first_line}") from None
-    if not isinstance(contents, dict):
-        raise InputError(f"{path}: expected a dictionary of tensors, found {type(contents).__name__}")
-    return contents
-
-
-def _tensor(path: Path, contents: dict[str, Any], name: str) -> torch.Tensor:
-    tensor = contents.get(name)
-    if not isinstance(tensor, torch.Tensor):
-        present = ", ".join(sorted(str(key) for key in contents)) or "nothing"
-        raise InputError(f"{path}: no tensor {name!r}: found {present}")
-    if tensor.is_complex() or tensor.layout != torch.strided:
-        raise InputError(f"{path}: {name}: expected real numbers in a dense tensor")
-    if tensor.is_floating_point() and not tensor.isfinite().all():
-        raise InputError(f"{path}: {name}: expected finite values")
-    return tensor
-
-
 def _array(path: Path, contents: dict[str, Any], name: str, count: int | None) -> torch.Tensor:
     """Return the float32 array ``name``, (count, ...), without a leading 1; with ``count`` None any number of rows."""
-    tensor, shape = _tensor(path, contents, name).float(), _SHAPES[name]
+    tensor, shape = tensor_of(path, contents, name).float(), _SHAPES[name]
     if name == "opacities" and tensor.ndim and tensor.shape[-1] == 1 != count:
         tensor = tensor.squeeze(-1)  # (N, 1)
     if tensor.ndim == len(shape) + 2 and tensor.shape[0] == 1:
@@ -92,7 +69,7 @@ def _array(path: Path, contents: dict[str, Any], name: str, count: int | None) -
 
 
 def _harmonics(path: Path, contents: dict[str, Any], count: int) -> torch.Tensor:
-    sh = _tensor(path, contents, "harmonics").float()
+    sh = tensor_of(path, contents, "harmonics").float()
     if sh.ndim == 4 and sh.shape[0] == 1:
         sh = sh.squeeze(0)
     if sh.ndim == 2:
@@ -107,7 +84,7 @@ def _harmonics(path: Path, contents: dict[str, Any], count: int) -> torch.Tensor
 def _labels(path: Path, contents: dict[str, Any], count: int) -> torch.Tensor | None:
     if contents.get("labels") is None:
         return None
-    labels = _tensor(path, contents, "labels")
+    labels = tensor_of(path, contents, "labels")
     if labels.is_floating_point() or labels.numel() != count:
         raise InputError(f"{path}: labels: expected {count} whole numbers, found {labels.dtype} {tuple(labels.shape)}")
-    return labels.reshape(count).int()
+    return torch.from_numpy(int32_labels(f"{path}: labels", labels.reshape(count).numpy()))

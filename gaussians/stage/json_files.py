@@ -1,6 +1,8 @@
 """Read and write JSON files, and check them against a type with errors in one line."""
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +13,22 @@ from gaussians.stage.errors import InputError
 
 T = TypeVar("T")
 
+MAX_BYTES = 64 * 2**20
+"""The largest JSON file that is read."""
+
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: the file is missing, unreadable, or not JSON; the message has the line and column.
+        InputError: the file is missing, unreadable, over ``MAX_BYTES``, or not JSON, gives a key twice, or holds a
+            whole number past the range of double precision; the message of a syntax error has the line and column.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise InputError(f"{path}: expected at most {MAX_BYTES} bytes of JSON, found {size}")
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
@@ -29,8 +37,36 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid JSON: expected UTF-8 text") from None
-    except (ValueError, RecursionError) as error:  # thousands of digits, or of lists in lists
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # what ``parse_json`` refuses, or thousands of lists in lists
         raise InputError(f"{path}: not usable JSON: {error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text; as in Python's own reader NaN and Infinity are numbers.
+
+    Raises:
+        ValueError: the text is not JSON (``json.JSONDecodeError``), or it has a key twice in one object or a whole
+            number past the range of double precision.
+        RecursionError: lists or objects are nested thousands deep.
+    """
+    return json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, of which other readers would keep the last of several values of one key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {_shortened(json.dumps(twice))} stands twice in one object")
+    return found
+
+
+def _integer(text: str) -> int:
+    if math.isinf(float(text)):
+        raise ValueError(f"a number past the range of double precision: {_shortened(text)}")
+    return int(text)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -61,6 +97,8 @@ def validated(where: str | Path, value: Any, kind: type[T]) -> T:
         return TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         raise InputError(f"{where}: {describe_problem(error)}") from None
+    except RecursionError as error:
+        raise InputError(f"{where}: not usable JSON: {error}") from None
 
 
 def describe_problem(error: ValidationError) -> str:
@@ -77,9 +115,12 @@ def describe_problem(error: ValidationError) -> str:
         return f"{place}: missing"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if problem["type"] != "value_error":
-        found = json.dumps(problem["input"], default=str)
-        message += f", found {found if len(found) <= 60 else found[:57] + '...'}"
+        message += f", found {_shortened(json.dumps(problem['input'], default=str))}"
     return f"{place}: {message}" if place else message
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _is_alternative(step: int | str) -> bool:

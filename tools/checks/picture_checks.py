@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
-from gaussians.files.hdf5 import dataset_of, open_hdf5
+from gaussians.files.hdf5 import check_size, dataset_of, open_hdf5
 from gaussians.stage.json_files import read_json_as
 from tools.checks.decoded_video import DecodedVideo, decode
 from tools.checks.findings import Findings
@@ -172,6 +172,7 @@ def _check_stack(
         found = f"found {stack.dtype} {stack.shape}"
         findings.defect(file, f"{name}: expected {np.dtype(dtype)} ({count or 'V'}, H, W), {found}")
         return
+    check_size(file, name, stack, rows=1)
     _check_size(file, (stack.shape[2], stack.shape[1]), size, findings)
     pictures = _numbered(folder)
     if len(pictures) != len(stack):

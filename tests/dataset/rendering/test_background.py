@@ -102,3 +102,10 @@ def test_ground_is_a_checkerboard_at_the_floor() -> None:
     square = torch.floor(ground.means[:, :2] / 0.2 + 1e-3).int()
     assert ((square.sum(1) % 2) == 0).all()
     assert ground.means[:, :2].abs().max() < 4
+
+
+@pytest.mark.parametrize("extrinsics", [torch.zeros(0, 4, 4), torch.zeros(4), torch.full((2, 4, 4), torch.nan)])
+def test_capture_center_of_no_cameras_is_refused(tmp_path: Path, extrinsics: torch.Tensor) -> None:
+    torch.save({"extrinsics": extrinsics}, tmp_path / "camera_2999.pt")
+    with pytest.raises(InputError, match=r"camera_2999\.pt: extrinsics: expected (shape|finite)"):
+        capture_center(tmp_path / "camera_2999.pt")

@@ -69,3 +69,47 @@ def test_settings_of_a_dataset_go_beside_the_compression(tmp_path):
 def test_arrays_of_no_rows_are_stored_too(tmp_path):
     write_hdf5(tmp_path / "a.h5", {"pos": np.zeros((0, 3), np.float32)}, "blosc-zstd")
     assert read_values(tmp_path / "a.h5", "pos").shape == (0, 3)
+
+
+def test_values_of_another_file_are_never_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(range(40)))
+    write_hdf5(tmp_path / "other.h5", {"pos": VALUES})
+    layout = h5py.VirtualLayout(shape=(3, 3), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "pos", shape=VALUES.shape)[:3]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("external", (10,), "f4", external=[(str(tmp_path / "secret"), 0, 40)])
+        file.create_virtual_dataset("virtual", layout)
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "pos")
+        file["loop"] = h5py.SoftLink("/loop")
+    for name in ("external", "virtual"):
+        with pytest.raises(InputError, match=rf"a\.h5: {name}: expected values in this file, found a reference"):
+            read_values(tmp_path / "a.h5", name)
+    for name in ("link", "loop"):
+        with pytest.raises(InputError, match=rf"a\.h5: {name}: expected a dataset of this file, found a link"):
+            read_values(tmp_path / "a.h5", name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [((10**9, 3), None), ((10**9, 3), (1000, 3)), ((2, 3), (10**8, 3))],
+    ids=["contiguous", "chunked", "one large chunk"],
+)
+def test_rows_that_are_declared_and_not_stored_are_refused_unread(tmp_path, shape, chunks):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("pos", shape, "f4", chunks=chunks, maxshape=(None, 3) if chunks else None)
+    assert (tmp_path / "a.h5").stat().st_size < 10_000
+    with pytest.raises(InputError, match=r"a\.h5: pos: 1?\d{10} bytes declared, of which the file holds 0"):
+        read_values(tmp_path / "a.h5", "pos")
+
+
+def test_values_that_compress_well_are_read(tmp_path):
+    write_hdf5(tmp_path / "a.h5", {"shs": np.zeros((200_000, 16, 3), np.float32)}, "gzip")
+    assert (tmp_path / "a.h5").stat().st_size < 2 * 10**5
+    assert read_values(tmp_path / "a.h5", "shs").shape == (200_000, 16, 3)
+
+
+def test_a_dataset_without_extent_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["pos"] = h5py.Empty("f4")
+    with pytest.raises(InputError, match=r"a\.h5: pos: expected real numbers"):
+        read_values(tmp_path / "a.h5", "pos")

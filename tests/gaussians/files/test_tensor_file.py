@@ -123,3 +123,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="expected a dictionary of tensors"):
         read_tensor_file(tmp_path / "cut.pt")
+
+
+def test_labels_past_32_bits_are_refused_and_do_not_wrap(tmp_path: Path) -> None:
+    torch.save(contents() | {"labels": torch.tensor([0, 1, 2**31, 0, 1])}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt: labels: expected labels of 32 bits, found 2147483648 in row 2"):
+        read_tensor_file(tmp_path / "a.pt")
