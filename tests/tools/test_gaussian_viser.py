@@ -25,7 +25,8 @@ from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError
 from tests.conftest import ROOT
-from tools.viewer.splat_viewer import Playback, box_segments, check_port, splat_unit
+from tools.viewer.splat_source import SplatSource
+from tools.viewer.splat_viewer import Playback, SplatViewer, box_segments, check_port, splat_unit
 
 FRAME_DT, FRAMES = 0.1, 30
 WALLS = Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=-0.94)
@@ -237,6 +238,35 @@ def test_missing_input_is_one_line(tmp_path: Path, command: Callable[..., None])
         command("tools.gaussian_viser", "--ply_path", tmp_path / "none", "--port", 0)
     threads = [thread.name for thread in threading.enumerate() if "worker" in thread.name]
     assert not threads  # no server was started for it
+
+
+def test_what_fails_is_reported_and_ends_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    rest = balls()
+    shape = rest.means, rest.covariance()
+
+    def shapes(frame: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if frame:
+            raise OSError("the disk is gone")
+        return shape
+
+    source = SplatSource(rest.opacities, torch.ones(600, 3), {"all": torch.arange(600)}, shapes, frame_count=30)
+    viewer = SplatViewer(source, None, "localhost", 0)
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        viewer._requests.put(lambda: [][1])
+        viewer._requests.put(lambda: viewer._playback.seek(3, time.monotonic()))
+        threading.Timer(1.0, viewer._requests.put, [end]).start()
+        with pytest.raises(KeyboardInterrupt):
+            viewer.run()
+    finally:
+        viewer.stop()
+    assert capfd.readouterr().err.splitlines() == [
+        "error: IndexError: list index out of range",
+        "error: the disk is gone",
+    ]
 
 
 def test_time_runs_stands_jumps_and_begins_anew() -> None:

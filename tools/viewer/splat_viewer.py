@@ -16,6 +16,7 @@ import viser
 from gaussians.covariance import unpack_covariance
 from gaussians.files.trajectory_format import Walls
 from gaussians.stage.errors import InputError
+from tools.viewer.guarded_server import Controls, start_server
 from tools.viewer.splat_source import SplatSource
 
 # The browser gets covariances in half precision, which keeps its precision from 6e-5 to 65504. So splats are sent in
@@ -96,7 +97,8 @@ class SplatViewer:
         self._cut, self._shown = 0.0, (-1, 0.0)
         self._interval = max(1 / _FRAMES_PER_SECOND, len(source) * _BYTES_PER_SPLAT / _BYTES_PER_SECOND)
         means, covariances = source.shapes(0)
-        self.server = viser.ViserServer(host=host, port=port, label="Gaussians", verbose=False)
+        self._controls = Controls()
+        self.server = start_server(host, port, "Gaussians", self._controls)
         if port not in (0, self.server.get_port()):  # it was taken since the check, and viser chose the next
             self.server.stop()
             raise _port_taken(host, port)
@@ -123,11 +125,18 @@ class SplatViewer:
             # While no browser is connected, nothing is read from the disk; the next one wakes this up.
             running = self._playback.playing and bool(self.server.get_clients())
             try:
-                self._requests.get(timeout=self._interval if running else None)()
+                self._do(self._requests.get(timeout=self._interval if running else None))
                 while True:  # do all that has gathered meanwhile, such as the steps of a dragged slider
-                    self._requests.get_nowait()()
+                    self._do(self._requests.get_nowait())
             except queue.Empty:
-                self._update()
+                self._do(self._update)
+
+    def _do(self, request: Callable[[], None]) -> None:
+        """Do what a person asked for; what fails is reported, and ends nothing but itself."""
+        try:
+            request()
+        except Exception as error:
+            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
 
     def stop(self) -> None:
         self.server.stop()
@@ -138,7 +147,7 @@ class SplatViewer:
             return
         try:
             self._draw(*self.source.shapes(frame))
-        except InputError as error:
+        except Exception as error:  # of a damaged file, say: this frame is not shown, others are
             print(f"error: {error}", file=sys.stderr)
             for client in self.server.get_clients().values():
                 client.add_notification("This frame cannot be read", str(error), color="red")
@@ -205,6 +214,7 @@ class SplatViewer:
 
     def _on(self, handle: Any, act: Callable[[Any], None]) -> None:
         """Have ``run`` call ``act`` with the value that a person gives a control."""
+        self._controls.add(handle)
 
         def request(event: viser.GuiEvent) -> None:
             if event.client_id is not None:  # a person, not this program, has changed it
