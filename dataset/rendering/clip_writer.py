@@ -34,13 +34,17 @@ class Outputs:
     images: bool = False
     masks: bool = False
 
-    def are_there(self, path: Path) -> bool:
-        """Return whether all these files are there of the view whose video goes to ``path``."""
-        return (
-            (not self.video or path.is_file())
-            and (not self.images or (path.parent / "rgb").is_dir())
-            and (not self.masks or (path.parent / "masks").is_dir())
-        )
+    def pictures(self, path: Path) -> list[Path]:
+        """Return the paths of the video and of the folder of images, as far as they are written, of a view.
+
+        Args:
+            path: the path of the view's video.
+        """
+        return [path] * self.video + [path.parent / "rgb"] * self.images
+
+    def mask_files(self, path: Path) -> list[Path]:
+        """Return the paths of a view's masks, if they are written."""
+        return [path.parent / "masks.h5", path.parent / "masks"] * self.masks
 
 
 @dataclass

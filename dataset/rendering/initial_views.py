@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from dataset.rendering.clip_writer import Outputs, core_count
-from dataset.rendering.picture_stack import picture_stack, stack_is_complete
+from dataset.rendering.picture_stack import picture_stack
 from dataset.rendering.prompts import object_prompts
 from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_clip
 from dataset.rendering.views import ORBIT_VIEWS, View
@@ -74,9 +74,9 @@ def write_depth(renderer: SceneRenderer, gaussians: Gaussians, views: Sequence[V
             written.result()
 
 
-def depth_is_there(views: Sequence[View], path: Path) -> bool:
-    """Return whether ``write_depth`` has written these views below ``path``."""
-    return stack_is_complete(path / "depth.h5", path / "depth", _depth_names(views))
+def depth_files(path: Path) -> list[Path]:
+    """Return the paths of what ``write_depth`` writes below ``path``."""
+    return [path / "depth.h5", path / "depth"]
 
 
 def _depth_names(views: Sequence[View]) -> list[str]:

@@ -78,8 +78,3 @@ def _write_chunks(
             file.create_dataset(key, data=value)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-
-
-def stack_is_complete(file: Path, folder: Path, names: Sequence[str]) -> bool:
-    """Return whether a stack of pictures of these names is there."""
-    return file.is_file() and sorted(path.name for path in folder.glob("*.png")) == sorted(names)

@@ -1,29 +1,34 @@
 """This module plans which trajectories are rendered before which backgrounds, and renders what is missing."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from dataset.config import load_config
+from dataset.config import Config, load_config
 from dataset.layout import BACKGROUND_CLOUDS, Layout, find_point_cloud, subdirectories
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.frame_reader import moving_gaussians
-from dataset.rendering.initial_views import depth_is_there, write_depth, write_initial_views
+from dataset.rendering.initial_views import depth_files, write_depth, write_initial_views
 from dataset.rendering.prompts import object_prompt
+from dataset.rendering.provenance import drawn_from
 from dataset.rendering.scene_renderer import SceneRenderer, create_renderer, write_clip
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
+from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.claims import claim_each
 from gaussians.stage.command_line import resolve_device, take_shard
 from gaussians.stage.errors import InputError
+from gaussians.stage.provenance import Provenance
 
 NO_BACKGROUND = "ground"
 """Name of directories for pictures on the checkered ground."""
@@ -63,22 +68,22 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class Missing:
-    """Says which files a job's directories still lack.
+    """Holds what a job's directories still lack: records of what is to be made, with the files that belong to each.
 
     Attributes:
-        initial: whether the video of the first frame's views, or its masks, are missing.
-        initial_depth: whether the depth of the first frame at those views is missing.
-        motion: the views of the motion of which some file is missing.
-        motion_depth: whether the depth of the first frame at the views of the motion is missing.
+        initial: records of the first frame's views: their video, cameras and prompts, and their masks.
+        initial_depth: record of the first frame's depth at those views.
+        motion: by view, records of the motion: its video and images, and its masks.
+        motion_depth: record of the first frame's depth at the views of the motion.
     """
 
-    initial: bool = False
-    initial_depth: bool = False
-    motion: tuple[View, ...] = ()
-    motion_depth: bool = False
+    initial: dict[Provenance, list[Path]] = field(default_factory=dict)
+    initial_depth: dict[Provenance, list[Path]] = field(default_factory=dict)
+    motion: dict[View, dict[Provenance, list[Path]]] = field(default_factory=dict)
+    motion_depth: dict[Provenance, list[Path]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return self.initial or self.initial_depth or bool(self.motion) or self.motion_depth
+        return any((self.initial, self.initial_depth, self.motion, self.motion_depth))
 
 
 @torch.inference_mode()
@@ -100,12 +105,18 @@ def render_all(settings: RenderSettings) -> str:
     def renderer(background: Path | None) -> SceneRenderer:
         return create_renderer(settings.pictures, config.orbit(), device, background)
 
+    def is_done(job: RenderJob) -> bool:
+        try:
+            return not missing(job, settings, config)
+        except InputError:  # it comes up again when it is this job's turn
+            return False
+
     rendered, failures = 0, []
     shown = tqdm(jobs, desc="scenes", unit="scene", disable=len(jobs) < 2)
-    with closing(claim_each(shown, lambda job: job.directory, lambda job: not missing(job, settings))) as todo:
+    with closing(claim_each(shown, lambda job: job.directory, is_done)) as todo:
         for job in todo:
             try:
-                render(job, missing(job, settings), settings, config.fps, renderer)
+                render(job, missing(job, settings, config), settings, config.fps, renderer)
                 rendered += 1
             except InputError as error:
                 if len(jobs) == 1:
@@ -190,20 +201,69 @@ def _background_name(path: Path) -> str:
     return path.name
 
 
-def missing(job: RenderJob, settings: RenderSettings) -> Missing:
-    """Return which files the settings ask for and a job's directories lack, or with ``overwrite`` all of them."""
-    found, views, again = Missing(), settings.pictures.views, settings.overwrite
+def missing(job: RenderJob, settings: RenderSettings, config: Config) -> Missing:
+    """Return what the settings ask for and a job's directories lack, or with ``overwrite`` all of it.
+
+    Raises:
+        InputError: a directory holds pictures that were made from something else, or an input is damaged.
+    """
+    pictures, layout = settings.pictures, Layout(settings.data_root)
+    source = {
+        "trajectory": trajectory_digest(job.trajectory),
+        **drawn_from(pictures, config.orbit(), job.background),
+        "fps": config.fps,  # of published trajectories
+    }
+    told_apart = {"objects": _objects_digest(job.trajectory, layout)} if settings.masks or job.initial else {}
+
+    def lacking(records: dict[Provenance, list[Path]]) -> dict[Provenance, list[Path]]:
+        """Return the records of what is drawn together, if any of it is to be drawn."""
+        asked = {record: files for record, files in records.items() if files}
+        current = [record.is_current(files) for record, files in asked.items() if not settings.overwrite]
+        return asked if settings.overwrite or not all(current) else {}
+
+    found = Missing()
     if job.initial is not None:
-        there = _initial_outputs(settings).are_there(job.initial / f"{job.scene}.mp4")
-        depth = settings.depth and (again or not depth_is_there(orbit_views(), job.initial))
-        found = replace(found, initial=again or not there, initial_depth=depth)
+        video, outputs = job.initial / f"{job.scene}.mp4", _initial_outputs(settings)
+        whole = source | told_apart
+        files = [*outputs.pictures(video), job.initial / "cameras.json"]
+        if told_apart["objects"] is not None:
+            files.append(job.initial / "prompts.json")
+        records = {
+            Provenance(video.with_suffix(".json"), whole): files,
+            Provenance(video.with_name("masks.json"), whole): outputs.mask_files(video),
+        }
+        found = replace(found, initial=lacking(records))
+        if settings.depth:
+            depth = Provenance(job.initial / "depth.json", source)
+            found = replace(found, initial_depth=lacking({depth: depth_files(job.initial)}))
     if job.output is not None:
-        outputs = _motion_outputs(settings)
-        lacking = (view for view in views if again or not outputs.are_there(job.video(job.output, view)))
-        motion = tuple(lacking) if outputs != Outputs(video=False) else ()
-        depth = settings.depth and (again or not depth_is_there(views, job.output))
-        found = replace(found, motion=motion, motion_depth=depth)
+        motion = {}
+        for view in pictures.views:
+            video, outputs = job.video(job.output, view), _motion_outputs(settings)
+            records = {
+                Provenance(video.with_suffix(".json"), source): outputs.pictures(video),
+                Provenance(video.with_name("masks.json"), source | told_apart): outputs.mask_files(video),
+            }
+            if lacks := lacking(records):
+                motion[view] = lacks
+        found = replace(found, motion=motion)
+        if settings.depth:
+            views = [view.name for view in pictures.views]
+            depth = Provenance(job.output / "depth.json", source | {"views": views})
+            found = replace(found, motion_depth=lacking({depth: depth_files(job.output)}))
     return found
+
+
+def _objects_digest(trajectory: Path, layout: Layout) -> str | None:
+    """Return a SHA-256 of which Gaussian belongs to which object and how prompts call these; None if nothing tells."""
+    try:
+        objects = trajectory_objects(TrajectoryReader(trajectory), layout)
+    except InputError:
+        return None
+    prompts = [object_prompt(name, layout) for name in objects.names]
+    digest = hashlib.sha256(json.dumps([objects.names, prompts]).encode())
+    digest.update(objects.labels.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _initial_outputs(settings: RenderSettings) -> Outputs:
@@ -212,6 +272,17 @@ def _initial_outputs(settings: RenderSettings) -> Outputs:
 
 def _motion_outputs(settings: RenderSettings) -> Outputs:
     return Outputs(settings.video, settings.images, settings.masks)
+
+
+@contextmanager
+def _recording(records: Iterable[dict[Provenance, list[Path]]]) -> Iterator[None]:
+    """Record what the block makes: first that it is to be made, and at the end that it was."""
+    together = [pair for each in records for pair in each.items()]
+    for record, _ in together:
+        record.begin()
+    yield
+    for record, files in together:
+        record.write(files)
 
 
 def render(
@@ -243,28 +314,32 @@ def render(
         first = replace(trajectory.gaussians(0, renderer.sh_degree), labels=labels)
     if lacks.initial_depth:
         assert job.initial is not None
-        write_depth(renderer, first, orbit_views(), job.initial)
+        with _recording([lacks.initial_depth]):
+            write_depth(renderer, first, orbit_views(), job.initial)
     if lacks.initial:
         assert job.initial is not None
         texts = [object_prompt(name, layout) for name in objects.names] if objects else []
         video = job.initial / f"{job.scene}.mp4"
-        write_initial_views(renderer, first, texts, video, fps, _initial_outputs(settings))
+        with _recording([lacks.initial]):
+            write_initial_views(renderer, first, texts, video, fps, _initial_outputs(settings))
     if lacks.motion:
         assert job.output is not None
         frames = moving_gaussians(trajectory, renderer.sh_degree, renderer.device, labels)
-        write_clip(
-            renderer,
-            frames,
-            trajectory.num_frames,
-            [(view, job.video(job.output, view)) for view in lacks.motion],
-            fps,
-            _motion_outputs(settings),
-            num_objects=len(objects.names) if objects else 0,
-            num_encoders=len(views),
-        )
+        with _recording(lacks.motion.values()):
+            write_clip(
+                renderer,
+                frames,
+                trajectory.num_frames,
+                [(view, job.video(job.output, view)) for view in lacks.motion],
+                fps,
+                _motion_outputs(settings),
+                num_objects=len(objects.names) if objects else 0,
+                num_encoders=len(views),
+            )
     if lacks.motion_depth:
         assert job.output is not None
-        write_depth(renderer, first, views, job.output)
+        with _recording([lacks.motion_depth]):
+            write_depth(renderer, first, views, job.output)
 
 
 def _objects(trajectory: TrajectoryReader, layout: Layout, needed: bool) -> TrajectoryObjects | None:

@@ -5,6 +5,8 @@ A directory holds ``opacity.h5`` and ``shs.h5`` once, ``0000.h5``, ``0001.h5``, 
 ``meta.json``. docs/formats.md describes all of it. Frame k is the state at time k * frame_dt.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,25 @@ def read_meta(path: str | Path) -> TrajectoryMeta | None:
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {version}")
     return validated(file, contents, TrajectoryMeta)
+
+
+def trajectory_digest(path: str | Path) -> str:
+    """Return hexadecimal digits that tell a trajectory from others: a SHA-256 of what it was made from.
+
+    Without meta.json (published data) it is one of the names and sizes of the files, and the first and last frame.
+
+    Raises:
+        InputError: meta.json is damaged.
+    """
+    digest = hashlib.sha256()
+    if (meta := read_meta(path)) is not None:
+        contents = meta.model_dump(mode="json", exclude={"wall_time", "complete"})
+        digest.update(json.dumps(contents, sort_keys=True).encode())
+        return digest.hexdigest()
+    files = sorted(file for file in Path(path).glob("*.h5") if file.is_file())
+    frames = [file for file in files if file.stem.isdecimal()]
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+    for file in (*frames[:1], *frames[-1:]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -155,10 +155,72 @@ def test_finished_views_are_kept_unless_overwritten(render: Render, tmp_path: Pa
     assert video.stat().st_mtime_ns > before
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--resolution", "32"], "resolution"),
+        (["--white_bg"], "white_bg"),
+        (["--shs_degree", "0"], "shs_degree"),
+        (["--background_path", "wall.ply"], "background"),
+        (["--config", "farther.json"], r"orbit\.radius"),
+        (["--render_img", "--resolution", "32"], "resolution"),
+    ],
+)
+def test_pictures_made_from_something_else_are_refused_until_overwritten(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: list[str], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_wall(tmp_path / "wall.ply", [0.3, 0.2, 0.1])
+    (tmp_path / "farther.json").write_text(json.dumps(CONFIG | {"init_radius": 5.0}))
+    arguments = ["--output_path", "out", "--fixed_view", "0"]
+    video = render(*arguments) / "out" / "view_0" / "0_ball_duck.mp4"
+    before = video.read_bytes()
+    with pytest.raises(
+        InputError, match=rf"0_ball_duck\.json: made with other .*{named}.*; --overwrite makes it again"
+    ):
+        render(*arguments, *change)
+    assert video.read_bytes() == before
+    assert not (video.parent / "rgb").exists()
+    render(*arguments, *change, "--overwrite")
+    assert video.exists() == ("--render_img" not in change)
+    render(*arguments, *change)  # is current now
+
+
+def test_pictures_of_another_simulation_are_refused(render: Render, tmp_path: Path, trajectory: Path) -> None:
+    arguments = ["--output_path", str(tmp_path / "out"), "--fixed_view", "0"]
+    render(*arguments)
+    meta = json.loads((trajectory / "meta.json").read_text())
+    (trajectory / "meta.json").write_text(json.dumps(meta | {"wall_time": 99.0}))
+    render(*arguments)  # the same motion, made another time
+    (trajectory / "meta.json").write_text(json.dumps(meta | {"hashes": {"config": "other"}}))
+    with pytest.raises(InputError, match="made with other trajectory"):
+        render(*arguments)
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_damaged_video_is_made_again(render: Render, tmp_path: Path, damage: bytes) -> None:
+    arguments = ["--output_path", str(tmp_path / "out"), "--fixed_view", "0"]
+    video = render(*arguments) / "out" / "view_0" / "0_ball_duck.mp4"
+    before = video.read_bytes()
+    video.write_bytes(damage)
+    render(*arguments)
+    assert video.read_bytes() == before
+
+
+def test_a_video_of_unknown_origin_is_not_taken_for_ours(render: Render, tmp_path: Path) -> None:
+    arguments = ["--output_path", str(tmp_path / "out"), "--fixed_view", "0"]
+    video = render(*arguments) / "out" / "view_0" / "0_ball_duck.mp4"
+    video.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match="nothing says what it was made from"):
+        render(*arguments)
+
+
 def test_masks_show_which_object_is_where(render: Render, tmp_path: Path) -> None:
     render("--output_path", str(tmp_path / "out"), "--fixed_view", "7", "--render_masks", "--render_img")
     folder = tmp_path / "out" / "view_7"
-    assert sorted(path.name for path in folder.iterdir()) == ["masks", "masks.h5", "rgb"]  # no video asked for
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("0_ball_duck.json", "masks", "masks.h5", "masks.json", "rgb")  # no video asked for
+    ]
     with h5py.File(folder / "masks.h5") as file:
         masks = file["mask"][:]
     assert masks.shape == (FRAMES, 48, 48)
@@ -230,7 +292,7 @@ def test_a_group_is_rendered_before_all_backgrounds_in_shards(render: Render, tm
     assert all(path.stat().st_mtime_ns == moment for path, moment in first.items())
     for scene, table in pairs:
         initial = tmp_path / "initial" / scene / table
-        names = ["cameras.json", "prompts.json", f"{scene}.mp4"]
+        names = ["cameras.json", "prompts.json", f"{scene}.json", f"{scene}.mp4"]
         assert sorted(path.name for path in initial.iterdir()) == sorted(names)
         frame = next(read_video(tmp_path / "dynamic" / scene / table / "view_0" / f"{scene}.mp4")).astype(int)
         green = frame[0, 0, 1] > frame[0, 0, 0]
@@ -392,13 +454,17 @@ def test_the_published_command_runs(render: Render, tmp_path: Path) -> None:
     flags = ["--render_img", "--render_depth", "--compile_video", "--white_bg", "--fixed_view", "-1"]
     render("--background_path", str(table), *outputs, *flags, "--resolution", "16")
     initial, dynamic = tmp_path / "initial_123" / "table6", tmp_path / "dynamic_123" / "table6"
-    names = ["0_ball_duck.mp4", "cameras.json", "depth", "depth.h5", "prompts.json"]
+    names = ["0_ball_duck.json", "0_ball_duck.mp4", "cameras.json", "depth", "depth.h5", "depth.json", "prompts.json"]
     assert sorted(path.name for path in initial.iterdir()) == names
     assert len(list((initial / "depth").iterdir())) == 100
     views = [f"view_{k}" for k in range(0, 100, 4)]
-    assert sorted(path.name for path in dynamic.iterdir()) == sorted(["depth", "depth.h5", *views])
+    assert sorted(path.name for path in dynamic.iterdir()) == sorted(["depth", "depth.h5", "depth.json", *views])
     for view in views:
-        assert sorted(path.name for path in (dynamic / view).iterdir()) == ["0_ball_duck.mp4", "rgb"]
+        assert sorted(path.name for path in (dynamic / view).iterdir()) == [
+            "0_ball_duck.json",
+            "0_ball_duck.mp4",
+            "rgb",
+        ]
         assert len(list((dynamic / view / "rgb").iterdir())) == FRAMES
 
 
