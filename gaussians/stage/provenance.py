@@ -63,20 +63,21 @@ class Provenance:
                 names what differs.
         """
         outputs = list(outputs)
-        try:
-            record = read_record(self.path)
-        except InputError:  # damaged, as nothing that was written here ever is
-            record = None
+        record = self._read()
         if record is None:
             if stranger := next((path for path in outputs if path.exists()), None):
                 raise InputError(f"{stranger}: nothing says what it was made from ({self.path.name}); {_REMEDY}")
             return False
-        if different := differences(record.made_from, self.made_from):
-            # A record whose outputs are gone is of no consequence.
-            if any((self.path.parent / name).exists() for name in record.outputs):
-                raise InputError(f"{self.path}: made with other {', '.join(different)}; {_REMEDY}")
-            return False
+        if different := self.different():
+            raise InputError(f"{self.path}: made with other {', '.join(different)}; {_REMEDY}")
         return all(record.outputs.get(self._name(path)) == size_of(path) is not None for path in outputs)
+
+    def different(self) -> list[str]:
+        """Return the names of what the recorded outputs were made from otherwise; none if these are gone."""
+        record = self._read()
+        if record is None or not any((self.path.parent / name).exists() for name in record.outputs):
+            return []
+        return differences(record.made_from, self.made_from)
 
     def begin(self) -> None:
         """Prepare to make outputs: remove those that were made from something else, and record what is to come.
@@ -104,13 +105,16 @@ class Provenance:
 
     def _recorded(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return the recorded outputs that were made from the same, and those that were made from something else."""
-        try:
-            record = read_record(self.path)
-        except InputError:
-            record = None
+        record = self._read()
         if record is None:
             return {}, {}
         return ({}, record.outputs) if differences(record.made_from, self.made_from) else (record.outputs, {})
+
+    def _read(self) -> Record | None:
+        try:
+            return read_record(self.path)
+        except InputError:  # damaged, as nothing that was written here ever is
+            return None
 
     def _write(self, outputs: dict[str, int]) -> None:
         write_json(self.path, Record(made_from=self.made_from, outputs=outputs).model_dump())

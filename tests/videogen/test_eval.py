@@ -86,9 +86,55 @@ def test_forces_and_materials_are_told_and_make_another_video(
         made.append(video.read_bytes())
     assert len(set(made)) == 3  # the lighter the duck, the higher it is pushed
     assert "0_ball_duck: 1 external forces" in capsys.readouterr().out
-    record = json.loads((tmp_path / "out" / "0_ball_duck.json").read_text())
+    record = json.loads((tmp_path / "out" / "0_ball_duck.json").read_text())["made_from"]
     assert record["densities"] == [100, 50]
     assert record["external_forces"][0]["force"] == [0, 0, 50]
+
+
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def relabel(root: Path) -> None:
+    np.save(root / "scenes" / "2" / "0_ball_duck" / "segmentation.npy", np.arange(240) % 2)
+
+
+def empty(root: Path) -> None:
+    (root / "out" / "0_ball_duck.mp4").write_bytes(b"")
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "labels": relabel,
+    "checkpoint.world.walls": lambda root: edit(
+        root / "checkpoint" / "best.json", world={"walls": [-1.94, 1.94, -1.94, 1.94, -0.2]}
+    ),
+    "checkpoint.num_keypoints": lambda root: edit(root / "checkpoint" / "best.json", num_keypoints=31),
+    "background.placement.json": lambda root: edit(root / "table" / "placement.json", translation=[0, 0, 5]),
+    "": empty,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_video_depends_on_makes_it_anew(
+    command: Callable[..., None],
+    arguments: list[object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+) -> None:
+    placement = {"rotation": [0, 0, 0], "translation": [0, 0, 0], "scale": 1, "center": [0, 0, 0], "crop": False}
+    write_ply(tmp_path / "table" / "gaussians_feedforward.ply", cloud((0, 0, -1), 2))
+    (tmp_path / "table" / "placement.json").write_text(json.dumps(placement))
+    flags = ["--single_view", 0, "--background_path", tmp_path / "table"]
+    command("videogen.eval", *arguments, *flags)
+    CHANGES[change](tmp_path)
+    capsys.readouterr()
+    command("videogen.eval", *arguments, *flags)
+    said = capsys.readouterr().out
+    assert "nothing to do" not in said
+    assert not change or f"0_ball_duck: made with other {change}: made anew" in said
+    command("videogen.eval", *arguments, *flags)
+    assert "nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Videos of the motion that a trained model predicts for a scene."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 from dataset.config import Config, load_config
 from dataset.layout import Layout, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
+from dataset.rendering.provenance import drawn_from
 from dataset.rendering.scene_renderer import create_renderer, write_clip
 from dataset.rendering.views import View
-from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_files import Scene, read_scene
 from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
 from dataset.simulation.scene_particles import particles_of_scene
@@ -21,8 +23,7 @@ from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import resolve_device
-from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json, write_json
+from gaussians.stage.provenance import Provenance
 from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
 from videogen.videos.settings import PredictSettings
 
@@ -48,11 +49,17 @@ def predict_videos(settings: PredictSettings) -> str:
     background = next(iter(settings.pictures.backgrounds), None)
     renderer = create_renderer(settings.pictures, config.orbit(), device, background)
     outputs = _outputs(settings.output_path, name, views)
-    record = settings.output_path / f"{name}.json"
-    made_from = _description(settings, config, info, materials, forces)
-    if not settings.overwrite and _is_current(record, made_from, [path for _, path in outputs]):
-        return f"nothing to do: all {len(views)} videos are in {settings.output_path}; --overwrite makes them anew"
-    record.unlink(missing_ok=True)
+    record = Provenance(
+        settings.output_path / f"{name}.json", _made_from(settings, config, scene, info, materials, forces)
+    )
+    kinds = Outputs(images=settings.images)
+    files = [file for _, video in outputs for file in kinds.pictures(video)]
+    if not settings.overwrite:
+        if different := record.different():
+            print(f"{name}: made with other {', '.join(different)}: made anew")
+        elif record.is_current(files):
+            return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
+    record.begin()
     if materials.note:
         print(f"{name}: {materials.note}")
     if settings.external_forces:
@@ -63,8 +70,8 @@ def predict_videos(settings: PredictSettings) -> str:
     )
     seconds = time.monotonic() - start
     frames = motion.frames(keypoints)
-    write_clip(renderer, frames, settings.steps, outputs, config.fps, Outputs(images=settings.images))
-    write_json(record, made_from)
+    write_clip(renderer, frames, settings.steps, outputs, config.fps, kinds)
+    record.write(files)
     where = outputs[0][1] if len(outputs) == 1 else settings.output_path
     made = f"predicted {settings.steps} frames in {seconds:.1f} s with {checkpoint}"
     return f"{made} and wrote {len(outputs)} videos: {where}"
@@ -76,39 +83,31 @@ def _forces(settings: PredictSettings, scene: str, objects: int) -> tuple[Extern
     return forces_on_scene(read_external_forces(settings.external_forces), scene, objects, settings.external_forces)
 
 
-def _description(
+def _made_from(
     settings: PredictSettings,
     config: Config,
+    scene: Scene,
     info: CheckpointInfo,
     materials: AssumedMaterials,
     forces: Sequence[ExternalForce],
 ) -> dict[str, Any]:
-    """Return what the videos depend on, to be recorded beside them, so that others are never taken for them."""
-    pictures = settings.pictures
+    """Return what the videos depend on, for the record beside them."""
+    pictures, labels = settings.pictures, scene.gaussians.labels
+    assert labels is not None
     background = next(iter(pictures.backgrounds), None)
     return {
-        "model_path": str(settings.model_path.resolve()),
         "scene": file_hash(find_point_cloud(settings.model_path)),
-        "background": background and file_hash(find_point_cloud(background)),
-        "checkpoint": info.sha256,
+        "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
+        "objects": [entry.name for entry in scene.objects],
+        "checkpoint": info.model_dump(mode="json", exclude={"training", "weights"}),
+        **drawn_from(pictures, config.orbit(), background),
         "views": [view.name for view in pictures.views],
-        "config": config.settings(),
+        "config": config.simulation_settings(),
         "youngs_moduli": materials.youngs_moduli,
         "densities": materials.densities,
         "external_forces": [force.model_dump(mode="json") for force in forces],
         "steps": settings.steps,
-        "resolution": pictures.resolution,
-        "shs_degree": pictures.sh_degree,
-        "white_bg": pictures.white,
-        "render_img": settings.images,
     }
-
-
-def _is_current(record: Path, made_from: dict[str, Any], videos: list[Path]) -> bool:
-    try:
-        return bool(read_json(record) == made_from) and all(video.is_file() for video in videos)
-    except InputError:  # none yet, or damaged
-        return False
 
 
 def _outputs(path: Path, scene: str, views: Sequence[View]) -> list[tuple[View, Path]]:
