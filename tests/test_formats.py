@@ -29,7 +29,7 @@ from tests.dataset_fixture import (
     write_dataset,
     write_published_dataset,
 )
-from tools.checks.dataset_walk import Tree
+from tools.checks.dataset_walk import DatasetTree
 
 PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 SCENE = SCENES[0]
@@ -128,7 +128,7 @@ def real(tmp_path_factory):
 
 
 def test_what_the_commands_write_passes_the_check(real):
-    tree = Tree(real)
+    tree = DatasetTree(real)
     found = [look() for look in tree.checks_outside_scenes()]
     found += [
         tree.scene_check(group, scene, ("scenes", "initial", "mpm", "dynamic"))() for group, scene in tree.scenes()

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import h5py
@@ -567,3 +569,19 @@ def test_depth_without_pictures_is_a_defect(tmp_path, whole):
     write_hdf5(root / INITIAL / BACKGROUND / "depth.h5", {"depth": np.zeros((6, SIZE, SIZE), np.uint16)})
     (defect,) = check(root).defects
     assert defect.endswith("depth.h5: no dataset 'depth_max'")
+
+
+def test_outputs_that_are_not_what_their_record_says_are_defects(
+    tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("dataset.generate_objects", "--data_root", tmp_path, "--objects", "ball", "--gaussians", 250)
+    with pytest.raises(SystemExit, match="0"):
+        command("tools.check_dataset", tmp_path)
+    assert "made_from" not in capsys.readouterr().out
+    cloud = next((tmp_path / "objects").rglob("point_cloud.ply"))
+    record = tmp_path / "objects" / "ball" / "made_from.json"
+    size = cloud.stat().st_size
+    record.write_text(record.read_text().replace(str(size), str(size + 1)))
+    with pytest.raises(SystemExit, match="1"):
+        command("tools.check_dataset", tmp_path)
+    assert f"expected {size + 1} bytes, as made_from.json records, found {size}" in capsys.readouterr().out

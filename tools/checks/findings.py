@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaussians.stage.errors import InputError
+from gaussians.stage.provenance import read_record, size_of
 
 
 @dataclass
@@ -40,6 +41,18 @@ class Findings:
             yield
         except InputError as error:
             self.defects.append(str(error))
+
+    def check_records(self, directory: Path, *names: str) -> None:
+        """Check that each output which a record in ``directory`` names is there and as large as it was when made."""
+        for path in (directory / name for name in names if (directory / name).is_file()):
+            with self.reading():
+                record = read_record(path)
+                for name, size in record.outputs.items() if record else ():
+                    found = size_of(directory / name)
+                    if found != size:
+                        self.defect(
+                            directory / name, f"expected {size} bytes, as {path.name} records, found {found or 0}"
+                        )
 
     def look_over(self, directory: Path, known: str) -> None:
         """Note the entries of ``directory`` whose names do not match the pattern ``known``."""

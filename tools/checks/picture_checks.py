@@ -18,7 +18,7 @@ from tools.checks.decoded_video import DecodedVideo, decode
 from tools.checks.findings import Findings
 
 VIEW = r"view_\d+|circle360|circle360_jitter"
-_MOTION_FILES = rf"{VIEW}|depth\.h5|depth"
+_MOTION_FILES = rf"{VIEW}|depth\.h5|depth\.json|depth"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class _Prompts(BaseModel):
 def check_initial(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
     """Check ``initial/<group>/<scene>/<background>``: frame 0 from all around, and what it shows."""
     known = rf"{re.escape(scene)}\.mp4|cameras\.json|prompts\.json|depth\.h5|depth|masks\.h5|masks"
-    findings.look_over(path, known)
+    records = (f"{scene}.json", "depth.json", "masks.json")
+    findings.look_over(path, "|".join([known, *map(re.escape, records)]))
+    findings.check_records(path, *records)
     cameras = None
     with findings.reading():
         cameras = read_cameras(path / "cameras.json")
@@ -68,12 +70,14 @@ def check_initial(path: Path, scene: str, clip: ExpectedClip, quick: bool, findi
 def check_motion(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
     """Check ``dynamic/<group>/<scene>/<background>``: a folder for each view, with its video, images and masks."""
     findings.look_over(path, _MOTION_FILES)
+    findings.check_records(path, "depth.json")
     expected = clip.num_frames
     views = sorted(folder for folder in path.iterdir() if re.fullmatch(VIEW, folder.name))
     if not views:
         findings.defect(path, "no view: expected folders such as view_0 and circle360")
     for view in views:
-        findings.look_over(view, rf"{re.escape(scene)}\.mp4|rgb|masks\.h5|masks")
+        findings.look_over(view, rf"{re.escape(scene)}\.(mp4|json)|rgb|masks\.h5|masks\.json|masks")
+        findings.check_records(view, f"{scene}.json", "masks.json")
         video, images = view / f"{scene}.mp4", view / "rgb"
         size = None
         if video.is_file() or not any((view / name).exists() for name in ("rgb", "masks")):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.catalog import object_by_name
-from dataset.layout import POINT_CLOUD, Layout, find_point_cloud
+from dataset.layout import MADE_FROM, POINT_CLOUD, Layout, find_point_cloud
 from dataset.rendering.background import load_background
 from dataset.scenes.scene_names import objects_in_name
 from dataset.scenes.scene_objects import IndistinctObjectsError, SceneObject, scene_labels, scene_objects
@@ -35,7 +35,10 @@ class SceneCloud:
 
 def check_object(path: Path, layout: Layout, findings: Findings) -> None:
     """Check an object: its point cloud and, unless the catalogue has the object, ``object.json``."""
-    findings.look_over(path, r"point_cloud|object\.json|cameras\.json|input\.ply|cfg_args|exposure\.json")
+    findings.look_over(
+        path, r"point_cloud|object\.json|made_from\.json|cameras\.json|input\.ply|cfg_args|exposure\.json"
+    )
+    findings.check_records(path, MADE_FROM)
     with findings.reading():
         read_ply(find_point_cloud(path))
     with findings.reading():
@@ -44,8 +47,9 @@ def check_object(path: Path, layout: Layout, findings: Findings) -> None:
 
 def check_background(path: Path, findings: Findings) -> None:
     """Check a background: its cloud, and what places it in the world."""
-    known = r"gaussians_(feedforward|postopt)\.ply|camera_2999\.pt|placement\.json|point_cloud"
+    known = r"gaussians_(feedforward|postopt)\.ply|camera_2999\.pt|placement\.json|made_from\.json|point_cloud"
     findings.look_over(path, known)
+    findings.check_records(path, MADE_FROM)
     with findings.reading():
         load_background(path)
 
@@ -56,8 +60,9 @@ def check_scene(path: Path, layout: Layout, findings: Findings) -> SceneCloud | 
     Returns:
         What was read; None where the point cloud, or what labels it, is damaged.
     """
-    known = r"point_cloud|segmentation\.npy|objects\.json|cameras\.json|input\.ply|cfg_args|exposure\.json"
-    findings.look_over(path, known)
+    files = r"point_cloud|segmentation\.npy|objects\.json|cameras\.json|made_from\.json"
+    findings.look_over(path, rf"{files}|input\.ply|cfg_args|exposure\.json")
+    findings.check_records(path, MADE_FROM)
     if (path / "cameras.json").is_file():
         with findings.reading():
             read_cameras(path / "cameras.json")
