@@ -1,1 +1,1 @@
-"""Which points of different objects, or of an object and a wall, touch."""
+"""Find which points of different objects, or of an object and a wall, touch."""

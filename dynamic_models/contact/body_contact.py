@@ -1,4 +1,4 @@
-"""Which keypoints touch a wall or another object, without dynamic shapes or synchronisation on a GPU.
+"""Find which keypoints touch a wall or another object, without dynamic shapes or synchronisation on a GPU.
 
 The searches skip what lies outside the boxes around objects and parts of them.
 """
@@ -15,16 +15,18 @@ from gaussians.stage.warp_runtime import as_array, launch
 
 CHUNK = int(kernels.CHUNK)
 FAR = 1e9  # metres: where points that do not exist are kept
-_BITS = 5  # of a place along the curve, for each axis: cells of 1 cm in an object of 0.3 m
-_BEHIND = 2 ** (3 * _BITS)  # all places on it
+_BITS = 5  # for each axis of a place along the Morton curve: cells of 1 cm in an object of 0.3 m
+_BEHIND = 2 ** (3 * _BITS)  # the first place after the curve's end
 _THREADS = 600_000  # enough to fill a GPU: where there are fewer pairs of points and objects, more share a pair
 
 
 @dataclass(frozen=True)
 class WallContact:
-    """Attributes:
-    gaps: (B, O, 5), smallest distance of an object's points to each wall, metres, negative beyond it.
-    points: (B, O, P), bool, which points are nearer than the threshold to any wall.
+    """A ``WallContact`` says how near objects are to the walls.
+
+    Attributes:
+        gaps: (B, O, 5), smallest distance of an object's points to each wall, metres, negative beyond it.
+        points: (B, O, P), bool, which points are nearer than the threshold to any wall.
     """
 
     gaps: torch.Tensor
@@ -33,10 +35,12 @@ class WallContact:
 
 @dataclass(frozen=True)
 class PairContact:
-    """Attributes:
-    gaps: (B, O, O), smallest distance between points of objects i and j, metres.
-    points: (B, O, O, P), bool, which points of i are nearer than the threshold to any point of j.
-    touching: (B, O, O), bool, whether there is such a point; never for i = j.
+    """A ``PairContact`` says how near objects are to each other.
+
+    Attributes:
+        gaps: (B, O, O), smallest distance between points of objects i and j, metres.
+        points: (B, O, O, P), bool, which points of i are nearer than the threshold to any point of j.
+        touching: (B, O, O), bool, whether there is such a point; never for i = j.
     """
 
     gaps: torch.Tensor
@@ -46,11 +50,13 @@ class PairContact:
 
 @dataclass(frozen=True)
 class BodyContact:
-    """Attributes:
-    nearness: (B, O, P), 0 for points beyond the reach of other objects, about 1 at their surface, more inside.
-    normals: (B, O, P, 3), unit vectors out of the object of which most is in reach; 0 where none is.
-    velocities: (B, O, P, 3), of that object near the point, m/s.
-    partner: (B, O, P, O), 1 for that object, else 0.
+    """A ``BodyContact`` says how each point lies to its partner: the other object of which most is in reach.
+
+    Attributes:
+        nearness: (B, O, P), 0 for points beyond the reach of other objects, about 1 at their surface, more inside.
+        normals: (B, O, P, 3), unit vectors that point out of the partner; 0 where there is none.
+        velocities: (B, O, P, 3), velocity of the partner near the point, m/s.
+        partner: (B, O, P, O), 1 for the partner, else 0.
     """
 
     nearness: torch.Tensor
@@ -60,8 +66,9 @@ class BodyContact:
 
 
 def nearest_wall(world: torch.Tensor, walls: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distance (B, O, P), metres, negative beyond it, and normal (B, O, P, 3) of each point's nearest wall, floor
-    included: in a corner a point feels one of them alone.
+    """Return the distance (B, O, P), metres, and the normal (B, O, P, 3) of each point's nearest wall, floor included.
+
+    Distances are negative beyond a wall. In a corner a point feels one wall alone.
 
     Args:
         world: (B, O, P, 3), metres.
@@ -82,19 +89,19 @@ def body_contact(
     volume: torch.Tensor,
     reach: float,
 ) -> BodyContact:
-    """How each point lies to the other objects, as smoothed-particle hydrodynamics looks at a neighbourhood: sums over
-    their points, which change smoothly, with the kernel 1 - (distance / reach)^2.
+    """Return how each point lies to the other objects, from sums over their points.
 
-    Without gradients: how contact changes with the places of the points is stiff, and longer rollouts would learn
-    nothing else from it.
+    The sums have the kernel 1 - (distance / reach)^2, as in smoothed-particle hydrodynamics, and change smoothly. They
+    have no gradients: how contact changes with the places of the points is stiff, and would drown all else that longer
+    rollouts have to learn.
 
     Args:
-        world: (B, O, P, 3), metres; found sooner if in ``spatial_order``.
+        world: (B, O, P, 3), metres; the search is faster if points are in ``spatial_order``.
         velocities: (B, O, P, 3), m/s.
-        centres: (B, O, 3), of the objects, metres.
+        centres: (B, O, 3), centres of the objects, metres.
         mask: (B, O, P), bool.
         volume: (B, O), m^3 that a point of the object stands for.
-        reach: metres.
+        reach: distance at which points begin to touch, metres.
     """
     count = world.shape[2]
     lacking = (0, 0, 0, -count % CHUNK)
@@ -104,24 +111,36 @@ def body_contact(
 
 
 def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
-    """(B, O, P, 5), metres."""
+    """Return the distance (B, O, P, 5) of each point to each wall, metres."""
     x, y, z = world.unbind(-1)
     x_min, x_max, y_min, y_max, floor = (wall[:, None, None] for wall in walls.unbind(-1))
     return torch.stack([x - x_min, x_max - x, y - y_min, y_max - y, z - floor], -1)
 
 
 def wall_contact(world: torch.Tensor, mask: torch.Tensor, walls: torch.Tensor, threshold: float) -> WallContact:
-    """Distances of world points (B, O, P, 3) to the walls (B, 5) of the box: x_min, x_max, y_min, y_max, floor."""
+    """Return how near objects are to the walls.
+
+    Args:
+        world: (B, O, P, 3), metres.
+        mask: (B, O, P), bool, which points exist.
+        walls: (B, 5), see ``SceneState``.
+        threshold: distance at which points begin to touch, metres.
+    """
     distances = _wall_distances(world, walls)
     distances = distances.masked_fill(~mask[..., None], FAR)
     return WallContact(distances.amin(-2), (distances < threshold).any(-1))
 
 
 def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> PairContact:
-    """Distances between the points (B, O, P, 3) of every two objects.
+    """Return how near every two objects are.
 
     The search runs without gradients; the gaps are then taken once more from the nearest two points, so that they
     have the gradient of the smallest distance.
+
+    Args:
+        world: (B, O, P, 3), metres.
+        mask: (B, O, P), bool, which points exist.
+        threshold: distance at which points begin to touch, metres.
     """
     objects = world.shape[1]
     with torch.no_grad():
@@ -140,7 +159,7 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
 
 @torch.library.custom_op("dynamic_models::nearest_squared", mutates_args=())
 def nearest_squared(world: torch.Tensor, mask: torch.Tensor, reach: float) -> torch.Tensor:
-    """(B, O, O, P) float32, metres^2: squared distance of each point of i to the nearest point of j.
+    """Return the squared distance of each point of i to the nearest point of j, (B, O, O, P) float32, metres^2.
 
     Args:
         world: (B, O, P, 3), metres.
@@ -171,11 +190,15 @@ def touching_bodies(
     object_boxes: torch.Tensor,
     reach: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What ``body_contact`` gives, in float32.
+    """Compute the tensors of ``BodyContact``, in float32.
 
     Args:
-        points: (B, O, P, 3), with P a multiple of ``CHUNK``; those that do not exist far away.
-        boxes, object_boxes: of ``surroundings``.
+        points: (B, O, P, 3), metres, with P a multiple of ``CHUNK``; those that do not exist are at ``FAR``.
+        velocities: (B, O, P, 3), m/s.
+        centres: (B, O, 3), centres of the objects, metres.
+        volumes: (B, O), m^3 that a point of the object stands for.
+        boxes, object_boxes: what ``surroundings`` returns.
+        reach: metres.
     """
     batch, objects, count, _ = points.shape
     sums = as_array(torch.zeros(7, batch * objects**2, count, device=points.device), wp.float32)
@@ -199,7 +222,7 @@ def touching_bodies(
 
 @touching_bodies.register_fake
 def _found(points: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What ``touching_bodies`` returns, for kernels to fill."""
+    """Allocate what ``touching_bodies`` returns, for kernels to fill."""
     batch, objects, count, three = points.shape
     nearness = points.new_empty(batch, objects, count, dtype=torch.float32)
     vectors = (batch, objects, count, three)
@@ -212,8 +235,9 @@ def _found(points: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor
 
 
 def surroundings(points: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes around every ``CHUNK`` points and their reach, (B, O, P / CHUNK, 6), and around objects, (B, O, 6): the low
-    corner, and the high one times -1. In a box without points lies nothing.
+    """Return boxes around every ``CHUNK`` points and their reach, (B, O, P / CHUNK, 6), and around objects, (B, O, 6).
+
+    A box is its low corner, and its high corner times -1, metres. A box of no points contains no place.
 
     Args:
         points: (B, O, P, 3), metres; those that do not exist at ``FAR``.
@@ -225,11 +249,12 @@ def surroundings(points: torch.Tensor, reach: float) -> tuple[torch.Tensor, torc
 
 
 def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(B, O, P), int64: an order of every object's points in which neighbours follow each other, along a Morton curve;
-    those that do not exist come last.
+    """Return an order (B, O, P), int64, of every object's points in which neighbours follow each other.
+
+    It follows a Morton curve; points that do not exist come last.
 
     Args:
-        points: (B, O, P, 3), metres, of which the order does not change when an object moves.
+        points: (B, O, P, 3), metres, in the body's axes, so that the order does not change when an object moves.
         mask: (B, O, P), bool.
     """
     exists = mask[..., None]
@@ -242,7 +267,7 @@ def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def _shares(points: torch.Tensor) -> int:
-    """How many threads look at one object for one point (B, O, P, 3) of another."""
+    """Return how many threads look at one object for one point (B, O, P, 3) of another."""
     batch, objects, count, _ = points.shape
     return max(1, min(count // CHUNK, _THREADS // (batch * objects**2 * count))) if points.is_cuda else 1
 

@@ -1,10 +1,10 @@
-"""Kernels of the contact search, of which every thread looks at one point, or at one point and a share of an object."""
+"""Search for contact with Warp kernels, of which each thread looks at one point and at most a share of an object."""
 
 # mypy: ignore-errors
 
 import warp as wp
 
-CHUNK = wp.constant(32)  # points of an object, one after the other
+CHUNK = wp.constant(32)  # consecutive points of an object that have a box of their own
 _LARGEST_NEARNESS = 4.0
 
 wp.set_module_options({"enable_backward": False, "max_unroll": int(CHUNK)})
@@ -12,13 +12,13 @@ wp.set_module_options({"enable_backward": False, "max_unroll": int(CHUNK)})
 
 @wp.struct
 class Points:
-    """Of all objects.
+    """A ``Points`` holds the points of all objects.
 
     Attributes:
         world: (B, O, P), metres.
-        mask: (B, O, P), which exist.
-        low: (B, O), corner of the box around an object and its reach, metres.
-        high: (B, O), the opposite one.
+        mask: (B, O, P), which points exist.
+        low: (B, O), low corner of the box around an object and its reach, metres.
+        high: (B, O), high corner of that box, metres.
     """
 
     world: wp.array3d(dtype=wp.vec3)
@@ -29,13 +29,13 @@ class Points:
 
 @wp.func
 def members(objects: int, pair: int):
-    """The scene and the two objects of a pair, which are numbered through all scenes."""
+    """Return the scene and the two objects of a pair; pairs are numbered through all scenes."""
     return pair // (objects * objects), pair // objects % objects, pair % objects
 
 
 @wp.func
 def may_touch(points: Points, b: int, i: int, p: int, j: int):
-    """Whether point p of object i exists and lies in the box around j."""
+    """Return whether point p of object i exists and lies in the box around object j."""
     if i == j or not points.mask[b, i, p]:
         return False
     return within(points.world[b, i, p], points.low[b, j], points.high[b, j])
@@ -49,13 +49,13 @@ def within(point: wp.vec3, low: wp.vec3, high: wp.vec3):
 
 @wp.func
 def in_box(point: wp.vec3, box: wp.array(dtype=float)):
-    """Whether a point lies between a low corner and a high one, which is given times -1."""
+    """Return whether a point lies in a box, which is its low corner and its high corner times -1."""
     return within(point, wp.vec3(box[0], box[1], box[2]), -wp.vec3(box[3], box[4], box[5]))
 
 
 @wp.kernel
 def search(points: Points, shares: int, squared: wp.array4d(dtype=float)):
-    """Each point of i looks at all points of j, which ``shares`` threads share among them."""
+    """Find the nearest point of object j for each point of i; ``shares`` threads share the points of j."""
     pair, share, p = wp.tid()
     b, i, j = members(points.mask.shape[1], pair)
     if not may_touch(points, b, i, p, j):
@@ -78,8 +78,10 @@ def add_up(
     shares: int,
     sums: wp.array3d(dtype=float),
 ):
-    """Each point of i looks at the points of j in chunks whose boxes it lies in, which ``shares`` threads share among
-    them: the sums of the kernel 1 - (distance / reach)^2, and of that times offset and velocity."""
+    """Add up the kernel 1 - (distance / reach)^2, and that times offset and velocity, over points of j for each of i.
+
+    A point looks only at chunks whose boxes it lies in; ``shares`` threads share the chunks of j.
+    """
     pair, share, p = wp.tid()
     b, i, j = members(points.shape[1], pair)
     here = points[b, i, p]
@@ -117,7 +119,7 @@ def choose(
     velocities: wp.array3d(dtype=wp.vec3),
     partner: wp.array4d(dtype=float),
 ):
-    """The object of which most is in reach of a point, and how it lies to it; zeros where none is."""
+    """Choose for each point the object of which most is in reach, and say how it lies to it; zeros where none is."""
     b, i, p = wp.tid()
     objects = points.shape[1]
     largest = wp.float32(0.0)

@@ -1,1 +1,1 @@
-"""Training data: keypoints of trajectories, windows of frames, batches."""
+"""Take keypoints from trajectories, and windows of frames to train on; define the state that models start from."""

@@ -1,7 +1,7 @@
-"""Farthest-point sampling (Gonzalez 1985) on the CPU, so that every machine finds the same points.
+"""Sample points farthest first (Gonzalez 1985), on the CPU, so that every machine finds the same points.
 
-Points are sorted into the cells of a grid. What a new point is farther from than any point of a cell is from those
-before it need not be looked at, which soon is nearly everything; the result is that of looking at all.
+Points are sorted into the cells of a grid. A cell is skipped where the new point is farther away than each of the
+cell's points is from its nearest chosen point: soon that is nearly every cell. The result is that of looking at all.
 """
 
 # mypy: ignore-errors
@@ -16,7 +16,7 @@ from gaussians.stage.warp_runtime import start_warp
 # Fused operations would round differently from machine to machine, and decide ties.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
-_POINTS_IN_CELL = 80
+_POINTS_IN_CELL = 80  # on average
 
 
 @wp.func
@@ -36,17 +36,17 @@ def choose(
     place: wp.array(dtype=int),
     chosen: wp.array(dtype=int),
 ):
-    """All in one thread: points are chosen one after the other.
+    """Choose points one after the other, all in one thread.
 
     Args:
-        points: by cell.
-        number: of each point before they were sorted.
-        first: of each cell its first point; and of how many points there are.
-        low, high: the corners of a box around each cell's points.
-        nearest: squared distance of each point to those chosen, infinite.
-        farthest: the largest of a cell, infinite.
-        place: where it is.
-        chosen: places among ``points``, of which the first is given.
+        points: (N,), sorted by cell.
+        number: (N,), the number that each point had before they were sorted.
+        first: (cells + 1,), the place of each cell's first point, and N.
+        low, high: (cells,), the corners of a box around each cell's points.
+        nearest: (N,), squared distance of each point to the nearest chosen one; infinite at first.
+        farthest: (cells,), the largest ``nearest`` in each cell; infinite at first.
+        place: (cells,), the place of the point that has it.
+        chosen: (count,), places of the chosen points; the first one is given.
     """
     for i in range(1, chosen.shape[0]):
         last = points[chosen[i - 1]]
@@ -73,12 +73,13 @@ def choose(
 
 
 def farthest_point_sampling(points: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices (min(count, N),) int64 of points each of which is farthest from all before it.
+    """Return indices (min(count, N),) int64 of points each of which is farthest from all chosen before it.
 
-    The first is the one farthest from the centroid; of equals the first in order is taken.
+    The first one is farthest from the centroid; of points that are equally far the first in order is taken.
 
     Args:
-        points: (N, 3), finite.
+        points: (N, 3), finite, in any unit.
+        count: how many points to choose.
     """
     check_shape("points", points, "N", 3)
     places = points.detach().cpu().numpy().astype(np.float32)
@@ -111,7 +112,7 @@ def farthest_point_sampling(points: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _cells(places: np.ndarray) -> np.ndarray:
-    """The number (N,) of each point's cell, in a grid of about ``_POINTS_IN_CELL`` points a cell."""
+    """Return the number (N,) of each point's cell, in a grid of about ``_POINTS_IN_CELL`` points a cell."""
     low, extent = places.min(0), np.ptp(places, axis=0)
     side = max(1, round((len(places) / _POINTS_IN_CELL) ** (1 / 3)))
     indices = ((places - low) / np.maximum(extent, 1e-30) * side).astype(np.int64).clip(0, side - 1)

@@ -1,4 +1,4 @@
-"""Keypoints: a few Gaussians of every object that stand for all of it, and their motion taken from a trajectory.
+"""Choose keypoints, a few Gaussians that stand for all of an object, and take their motion from a trajectory.
 
 Farthest-point sampling starts at the point farthest from the object's centroid, so the same object has the same
 keypoints everywhere. The rows that were chosen are stored with the motion.
@@ -25,7 +25,7 @@ _CACHE_VERSION = 1
 
 @dataclass(frozen=True)
 class KeypointClip:
-    """The motion of O objects' keypoints over T frames; entries past an object's own number are 0.
+    """A ``KeypointClip`` is the motion of O objects' keypoints over T frames, 0 where an object has fewer than P.
 
     Attributes:
         positions: (T, O, P, 3), metres.
@@ -41,21 +41,22 @@ class KeypointClip:
 
     @property
     def mask(self) -> torch.Tensor:
-        """(O, P), bool."""
+        """Which keypoints exist, (O, P), bool."""
         return self.rows >= 0
 
 
 def keypoint_rows(
     positions: torch.Tensor, labels: torch.Tensor, num_keypoints: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows (O, P) of every object's keypoints, -1 past the points that an object has, and the objects' labels (O,).
+    """Return the rows (O, P) of objects' keypoints, -1 where an object has fewer than P, and objects' labels (O,).
 
     Objects come in the order of their labels; negative labels are no object. P is ``num_keypoints``, or the points of
     the largest object where that has fewer.
 
     Args:
-        positions: (N, 3).
+        positions: (N, 3), metres.
         labels: (N,), whole numbers.
+        num_keypoints: how many to take of every object that has as many points.
 
     Raises:
         InputError: there is no object.
@@ -76,7 +77,7 @@ def keypoint_rows(
 def extract_keypoints(
     reader: TrajectoryReader, labels: torch.Tensor, num_keypoints: int, cache: Path | None = None
 ) -> KeypointClip:
-    """Keypoints of frame 0 followed through all frames, one frame in memory at a time.
+    """Choose keypoints in frame 0 and follow them through all frames, one frame in memory at a time.
 
     Args:
         labels: (N,), the object of each Gaussian, negative for none.

@@ -1,4 +1,4 @@
-"""The state of scenes that every dynamics model starts from, and the pushes that act on them.
+"""Define the state of scenes that every dynamics model starts from, and the pushes that act on them.
 
 Scenes of a batch may have different numbers of objects, and objects different numbers of keypoints: ``mask`` says which
 entries exist, and the others never influence the result.
@@ -23,7 +23,7 @@ _NO_WALL = 1e6  # metres: so far away that nothing gets there
 
 
 class World(BaseModel):
-    """Gravity and the walls of the simulation box, open above; the defaults are those of the published data."""
+    """A ``World`` is gravity and the walls of a box that is open above, by default those of the published data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -34,7 +34,7 @@ class World(BaseModel):
 
     @staticmethod
     def of_trajectory(meta: TrajectoryMeta | None) -> "World":
-        """The world that a trajectory was simulated in; without ``meta`` (published data) the default."""
+        """Return the world that a trajectory was simulated in; without ``meta`` (published data) the default."""
         if meta is None:
             return World()
         if meta.walls is None:
@@ -44,7 +44,7 @@ class World(BaseModel):
 
 @dataclass(frozen=True)
 class SceneState:
-    """B scenes of up to O objects with up to P keypoints each, at one moment.
+    """A ``SceneState`` is B scenes of up to O objects with up to P keypoints each, at one moment.
 
     Attributes:
         points: (B, O, P, 3), where the keypoints are, metres.
@@ -75,11 +75,11 @@ class SceneState:
         check_shape("walls", self.walls, batch, len(WALL_FIELDS))
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """All attributes, in order."""
+        """Return all attributes, in order."""
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "SceneState":
-        """``function`` of each attribute."""
+        """Return the scenes with ``function`` applied to each attribute."""
         return SceneState(*map(function, self.tensors()))
 
     def to(self, device: torch.device | str) -> "SceneState":
@@ -87,7 +87,7 @@ class SceneState:
 
 
 def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> SceneState:
-    """Single scenes as one batch, padded to the largest number of objects and of keypoints among them, or to
+    """Join single scenes to one batch, padded to the largest number of objects and of keypoints among them, or to
     ``objects`` and ``points`` if these are larger."""
     objects = max(objects, *(state.mask.shape[1] for state in states))
     points = max(points, *(state.mask.shape[2] for state in states))
@@ -118,17 +118,18 @@ def mean_pushes(
     frame_dt: float,
     first_frame: int = 0,
 ) -> torch.Tensor:
-    """Pushes (num_frames - 1, O, 6) between frames: force over mass, m/s^2, and torque over mass, m^2/s^2.
+    """Return pushes (num_frames - 1, O, 6) between frames: force over mass, m/s^2, and torque over mass, m^2/s^2.
 
-    Each is the integral over its frame, divided by its length, so that the momentum gained does not depend on where in
-    a frame a force begins or ends.
+    Each is the mean over its frame, so that the momentum gained does not depend on where in a frame a force begins or
+    ends.
 
     Args:
-        forces: those on objects that are not among ``labels`` do nothing.
-        labels: of the O objects.
-        masses: theirs, kg; NaN for unknown.
+        forces: external forces; those on objects that are not among ``labels`` do nothing.
+        labels: the labels of the O objects.
+        masses: the masses of the O objects, kg; NaN for unknown.
+        num_frames: frames of the rollout, the first one included.
         frame_dt: seconds from frame to frame.
-        first_frame: the one that the first push begins at; frame 0 is at time 0.
+        first_frame: the frame that the first push begins at; frame 0 is at time 0.
 
     Raises:
         InputError: neither the force nor ``masses`` has the mass of an object.

@@ -1,5 +1,6 @@
-"""Simulated scenes as training samples: a window of frames, its first one as the state, all of them as the target.
+"""Load simulated scenes, and cut them into training samples.
 
+A sample is a window of frames: its first one is the state that a model starts from, all of them are the target.
 Training draws windows from an endless stream of shuffled epochs, the next batch while the last one is used.
 """
 
@@ -29,11 +30,11 @@ _WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls
 
 
 class Window(NamedTuple):
-    """Frames of B scenes.
+    """A ``Window`` is T consecutive frames of each of B scenes.
 
     Attributes:
-        state: the scenes at the first of T frames.
-        target: (B, T, O, P, 3), their keypoints in all of them, metres.
+        state: the scenes at the first frame.
+        target: (B, T, O, P, 3), keypoints in all frames, metres.
         pushes: (B, T - 1, O, 6), see ``DynamicsModel``.
     """
 
@@ -44,7 +45,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class SimulatedScene:
-    """One simulated scene.
+    """A ``SimulatedScene`` is the motion of one scene's keypoints, with what is known of its simulation.
 
     Attributes:
         name: ``group/scene``.
@@ -53,8 +54,8 @@ class SimulatedScene:
         world: gravity and walls.
         frame_dt: seconds from frame to frame.
         dx: cell size of the simulation's grid, metres; 0 for unknown.
-        wall_time: seconds that the simulation took, if it was recorded.
-        forces: external ones on its objects.
+        wall_time: seconds that the simulation took, None for unknown.
+        forces: external forces on its objects.
     """
 
     name: str
@@ -71,7 +72,7 @@ class SimulatedScene:
         return len(self.clip.positions)
 
     def window(self, start: int, length: int) -> Window:
-        """``length`` frames of this one scene from frame ``start`` on."""
+        """Return ``length`` frames of this one scene from frame ``start`` on."""
         positions = self.clip.positions
         state = SceneState(
             points=positions[None, start],
@@ -88,10 +89,10 @@ class SimulatedScene:
 
 
 def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
-    """Velocities (O, P, 3) at frame ``k``, metres per second.
+    """Return velocities (O, P, 3) at frame ``k``, metres per second.
 
-    Taken from the trajectory where it holds them, else second-order differences of positions: central ones, or
-    one-sided at the ends; both are exact for constant accelerations.
+    They are taken from the trajectory where it holds them, else they are second-order differences of positions: central
+    ones, or one-sided at the ends; both are exact for constant accelerations.
     """
     if clip.velocities is not None:
         return clip.velocities[k]
@@ -108,7 +109,7 @@ def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
 
 
 def collate_windows(windows: Sequence[Window], objects: int = 0, points: int = 0) -> Window:
-    """Windows of equal length as one batch, padded as ``collate`` does."""
+    """Join windows of equal length to one batch, padded as ``collate`` does."""
     state = collate([window.state for window in windows], objects, points)
     _, objects, points = state.mask.shape
     targets = [pad(window.target, 2, (objects, points)) for window in windows]
@@ -116,10 +117,10 @@ def collate_windows(windows: Sequence[Window], objects: int = 0, points: int = 0
 
 
 def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
-    """The same motion seen from another side: turned about the vertical axis and, half of the time, mirrored.
+    """Return the same motion seen from another side: turned about the vertical axis and, half of the time, mirrored.
 
-    Physics knows no preferred horizontal direction, so this is more data for nothing. Scenes that come near a side
-    wall are turned by quarter turns, and the walls with them.
+    Physics knows no preferred horizontal direction, so a model learns from more data at no cost. Scenes that come near
+    a side wall are turned by quarter turns, and the walls with them.
     """
     state, target, pushes = window
     reach = target[..., :2].norm(dim=-1).amax()
@@ -147,7 +148,7 @@ def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
 
 
 def add_noise(window: Window, speed: float, generator: torch.Generator) -> Window:
-    """The same with a random velocity added to each object's at the start, of standard deviation ``speed``, m/s.
+    """Add a random velocity of standard deviation ``speed``, m/s, to each object at the window's start.
 
     The target stays: a model learns to come back to it (Sanchez-Gonzalez et al. 2020 do so in every step).
     """
@@ -158,14 +159,14 @@ def add_noise(window: Window, speed: float, generator: torch.Generator) -> Windo
 
 @dataclass(frozen=True)
 class Sampling:
-    """How training windows are drawn.
+    """A ``Sampling`` says how training windows are drawn.
 
     Attributes:
         seed: of order, starts and noise.
-        num_frames: windows lie within so many first frames of a scene.
+        num_frames: the first frames of a scene that windows are taken from.
         batch_size: windows in a batch.
-        noise: standard deviation of what is added to objects' velocities at a window's start, m/s.
-        augment: whether windows are turned and mirrored horizontally.
+        noise: standard deviation of the velocity that is added to each object at a window's start, m/s.
+        augment: whether windows are turned about the vertical axis and mirrored.
         objects: the least number of objects that a batch is padded to.
         points: the least number of keypoints of every object that a batch is padded to.
     """
@@ -209,7 +210,7 @@ def draw_windows(
 
 
 class WindowStream:
-    """Batches of training windows, each drawn in a thread ahead of its use."""
+    """A ``WindowStream`` draws batches of training windows, each in a thread ahead of its use."""
 
     def __init__(self, scenes: Sequence[SimulatedScene], sampling: Sampling) -> None:
         self._scenes, self._sampling = scenes, sampling
@@ -231,7 +232,7 @@ class WindowStream:
 
 
 def choose_groups(layout: Layout, groups: Sequence[str] | None) -> list[str]:
-    """``groups``, or without any those of 3_0 to 3_8 that have trajectories, or else all that have.
+    """Return ``groups``, or without any those of 3_0 to 3_8 that have trajectories, or else all that have some.
 
     Raises:
         InputError: a group, or any at all, is missing.
@@ -257,12 +258,15 @@ def load_scenes(
     frame_dt: float | None = None,
     progress: bool = True,
 ) -> list[SimulatedScene]:
-    """The first ``per_group`` scenes of every group, with their keypoints taken from the trajectories.
+    """Load the first scenes of every group, with their keypoints taken from the trajectories.
 
     Args:
+        num_keypoints: how many to take of every object.
         num_frames: frames that every scene must have.
-        cache: directory of extracted keypoints; default ``<root>/keypoints``.
-        frame_dt: what all scenes must have, seconds; default: what the first one has.
+        per_group: scenes to take of every group; None: all.
+        cache: directory of extracted keypoints; None: ``<root>/keypoints``.
+        frame_dt: seconds from frame to frame that all scenes must have; None: those of the first scene.
+        progress: whether to show a progress bar.
 
     Raises:
         InputError: a scene is damaged, too short, or of another frame_dt, or there is none.
@@ -285,7 +289,11 @@ def load_scenes(
 
 
 def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache: Path | None = None) -> SimulatedScene:
-    """One scene of the dataset.
+    """Load one scene of the dataset.
+
+    Args:
+        num_keypoints: how many to take of every object.
+        cache: file for the extracted keypoints, see ``extract_keypoints``.
 
     Raises:
         InputError: its trajectory is damaged or incomplete, or nothing tells its objects apart.

@@ -1,1 +1,1 @@
-"""The models, one file each, with their common interface, rollout, checkpoints and registry."""
+"""Define the models, one file each, their interface, how they are rolled out, and their checkpoints."""

@@ -1,4 +1,4 @@
-"""How much memory activations may take until backpropagation needs them, before it recomputes them instead."""
+"""Decide whether activations are kept until backpropagation needs them, or recomputed to save memory."""
 
 import psutil
 import torch
@@ -7,8 +7,9 @@ from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.interface import FrameModel
 
 SHARE_OF_FREE_MEMORY = {"cpu": 0.5, "cuda": 0.8}
+"""The share of free memory that activations may take."""
 LARGEST_ON_CPU = 2**32
-"""Bytes: jobs on a cluster may use less than what is free."""
+"""Bytes, at most, for activations on a CPU: jobs on a cluster may use less than what is free."""
 
 
 def exceeds_memory(model: FrameModel, scene: SceneState, num_frames: int, frame_dt: float) -> bool:

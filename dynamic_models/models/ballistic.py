@@ -1,4 +1,4 @@
-"""The comparison that needs no learning: free flight, stopped at the floor."""
+"""Predict free flight that ends on the floor, the comparison that needs no learning."""
 
 import torch
 
@@ -6,13 +6,16 @@ from dynamic_models.data.scene_state import SceneState
 
 
 class Ballistic(torch.nn.Module):
-    """Every object keeps its shape and orientation and flies freely until its lowest keypoint reaches the floor; there
-    it stays. It passes through walls and other objects. A ``DynamicsModel``."""
+    """A ``Ballistic`` is a ``DynamicsModel`` in which objects fly freely and stay where they land.
+
+    An object keeps its shape and orientation until its lowest keypoint reaches the floor; there it stays. It passes
+    through walls and other objects.
+    """
 
     def forward(
         self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """See ``DynamicsModel``; torques do nothing."""
+        """Predict world keypoints, see ``DynamicsModel``; torques do nothing."""
         if pushes is not None and pushes.any():
             return self._pushed(scene, frame_dt, pushes)
         mask = scene.mask[..., None]
@@ -24,7 +27,7 @@ class Ballistic(torch.nn.Module):
         return (scene.points[:, None] + moved[..., None, :]) * mask[:, None]
 
     def _pushed(self, scene: SceneState, frame_dt: float, pushes: torch.Tensor) -> torch.Tensor:
-        """Frame by frame, each with a constant acceleration; what lands stays."""
+        """Predict frame by frame, each with a constant acceleration; what lands stays."""
         velocity, points, frames = _mean_velocity(scene), scene.points, [scene.points]
         landed = torch.zeros_like(velocity[..., 0], dtype=torch.bool)
         for push in pushes.unbind(1):
@@ -39,18 +42,18 @@ class Ballistic(torch.nn.Module):
 
 
 def _mean_velocity(scene: SceneState) -> torch.Tensor:
-    """(B, O, 3), m/s."""
+    """Return the mean velocity (B, O, 3) of each object's points, m/s."""
     mask = scene.mask[..., None]
     return (scene.velocities * mask).sum(-2) / mask.sum(-2).clamp_min(1)
 
 
 def _height(points: torch.Tensor, scene: SceneState) -> torch.Tensor:
-    """(B, O), metres: of the lowest of an object's points over the floor."""
+    """Return the height (B, O) of each object's lowest point over the floor, metres."""
     return points[..., 2].masked_fill(~scene.mask, torch.inf).amin(-1) - scene.walls[:, None, 4]
 
 
 def _time_to_fall(height: torch.Tensor, speed: torch.Tensor, gravity: torch.Tensor) -> torch.Tensor:
-    """First t >= 0 with height + speed t + gravity t^2 / 2 = 0, seconds; a very long time if there is none."""
+    """Return the first t >= 0 with height + speed t + gravity t^2 / 2 = 0, seconds; a very long time if none is."""
     never = torch.full_like(height, 1e9)
     discriminant = speed**2 - 2 * gravity * height
     # The root in the form that does not cancel for small gravity: t = 2 h / (sqrt(D) - v).

@@ -1,7 +1,7 @@
-"""Trained models on disk: a JSON file of settings that names its weights (safetensors) and their SHA-256.
+"""Save and load trained models: a JSON file of settings that names its weights (safetensors) and their SHA-256.
 
-The weights are written under a name of their own first, and the JSON file, replaced in one move, is what makes them
-the checkpoint: killed anywhere, the former checkpoint is still whole. Nothing is ever unpickled.
+The weights are written under a name of their own first; the JSON file, replaced in one move, makes them the checkpoint.
+So the former checkpoint is whole wherever a writer is killed. Nothing is ever unpickled.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 
 class CheckpointInfo(BaseModel):
-    """The settings file of a checkpoint."""
+    """A ``CheckpointInfo`` is the JSON file of a checkpoint."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -32,7 +32,7 @@ class CheckpointInfo(BaseModel):
     settings: dict[str, Any]
     """what the model is built from; ``dynamic_model`` is its name"""
     num_keypoints: int = Field(ge=1)
-    """of every object, in training"""
+    """keypoints of every object, in training"""
     frame_dt: float = Field(gt=0)
     """seconds from frame to frame, in training"""
     world: World = World()
@@ -42,13 +42,13 @@ class CheckpointInfo(BaseModel):
     training: dict[str, Any] = {}
     """how it was trained and how well that went, for people"""
     weights: str = ""
-    """file beside this one"""
+    """name of the file of weights beside this one"""
     sha256: str = ""
-    """of that file"""
+    """SHA-256 of the file of weights"""
 
 
 def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
-    """Write ``path`` (a .json file) and the weights it names; weights of a former checkpoint there are removed.
+    """Write ``path`` (a .json file) and the weights that it names; the former checkpoint's weights there are removed.
 
     Raises:
         InputError: the directory cannot be written to.
@@ -69,11 +69,11 @@ def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
 
 
 def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple[FrameModel, CheckpointInfo]:
-    """A trained model in evaluation mode, on the CPU, and its settings.
+    """Load a trained model, in evaluation mode, on the CPU, and what its checkpoint says.
 
     Args:
         path: the .json file, or the directory that training wrote (there best.json, or else last.json).
-        dynamic_model: the model that it must be.
+        dynamic_model: the name of the model that it must be; None: any.
 
     Raises:
         InputError: the file is missing, damaged, was changed, or is of another model or of a later version.
@@ -101,7 +101,7 @@ def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple
 
 
 def check_weights(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise ``InputError`` unless ``tensors`` are ``model``'s by name, shape, and finite."""
+    """Raise ``InputError`` unless ``tensors`` fit ``model`` by name and shape, and are finite."""
     expected = model.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
         problem = "missing from" if name in expected else "unknown among"

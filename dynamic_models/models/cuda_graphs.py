@@ -1,4 +1,7 @@
-"""Functions of tensors as CUDA graphs, which launch many small kernels at once: launching takes longer than they do."""
+"""Capture functions of tensors as CUDA graphs, which launch many small kernels at once.
+
+Launching such kernels one by one takes longer than they do.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
@@ -9,14 +12,14 @@ Result = TypeVar("Result")
 
 
 class CapturedFunction(Generic[Result]):
-    """A function that was run once and captured once as a CUDA graph, which reads and writes always the same memory.
+    """A ``CapturedFunction`` is a CUDA graph of a function, which always reads and writes the same memory.
 
     Attributes:
         inputs: the function's arguments. Write into them before ``replay``; the function may write into them, too.
     """
 
     def __init__(self, function: Callable[..., Result], arguments: Sequence[torch.Tensor]) -> None:
-        """Capture ``function``.
+        """Run ``function`` once, then capture it.
 
         Args:
             function: of tensors on one CUDA device, in which nothing waits for the device.

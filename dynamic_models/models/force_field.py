@@ -1,4 +1,4 @@
-"""What force fields share: the settings of their networks and of the integration within a frame."""
+"""Define what force fields share: settings, and how they are integrated within a frame."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _STAGES = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}
 
 
 class ForceFieldSettings(BaseModel):
-    """The settings that every force field has."""
+    """A ``ForceFieldSettings`` holds the settings that every force field has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -37,7 +37,7 @@ class ForceFieldSettings(BaseModel):
 
 
 class ForceField(FrameModel):
-    """A model that is a differential equation, integrated within each frame by the method of its settings."""
+    """A ``ForceField`` is a differential equation, integrated within each frame by the method of its settings."""
 
     def __init__(self, settings: ForceFieldSettings) -> None:
         super().__init__(settings)
@@ -54,7 +54,7 @@ class ForceField(FrameModel):
         return advance(lambda t, y: derivative(y), state, 0.0, frame_dt, s.ode_method, s.step_size, s.rtol, s.atol)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
-        """Estimate some 2.5 tensors for each block and point."""
+        """Estimate what backpropagation through a ``step`` keeps: some 2.5 tensors for each block and point."""
         steps = _STAGES[self.settings.ode_method] * max(1.0, frame_dt / self.settings.step_size)
         return 10.0 * scene.mask.numel() * self.settings.hidden_dim * self.blocks * steps
 

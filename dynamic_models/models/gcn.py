@@ -1,17 +1,17 @@
-"""GCN: a graph convolutional network over all keypoints of a scene that says how their state changes.
+"""Predict with a GCN: a graph convolutional network over all keypoints of a scene says how their state changes.
 
 In every frame the points x of all objects that are nearer than a radius are joined, and with their velocities v
 
     h <- relu(D^-1/2 (A + I) D^-1/2 h W + b)       layer by layer (Kipf & Welling 2017), h = (x, v) at first
     (x, v) <- (x, v) + h W' + b'
 
-A + I is the graph with every point joined to itself, D its row sums. What is near counts once each, without a largest
+A + I is the graph with every point joined to itself, D its row sums. Every point that is near counts, without a largest
 number of neighbours, so that the result does not depend on an order. The model sees no materials, not which point
 belongs to which object, and neither gravity nor walls, which it has to learn from where things are. External forces
 are no input: what they do to a rigid body within the frame is added to positions and velocities.
 
-Where the published code differs: the last layer starts at zero, so that an untrained model stands still, and changes
-are limited softly (`_CHANGE_LIMIT`), so that a rollout stays finite whatever the network says.
+The published code differs in two points: here the last layer is zero-initialised, so that an untrained model stands
+still, and changes are limited softly (`_CHANGE_LIMIT`), so that a rollout stays finite whatever the network says.
 """
 
 from collections.abc import Sequence
@@ -31,20 +31,21 @@ _CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than an
 
 
 class GCNSettings(BaseModel):
-    """What must be known besides the weights to use a trained GCN."""
+    """A ``GCNSettings`` is what must be known besides the weights to use a trained GCN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     dynamic_model: Literal["gcn"] = "gcn"
     hidden_dim: int = Field(512, ge=1)
+    """numbers of each point in every hidden layer"""
     num_layers: int = Field(2, ge=1)
-    """of graph convolutions"""
+    """number of graph convolutions"""
     radius: float = Field(0.1, gt=0)
     """distance below which points are neighbours, metres"""
 
 
 class GCN(FrameModel):
-    """The model of the module's docstring."""
+    """A ``GCN`` is the model that the module's docstring describes."""
 
     settings_type = GCNSettings
     activation_limit = 8.0 * 2**30
@@ -60,7 +61,7 @@ class GCN(FrameModel):
         return (torch.ops.dynamic_models.sum_neighbours.default,)
 
     def begin(self, scene: SceneState) -> Carry:
-        """Points and their velocities."""
+        """Return the points and their velocities, (B, O, P, 3) each."""
         mask = scene.mask[..., None]
         return scene.points * mask, scene.velocities * mask
 
@@ -80,7 +81,7 @@ class GCN(FrameModel):
         return points, velocities + (sped_up + pushed * frame_dt) * mask
 
     def changes(self, points: torch.Tensor, velocities: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, N, 6), metres and metres per second, in one frame, of the points (B, N, 3) of whole scenes."""
+        """Return how points and velocities (B, N, 3) of whole scenes change in one frame, (B, N, 6), m and m/s."""
         adjacency, degrees = radius_graph(points, mask, self.settings.radius)
         scale = degrees.clamp_min(1).rsqrt()[..., None]
 
@@ -97,14 +98,14 @@ class GCN(FrameModel):
         return _CHANGE_LIMIT * torch.tanh(self.head(features).to(points) / _CHANGE_LIMIT)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
-        """The graph, of at least two bytes an entry, and some five tensors for each layer and point."""
+        """Estimate the graph, of at least two bytes an entry, and some five tensors for each layer and point."""
         batch, objects, count = scene.mask.shape
         graph = batch * (objects * count) ** 2 * (2 if scene.points.is_cuda else scene.points.element_size())
         return graph + 20.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 1)
 
 
 def _glorot_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Initialised as graph convolutions are."""
+    """Return a linear layer that is initialised as graph convolutions are."""
     linear = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)

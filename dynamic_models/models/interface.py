@@ -1,7 +1,7 @@
-"""What every dynamics model is: a scene's state in, a trajectory out.
+"""Define the interface of dynamics models: a scene's state in, a trajectory out.
 
 A model is called as ``model(scene, num_frames, frame_dt, pushes)`` and returns world keypoints (B, T, O, P, 3), metres.
-Learned models are ``FrameModel``: they go from one frame to the next. ``models.rollout`` rolls them out.
+A learned model is a ``FrameModel``: it goes from one frame to the next. ``models.rollout`` rolls it out.
 """
 
 import math
@@ -16,11 +16,11 @@ from torch import nn
 from dynamic_models.data.scene_state import SceneState
 
 Carry = tuple[torch.Tensor, ...]
-"""What a model carries from one frame to the next."""
+"""The tensors that a model carries from one frame to the next."""
 
 
 class DynamicsModel(Protocol):
-    """The one interface of every model, learned or not."""
+    """A ``DynamicsModel`` is the interface of every model, learned or not."""
 
     def __call__(
         self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
@@ -35,7 +35,7 @@ class DynamicsModel(Protocol):
 
 
 class FrameModel(nn.Module, ABC):
-    """A ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
+    """A ``FrameModel`` is a ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
 
     Attributes:
         settings_type: the type of ``settings``.
@@ -96,10 +96,10 @@ class FrameModel(nn.Module, ABC):
 
 
 class NeedsRoom(ABC):
-    """A model that computes only a part of what it may have to, since shapes on a GPU cannot depend on data.
+    """A model ``NeedsRoom`` if it computes only a part of what it may have to: a GPU's shapes cannot depend on data.
 
     Attributes:
-        room: the share of it that a step computes.
+        room: the share of all that may be needed that a step computes.
         lacking: (), how much more room, as a share of the most that could be, a step would have needed. Unless it is 0,
             results are worth nothing.
     """
@@ -109,7 +109,7 @@ class NeedsRoom(ABC):
 
     @abstractmethod
     def make_room(self, lacking: float) -> None:
-        """Have more room from now on, by what was ``lacking``."""
+        """Compute a larger share from now on, by what was ``lacking``."""
 
 
 def enlarge_room(model: FrameModel) -> bool:

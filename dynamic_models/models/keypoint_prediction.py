@@ -1,4 +1,4 @@
-"""From Gaussians at one moment to the predicted motion of their keypoints."""
+"""Predict the motion of the keypoints of Gaussians."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gaussians.stage.shape_checks import check_shape
 
 @dataclass(frozen=True)
 class PredictedKeypoints:
-    """Motion of the keypoints of O objects over T frames; frame 0 is where they are now.
+    """A ``PredictedKeypoints`` is the motion of the keypoints of O objects over T frames; frame 0 is the present.
 
     Attributes:
         labels: the label of each object among the Gaussians, ascending.
@@ -44,14 +44,17 @@ def predict_keypoints(
     """Sample keypoints of every labelled object and roll the model out from rest, or from ``velocities``.
 
     Args:
-        model: on ``device``; ``load_checkpoint`` gives one, with the ``num_keypoints`` and ``world`` it was trained on.
-        gaussians: undeformed objects in place, with labels; negative labels do not move.
+        model: a model on ``device``; ``load_checkpoint`` returns one.
+        gaussians: undeformed objects in place, with labels; Gaussians of negative labels do not move.
+        num_keypoints: how many to take of every object, as many as the model was trained on.
         num_frames: frames to predict, the present one included.
         frame_dt: seconds from frame to frame.
+        world: gravity and walls.
         materials: (O, 4), objects in the order of their labels: Young's modulus [Pa], Poisson's ratio,
             density [kg/m^3], mass [kg]; NaN for unknown.
-        velocities: (N, 3), of the Gaussians now, metres per second.
-        pushes: (num_frames - 1, O, 6), see ``DynamicsModel``.
+        velocities: (N, 3), of the Gaussians now, metres per second; None: all at rest.
+        pushes: (num_frames - 1, O, 6), see ``DynamicsModel``; None: none.
+        device: where the model is.
 
     Raises:
         InputError: no Gaussian has a label of 0 or more.

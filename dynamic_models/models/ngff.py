@@ -1,4 +1,4 @@
-"""Neural Gaussian Force Fields: objects as rigid bodies that deform, moved by forces that are learned where they touch.
+"""Predict with a Neural Gaussian Force Field: bodies that deform, moved by forces that are learned where they touch.
 
     d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
     d x/dt = v         d v/dt = F_i / m_i + g     centre
@@ -12,15 +12,16 @@ inside the reach of another object,
     (alpha, beta, kappa, gamma, tau) = f(u_n, d_n, |u_t|, |d_t|, nearness, share, materials)
     d d_p/dt = u [in reach] - (1 - nearness) d_p / T
 
-with the surface's normal n, the relative velocity u, and the displacement d since the two met, as the springs of the
-discrete element method have it (Cundall & Strack 1979): how far apart objects are tells a grid's contact only whether
-they act on each other, and what has been compressed since then how they bounce. All but n is in units of what is
-typical, and every term is bounded. F_i and T_i are what these add up to. How other objects lie to a point has no
-gradient, see ``contact.body_contact``.
-An untrained network gives every contact the same damped spring and friction, from which it learns to differ.
-So forces turn with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia
-tensors: momentum and angular momentum are conserved in every collision, whatever the network says. ``ngff_published``
-is the published form, ``ngff_objects`` the same mended.
+with the surface's normal n, the relative velocity u, and the displacement d since the two met, like the springs of the
+discrete element method (Cundall & Strack 1979). In the simulations that are learned, objects act on each other where
+they share a grid node: their distance tells whether they do, the displacement since then how they bounce. All but n is
+in units of typical sizes, and every term is bounded. F_i and T_i are the sums of these forces and of their moments. How
+other objects lie to a point has no gradient, see ``contact.body_contact``.
+
+An untrained network gives every contact the same damped spring and friction, from which training departs. Forces turn
+with the scene, act at a place, and are equal and opposite with the objects' own masses and inertia tensors: momentum
+and angular momentum are conserved in every collision, whatever the network says. ``ngff_published`` is the published
+form, ``ngff_objects`` the same mended.
 """
 
 import math
@@ -52,32 +53,33 @@ _DEFORMATION_SPEED = 0.1  # metres per second
 _SPEED = 1.0  # metres per second
 _ACCELERATION = 50.0  # m/s^2, one unit of the contact networks' output
 _STRESS = 10.0  # m/s^2
-_LIMIT = 20.0  # such units: 1000 m/s^2 stop any object within a frame
-_FAST_SPIN = 30.0  # radians per second
+_LIMIT = 20.0  # largest output, in such units: 1000 m/s^2 stop any object within a frame
+_DISPLACEMENT = 0.02  # metres, since a contact began
+
+_FAST_SPIN = 30.0  # radians per second: from here on the gyroscopic torque is limited
 _FEW = 4.0  # points: so many in touch act with half of the full force
-_TYPICAL_DENSITY = 500.0  # kg/m^3, of objects that nothing is known of
+_TYPICAL_DENSITY = 500.0  # kg/m^3, assumed for objects that nothing is known of
 _SAMPLED = 64  # points that a body's spacing is measured at
-_CONTEXT = 6
-_DISPLACEMENT = 0.02  # metres, of contacts
+_CONTEXT = 6  # numbers that describe an object to the networks
 _MEMORY = 0.04  # seconds, T of the module's docstring
 _UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
-_ROOM = 0.3  # of all possible contacts, as objects that lie on the floor and on each other have
-_MARGIN = 1.25  # times the room that was needed once
+_ROOM = 0.3  # share of all possible contacts that objects have which lie on the floor and on each other
+_MARGIN = 1.25  # how much more room is made than was needed
 
 
 class Objects(NamedTuple):
-    """What never changes of a scene's objects, points in ``spatial_order``.
+    """An ``Objects`` holds what never changes of a scene's objects, points in ``spatial_order``.
 
     Attributes:
         q0: (B, O, P, 3), undeformed points in the body's axes, metres.
-        inertia: (B, O, 3, 3), over mass, m^2, in these axes.
-        inverse_inertia: (B, O, 3, 3).
+        inertia: (B, O, 3, 3), inertia tensor over mass in these axes, m^2.
+        inverse_inertia: (B, O, 3, 3), its inverse, 1/m^2.
         mass: (B, O), kg.
-        volume: (B, O), that a point stands for, m^3.
-        context: (B, O, 6), numbers for material and size.
-        number: (B, O, 1), of points, 1 for objects without any.
+        volume: (B, O), volume that a point stands for, m^3.
+        context: (B, O, 6), numbers that describe material and size to the networks.
+        number: (B, O, 1), number of points, 1 for objects without any.
         mask: (B, O, P), which points exist.
-        places: (B, O, P, 3), where in this order the scene's points are.
+        places: (B, O, P, 3), the place of each of the scene's points in this order, three times.
     """
 
     q0: torch.Tensor
@@ -92,7 +94,7 @@ class Objects(NamedTuple):
 
 
 class NGFFSettings(ForceFieldSettings):
-    """Those of a force field, and one."""
+    """An ``NGFFSettings`` holds the settings of a force field, and whether objects deform."""
 
     dynamic_model: Literal["ngff"] = "ngff"
     deformation: bool = True
@@ -100,10 +102,10 @@ class NGFFSettings(ForceFieldSettings):
 
 
 class NGFF(ForceField, NeedsRoom):
-    """The force field of the module's docstring; on a GPU a model that ``NeedsRoom``.
+    """An ``NGFF`` is the force field that the module's docstring describes; on a GPU it ``NeedsRoom``.
 
     Attributes:
-        room: share of all possible contacts, two for every keypoint, that a step on a GPU computes.
+        room: the share of all possible contacts, two for every keypoint, that a step on a GPU computes.
         lacking: (), see ``NeedsRoom``.
         fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
     """
@@ -125,7 +127,7 @@ class NGFF(ForceField, NeedsRoom):
 
     @property
     def blocks(self) -> float:
-        """Of contacts, which not every point has, and of stress."""
+        """How many layers a point goes through: those of contacts, which not every point has, and those of stress."""
         return 2 * self.settings.num_layers * self.room + 6
 
     def make_room(self, lacking: float) -> None:
@@ -133,8 +135,10 @@ class NGFF(ForceField, NeedsRoom):
         self.room = min(1.0, _MARGIN * (self.room + lacking))
 
     def begin(self, scene: SceneState) -> Carry:
-        """q, qdot, x, v, omega, R; displacements (2, B, O, P, 3) since contact with a wall and with another object
-        began, metres; and ``Objects``."""
+        """Return q, qdot, x, v, omega, R; displacements (2, B, O, P, 3), metres; and ``Objects``.
+
+        Displacements are those since contact with a wall and with another object began.
+        """
         body = split_motion(scene)
         inertia = inertia_over_mass(body.q0, scene.mask)
         spacing = _spacing(body.q0, scene.mask)
@@ -207,8 +211,14 @@ class NGFF(ForceField, NeedsRoom):
         velocities: torch.Tensor,
         displacements: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """With walls and with other objects: accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass
-        (B, O, 3) of objects; and rates of the displacements, m/s. What one object feels, the other feels too."""
+        """Return what contacts with walls and with other objects do.
+
+        What acts on one object acts the other way on the other.
+
+        Returns:
+            Accelerations (2, B, O, P, 3) at points, m/s^2; force and torque over mass (B, O, 3) on objects, m/s^2 and
+            m^2/s^2; and the rates (2, B, O, P, 3) of the displacements, m/s.
+        """
         mask, context, own_mass = objects.mask, objects.context, objects.mass[..., None]
         gaps, wall_normals = nearest_wall(world, scene.walls)
         at_walls = (1 - gaps / self.settings.threshold).clamp(0, 2) * mask
@@ -225,7 +235,7 @@ class NGFF(ForceField, NeedsRoom):
         partners = torch.stack([torch.zeros_like(partners), partners])[..., :-1]
         own = context[:, :, None].expand(*nearness.shape, -1)
         touching = nearness.sum(-1, keepdim=True)
-        share = 10 * touching / objects.number  # of the object's points; a tenth counts as one
+        share = 10 * touching / objects.number  # of the object's points that touch; a tenth counts as one
         moving = torch.cat([relative, displacements, nearness[..., None], share.expand_as(nearness)[..., None]], -1)
         local = self._local_acceleration(nearness, moving, torch.cat([normals, own, partners], -1))
 
@@ -241,9 +251,10 @@ class NGFF(ForceField, NeedsRoom):
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
 
     def _local_acceleration(self, nearness: torch.Tensor, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """The equation of a_p, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
+        """Return a_p of the module's docstring, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
 
         Args:
+            nearness: (2, B, O, P), 0 for points that do not touch.
             moving, fixed: (2, B, O, P, n), see ``_accelerations``.
         """
         touching = (nearness > 0).flatten()
@@ -267,7 +278,7 @@ class NGFF(ForceField, NeedsRoom):
         qdot: torch.Tensor,
         contacts: torch.Tensor,
     ) -> torch.Tensor:
-        """Accelerations of the deformation, (B, O, P, 3), that do not move the centre."""
+        """Return accelerations of the deformation, (B, O, P, 3), m/s^2, that do not move the centre."""
         if self.stress is None:
             return torch.zeros_like(qdot)
         mask = objects.mask[..., None]
@@ -279,29 +290,32 @@ class NGFF(ForceField, NeedsRoom):
 
 
 def _thrice(rows: torch.Tensor) -> torch.Tensor:
-    """Indices (B, O, P) as ``gather`` takes them for vectors, (B, O, P, 3)."""
+    """Repeat indices (B, O, P) for three coordinates, (B, O, P, 3), as ``gather`` takes them."""
     return rows[..., None].expand(*rows.shape, 3)
 
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """(B, O, P, k): of ``values`` (B, O, k) of objects those of each point's partner (B, O, P, O)."""
+    """Return the values (B, O, P, k) of each point's ``partner`` (B, O, P, O), out of objects' ``values`` (B, O, k)."""
     return product(partner, values[:, None])
 
 
 def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true. Neither
-    waits for the device."""
+    """Return indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true.
+
+    Neither waits for the device.
+    """
     number = chosen.cumsum(0)
     rows = torch.searchsorted(number, torch.arange(1, room + 1, device=chosen.device))
     return rows, (number[-1] - room).clamp_min(0)
 
 
 def _accelerations(network: nn.Module, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-    """The equation of a_p, for points.
+    """Return a_p of the module's docstring, (..., 3), m/s^2.
 
     Args:
+        network: f of the module's docstring.
         moving: (..., 8), relative velocity, displacement, nearness and share.
-        fixed: (..., 3 + n), what has no gradient: normal, own context, the partner's and whether there is one.
+        fixed: (..., 3 + n), what has no gradient: normal, own context, the partner's context, and whether there is one.
     """
     relative, displacements, numbers = moving.split((3, 3, 2), -1)
     normals, described = fixed[..., :3], fixed[..., 3:]
@@ -317,13 +331,13 @@ def _accelerations(network: nn.Module, moving: torch.Tensor, fixed: torch.Tensor
 
 
 def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.Tensor) -> torch.Tensor:
-    """Of displacements since contact began, (B, O, P, 3), m/s; those out of reach are forgotten."""
+    """Return the rates of displacements since contact began, m/s; those of points out of reach are forgotten."""
     near = nearness.clamp_max(1)[..., None]
     return torch.where(near > 0, relative, 0.0) - (1 - near) / _MEMORY * displacements
 
 
 def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(B, O), metres: mean distance of some of an object's points to the nearest other one."""
+    """Return the mean distance (B, O) of some of an object's points to the nearest other one, metres."""
     some = points[..., :_SAMPLED, :]
     squared = (some[..., :, None, :] - points[..., None, :, :]).square().sum(-1)
     itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)

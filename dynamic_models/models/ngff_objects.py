@@ -1,21 +1,19 @@
-"""Neural Gaussian Force Fields with forces between whole objects, as published (arXiv 2602.00148) but mended.
+"""Predict with forces between whole objects, by the published equations (arXiv 2602.00148) but mended.
 
     d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
     d x/dt = v         d v/dt = F_i / m + g       centre
     d R/dt = [omega] R d omega/dt = T_i / m       orientation, omega and T in the world's axes
     (F_i, T_i, L_i) = sum_j contact(i, j) W(f(z_i, z_i - z_j) * h(z_j)) + wall(i) B(z_i)
 
-``ngff_published`` is the form as it is, which this one derives from. Where it differs, and why:
+``ngff_published`` has the equations as they are. This model derives from it, and differs in these points:
 
 - Orientations are rotations, integrated on SO(3). The networks see them through the object's points, turned into the
   world's axes, not through three angles that jump.
-- The wall net is told the distance to each wall, cut off at the contact threshold, instead of positions: what happens
-  does not depend on where on the floor it happens. The pair net is told differences and the smallest distance.
+- The wall network sees the distance to each wall, cut off at the contact threshold, instead of positions: what happens
+  does not depend on where on the floor it happens. The pair network sees differences and the smallest distance.
 - Forces between two objects are equal and opposite, and rise from zero at the contact threshold: an object that starts
   beside another, nearer than in any training scene, is not blown away.
-- The stress net cannot move an object's centre: its mean over the points is taken out.
-- Padding enters neither a maximum nor a mean. Accelerations are limited softly (`ACCELERATION_LIMIT`), so a rollout
-  stays finite whatever the networks say. The last layers start at zero: an untrained model is free flight.
+- The stress network cannot move an object's centre: its mean over the points is subtracted.
 """
 
 from functools import partial
@@ -54,13 +52,13 @@ _STRESS = 10.0  # m/s^2
 
 
 class NGFFObjectsSettings(NGFFPublishedSettings):
-    """The settings of the published model."""
+    """An ``NGFFObjectsSettings`` holds the settings of the published model."""
 
     dynamic_model: Literal["ngff_objects"] = "ngff_objects"  # type: ignore[assignment]
 
 
 class NGFFObjects(NGFFPublished):
-    """The force field of the module's docstring.
+    """An ``NGFFObjects`` is the force field that the module's docstring describes.
 
     Attributes:
         pair_inputs: how many numbers describe object i relative to j: x, v, omega and the gap.
@@ -103,7 +101,7 @@ class NGFFObjects(NGFFPublished):
     def _interactions(
         self, scene: SceneState, R: torch.Tensor, q: torch.Tensor, x: torch.Tensor, v: torch.Tensor, omega: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Return force and torque (B, O, 3) on every object, and ``contact_latents``."""
+        """Return force and torque (B, O, 3) on every object, in units of the networks, and ``contact_latents``."""
         mask, threshold = scene.mask, self.settings.threshold
         arms = turn(R, q)
         world = arms + x[..., None, :]

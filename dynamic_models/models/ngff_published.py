@@ -1,14 +1,15 @@
-"""Neural Gaussian Force Fields by the published equations as they are (arXiv 2602.00148), to measure others against.
+"""Predict by the published equations of Neural Gaussian Force Fields (arXiv 2602.00148), to compare others with.
 
     d q/dt = qdot      d qdot/dt = s_i            deformation, in the body's axes
     d x/dt = v         d v/dt = F_i / m + g       centre
     d a/dt = omega     d omega/dt = T_i / m       three angles, integrated as if they were a vector
     (F_i, T_i, L_i) = sum_j contact(i, j) W(f(z_i, z_i - z_j) * h(z_j)) + wall(i) B(z_i)
 
-A point of the world is R(a) q + x with Euler angles a; z are the shape's code and a state (x, a, v, omega); contacts
-are 1 nearer than the threshold and 0 beyond; nothing makes forces opposite, or tells what an object is made of.
-``ngff_objects`` mends that one by one. Only what would end a training is mended here: padding enters no maximum,
-accelerations are limited softly, and the last layers start at zero.
+A point in the world is R(a) q + x with Euler angles a; z is the shape's code and a state (x, a, v, omega); contact is
+1 nearer than the threshold and 0 beyond; nothing makes forces opposite, or tells what an object is made of.
+``ngff_objects`` mends these points. Here only what would end a training is mended: padding enters neither a maximum
+nor a mean, accelerations are limited softly (`ACCELERATION_LIMIT`), so that a rollout stays finite whatever the
+networks say, and the last layers are zero-initialised, so that an untrained model is free flight.
 """
 
 from functools import partial
@@ -28,21 +29,21 @@ from dynamic_models.models.interface import Carry
 from gaussians.rotations import euler_xyz_to_matrix, matrix_to_euler_xyz
 
 ACCELERATION_LIMIT = 50.0
-"""The largest output of the networks: of the pair and wall nets 50 N or N m with the published mass of 0.1 kg."""
+"""The largest output of the networks: a force of 50 N, which is 500 m/s^2 with the published mass of 0.1 kg."""
 
-_DEFORMATION = 0.01  # metres and metres per second
+_DEFORMATION = 0.01  # metres and metres per second: by these the stress network's inputs are divided
 
 
 class NGFFPublishedSettings(ForceFieldSettings):
-    """The settings of a force field, and the mass in its equations."""
+    """An ``NGFFPublishedSettings`` holds the settings of a force field, and the mass in its equations."""
 
     dynamic_model: Literal["ngff_published"] = "ngff_published"
     mass: float = Field(0.1, gt=0)
-    """of every object, kg"""
+    """mass of every object, kg"""
 
 
 class NGFFPublished(ForceField):
-    """The model of the module's docstring.
+    """An ``NGFFPublished`` is the model that the module's docstring describes.
 
     Attributes:
         pair_inputs: how many numbers describe object i relative to j: x, a, v, omega.

@@ -1,4 +1,4 @@
-"""Pointformer: a transformer over all keypoints of a scene that says where each goes next.
+"""Predict with Pointformer: a transformer over all keypoints of a scene says where each goes next.
 
 In every frame, for the points x of all objects together:
 
@@ -10,8 +10,8 @@ It sees positions alone: no velocities, no materials, not which point belongs to
 walls, which it has to learn from where things are. External forces are no input: the rigid velocity that they would
 give an object in free space is added to the predicted motion, and stays.
 
-Where the published code differs: there is no dropout, which would be noise in every one of many frames, and the last
-layer starts at zero, so that an untrained model stands still.
+The published code differs in two points: here is no dropout, which would be noise in every one of many frames, and the
+last layer is zero-initialised, so that an untrained model stands still.
 """
 
 from collections.abc import Sequence
@@ -34,23 +34,23 @@ SCENES_AT_ONCE: int | None = None
 """Scenes that PyTorch's own attention takes at a time, to save memory; None: all of a batch."""
 
 _STEP = 0.1  # metres: one unit of output
-_FLASH_WIDTH = 256  # widest head of flash attention
+_FLASH_WIDTH = 256  # the widest head that flash attention takes
 
 
 class PointformerSettings(BaseModel):
-    """What must be known besides the weights to use a trained Pointformer."""
+    """A ``PointformerSettings`` is what must be known besides the weights to use a trained Pointformer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     dynamic_model: Literal["pointformer"] = "pointformer"
     hidden_dim: int = Field(512, ge=1)
-    """of tokens and of the feed-forward blocks"""
+    """width of tokens and of the feed-forward blocks"""
     num_layers: int = Field(2, ge=1)
-    """of the encoder"""
+    """layers of the encoder"""
 
 
 class Pointformer(FrameModel):
-    """The model of the module's docstring."""
+    """A ``Pointformer`` is the model that the module's docstring describes."""
 
     settings_type = PointformerSettings
     activation_limit = 8.0 * 2**30
@@ -74,8 +74,10 @@ class Pointformer(FrameModel):
         )
 
     def begin(self, scene: SceneState) -> Carry:
-        """Points; the velocity (B, O, 3) and angular velocity that external forces gave each object; and what never
-        changes: the order (B, O P) that moves padding to the end, and where each scene and its padding begin (2 B + 1).
+        """Return points, the velocity and angular velocity (B, O, 3) that external forces gave objects, and constants.
+
+        The constants are the order (B, O P) that moves padding to the end, and where each scene and its padding begin
+        (2 B + 1,), see ``attention``.
         """
         batch, objects, count = scene.mask.shape
         total = objects * count
@@ -105,7 +107,10 @@ class Pointformer(FrameModel):
         return (pushed + moved) * scene.mask[..., None], v + dv, omega + domega, order, edges
 
     def displacements(self, points: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-        """(B, N, 3), metres, in one frame, of the points (B, N, 3) of whole scenes, those that exist first."""
+        """Return the displacements (B, N, 3) in one frame, metres, of the points (B, N, 3) of whole scenes.
+
+        Points that exist come first in each scene.
+        """
         # In bfloat16 a place would be known to some millimetres only.
         with torch.autocast(points.device.type, enabled=False):
             tokens = self.lift(points)
@@ -115,13 +120,12 @@ class Pointformer(FrameModel):
         return _STEP * self.head(tokens).to(points)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
-        """Some ten tensors for each layer and point."""
+        """Estimate some ten tensors for each layer and point."""
         return 40.0 * scene.mask.numel() * self.settings.hidden_dim * (self.settings.num_layers + 1)
 
 
 class EncoderLayer(nn.Module):
-    """The layer of ``torch.nn.TransformerEncoderLayer`` with one head and no dropout, initialised as there, and with
-    attention that never writes its weights to memory."""
+    """An ``EncoderLayer`` is a ``torch.nn.TransformerEncoderLayer`` with one head, no dropout, and faster attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -140,11 +144,11 @@ class EncoderLayer(nn.Module):
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-    """softmax(q k^T / sqrt(h)) v within each scene; what padding gets is unspecified, but finite.
+    """Return softmax(q k^T / sqrt(h)) v within each scene; what padding gets is unspecified, but finite.
 
     Args:
         q, k, v: (B, N, h), in each scene padding last.
-        edges: (2 B + 1,), int32: where, in all B N rows, the scenes and the paddings after them begin, and B N.
+        edges: (2 B + 1,), int32: where in all B N rows each scene and the padding after it begin, and B N.
     """
     batch, total, width = q.shape
     if q.is_cuda and q.element_size() == 2 and width <= _FLASH_WIDTH and width % 8 == 0:

@@ -1,4 +1,4 @@
-"""Rolling a learned model out frame by frame.
+"""Roll a learned model out frame by frame.
 
 Backpropagation recomputes a frame's activations where those of all frames would not fit into memory. Prediction on a
 GPU replays a CUDA graph of some frames. ``Rollout`` predicts one frame at a time, for pushes that are not known before.
@@ -50,16 +50,18 @@ def roll_on(
 
 
 class Rollout:
-    """A prediction that goes on by one frame whenever it is asked to, without gradients.
+    """A ``Rollout`` is a prediction that goes on by one frame whenever it is asked to, without gradients.
 
-    It computes what ``model(scene, ...)`` does. On a GPU every step replays a CUDA graph of one frame, which the first
-    step captures.
+    Its frames are those of ``model(scene, ...)``. On a GPU every step replays a CUDA graph of one frame, which the
+    first step captures.
     """
 
     def __init__(self, model: FrameModel, scene: SceneState, frame_dt: float) -> None:
         """Begin at ``scene``.
 
         Args:
+            model: on the device of ``scene``.
+            scene: B scenes at the first frame.
             frame_dt: seconds from frame to frame.
         """
         self._model, self._scene, self._frame_dt = model, scene, frame_dt
@@ -122,7 +124,7 @@ def _later_frames(
 def _frame(
     model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float
 ) -> tuple[Carry, torch.Tensor]:
-    """A ``step`` and the ``points`` that it leads to, which are worth compiling together."""
+    """Compute a ``step`` and the ``points`` that it leads to, which are worth compiling together."""
     later = model.step(scene, carry, push, frame_dt)
     return later, model.points(later)
 
@@ -161,7 +163,7 @@ def _is_graphed(model: FrameModel, scene: SceneState) -> bool:
 def _graph_of(
     model: FrameModel, scene: SceneState, carry: Carry, pushes: torch.Tensor, frame_dt: float
 ) -> "_FrameGraph":
-    """Return the model's last graph, if it was made of the same weights for the same shapes, with this scene in it."""
+    """Return the model's last graph with this scene in it if weights and shapes are the same, else a new one."""
     room = model.room if isinstance(model, NeedsRoom) else None
     weights = next(model.parameters()).data_ptr()
     key = (scene.mask.shape, pushes.shape, frame_dt, weights, model.compiled, room)
@@ -176,7 +178,7 @@ def _graph_of(
 
 
 class _FrameGraph:
-    """A CUDA graph of some frames of a model, for scenes of one shape; ready to go on from where it was made.
+    """A ``_FrameGraph`` is a CUDA graph of some frames of a model, for scenes of one shape.
 
     Attributes:
         carry: what the model carries, at the frame that was reached.
@@ -199,7 +201,7 @@ class _FrameGraph:
         self.load(scene, carry)
 
     def load(self, scene: SceneState, carry: Carry) -> None:
-        """Go on from another scene."""
+        """Go on from another scene of the same shape."""
         copy_into(self._captured.inputs[:-1], (*scene.tensors(), *carry))
 
     def __call__(self, pushes: torch.Tensor) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""What several models are built from: networks, integrators, rigid-body frames, graphs, attention."""
+"""Provide what models are built from: networks, integrators, rigid-body frames, graphs, attention."""

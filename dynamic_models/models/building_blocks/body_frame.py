@@ -1,4 +1,4 @@
-"""Objects taken apart into a rigid motion and what remains of it: the deformation, in the body's own axes."""
+"""Take objects apart into a rigid motion and what remains: the deformation, in the body's own axes."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import torch
 from dynamic_models.data.scene_state import SceneState
 from gaussians.rotations import polar_rotation, rotated, rotation_exp
 
-_FEW = 16  # terms of a sum that is not one over points
+_FEW = 16  # at most so many terms has a sum that is not one over points
 
 
 @dataclass(frozen=True)
 class BodyState:
-    """World keypoints are R q + x; their velocities are v + omega x (R q) + R qdot.
+    """A ``BodyState`` is a motion taken apart: keypoints are R q + x, their velocities v + omega x (R q) + R qdot.
 
     Attributes:
         q: (B, O, P, 3), keypoints relative to the centre, body axes, metres; 0 where masked.
@@ -34,10 +34,11 @@ class BodyState:
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` of matrices (..., n, k) and (..., k, m), small but for n or k, in full precision also under autocast.
+    """Return ``a @ b`` of matrices (..., n, k) and (..., k, m), of which all but n or k are small.
 
-    Compiled, it is no matrix product, so that it becomes part of what comes before and after it. Sums over points, also
-    in gradients, are then one for each row or column of the small matrix, of which compilers make fast kernels.
+    It is in full precision also under autocast. Compiled it is no matrix product, so that compilers fuse it with what
+    comes before and after it; sums over points, also in gradients, are then one for each row or column of the small
+    matrix, for which compilers write fast kernels.
     """
     if not torch.compiler.is_compiling():
         with torch.autocast(a.device.type, enabled=False):
@@ -55,7 +56,7 @@ def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def split_motion(state: SceneState) -> BodyState:
-    """Centre, orientation, and linear and angular velocity that explain most of a scene's state.
+    """Return the centre, orientation, and linear and angular velocity that explain most of a scene's state.
 
     The centre is the mean of the keypoints; the orientation is the rotation nearest to the map from the undeformed to
     the present shape (Kabsch 1976); the angular velocity is I^-1 L of equal point masses.
@@ -75,35 +76,38 @@ def split_motion(state: SceneState) -> BodyState:
 
 
 def transform(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """(B, O, 3, 3) applied to (B, O, 3), without a matrix product: in full precision also under autocast."""
+    """Apply (B, O, 3, 3) to (B, O, 3) without a matrix product: in full precision also under autocast."""
     return (matrices * vectors[..., None, :]).sum(-1)
 
 
 def compose(phi: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
-    """exp(phi) R (B, O, 3, 3)."""
+    """Return exp(phi) R, (B, O, 3, 3), with rotation vectors phi (B, O, 3), radians."""
     return rotated(R, phi)
 
 
 def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
-    """d phi/dt with exp(phi) R turning at ``omega`` (B, O, 3): the inverse of the exponential's differential, to second
-    order in phi, which is small within a frame (Iserles et al. 2000, "Lie-group methods")."""
+    """Return d phi/dt while exp(phi) R turns at ``omega`` (B, O, 3), rad/s.
+
+    It is the inverse of the exponential's differential to second order in phi, which is small within a frame (Iserles
+    et al. 2000, "Lie-group methods").
+    """
     commutator = torch.linalg.cross(phi, omega)
     return omega - commutator / 2 + torch.linalg.cross(phi, commutator) / 12
 
 
 def centers(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean (B, O, 3) of the points (B, O, P, 3) that ``mask`` (B, O, P) says exist; 0 for objects without any."""
+    """Return the mean (B, O, 3) of the points (B, O, P, 3) that ``mask`` (B, O, P) says exist; 0 where none does."""
     existing = mask[..., None]
     return (points * existing).sum(-2) / existing.sum(-2).clamp_min(1)
 
 
 def angular_acceleration(arms: torch.Tensor, mask: torch.Tensor, torque: torch.Tensor) -> torch.Tensor:
-    """(B, O, 3), rad/s^2, of bodies of equal point masses.
+    """Return the angular acceleration (B, O, 3), rad/s^2, that torques give bodies of equal point masses.
 
     Args:
         arms: (B, O, P, 3), points relative to their centre, metres; 0 where masked.
         mask: (B, O, P), which points exist.
-        torque: (B, O, 3), over the body's mass, m^2/s^2.
+        torque: (B, O, 3), torque over the body's mass, m^2/s^2.
     """
     inertia = inertia_over_mass(arms, mask)
     size = inertia.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None]
@@ -115,7 +119,7 @@ def angular_acceleration(arms: torch.Tensor, mask: torch.Tensor, torque: torch.T
 
 
 def turned(arms: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """``arms`` (B, O, P, 3) turned by the rotation vectors (B, O, 3), radians; in full precision under autocast."""
+    """Turn ``arms`` (B, O, P, 3) by rotation vectors (B, O, 3), radians; in full precision also under autocast."""
     with torch.autocast(arms.device.type, enabled=False):
         return turn(rotation_exp(angles), arms)
 
@@ -130,8 +134,12 @@ def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Ten
 
 
 def inertia_over_mass(arms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Inertia tensors (B, O, 3, 3), m^2, of equal point masses at ``arms`` (B, O, P, 3) from their centre, 0 where
-    ``mask`` (B, O, P) says that there is none."""
+    """Return inertia tensors over mass (B, O, 3, 3), m^2, of bodies of equal point masses.
+
+    Args:
+        arms: (B, O, P, 3), points relative to their centre, metres; 0 where masked.
+        mask: (B, O, P), which points exist.
+    """
     return _second_moments_to_inertia(arms) / mask.sum(-1).clamp_min(1)[..., None, None]
 
 

@@ -1,4 +1,4 @@
-"""Attention in float32 on a GPU's matrix units, which multiply bfloat16 some fifteen times as fast.
+"""Compute attention in float32 on a GPU's matrix units, which multiply bfloat16 some fifteen times as fast.
 
 A number in float32 is a sum of three in bfloat16, and six of the nine products of two such sums hold all that a product
 in float32 does (Henry et al. 2019, "Leveraging the bfloat16 artificial intelligence datatype"). Weights are written to
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 def exact_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(q k^T / sqrt(h)) v within each scene (B, N, h), and the logarithms (B, N) of the softmax's denominators.
+    """Return softmax(q k^T / sqrt(h)) v within each scene, (B, N, h), and the logarithms (B, N) of its denominators.
 
     Args:
         q, k, v: (B, N, h), float32.
-        counts: (B,), how many rows of each scene, the first ones, exist; what the others get is finite.
+        counts: (B,), how many of each scene's rows exist, the first ones; what the others get is finite.
     """
     mixed, denominators = torch.empty_like(v), v.new_empty(v.shape[:2])
     queries, keys, values = _left(q * q.shape[-1] ** -0.5), _right(k), _columns(v)
@@ -51,7 +51,7 @@ def exact_attention_backward(
     mixed: torch.Tensor,
     denominators: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of q, k and v, from that of what ``exact_attention`` gave."""
+    """Return the gradients of q, k and v, from the gradient of what ``exact_attention`` returned first."""
     scale = q.shape[-1] ** -0.5
     scaled, along = q * scale, (gradient * mixed).sum(-1)
     left = _left(scaled), _left(gradient)
@@ -115,7 +115,7 @@ def _product_flops(q: tuple[int, ...]) -> int:
 
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a @ b`` in float32 of matrices in bfloat16."""
+    """Return ``a @ b`` in float32 of matrices in bfloat16."""
     if a.is_cuda:
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
@@ -123,34 +123,34 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @_compiled
 def _left(a: torch.Tensor) -> torch.Tensor:
-    """(B, N, 6 h), whose product with that of ``_right``, transposed, is that of matrices (B, N, h) in float32."""
+    """Return (B, N, 6 h): its product with what ``_right(b)`` returns, transposed, is ``a`` b^T in float32."""
     first, second, third = bfloat16_parts(a)
     return torch.cat([third, second, first, second, first, first], -1)
 
 
 @_compiled
 def _right(b: torch.Tensor) -> torch.Tensor:
-    """See ``_left``."""
+    """Return (B, N, 6 h), see ``_left``."""
     first, second, third = bfloat16_parts(b)
     return torch.cat([first, second, third, first, second, first], -1)
 
 
 @_compiled
 def _columns(b: torch.Tensor) -> list[torch.Tensor]:
-    """What each part of a matrix is multiplied with in the product with (B, N, h) in float32: (B, N, 3 h), 2 h and h
-    columns."""
+    """Return what the three parts of a matrix are multiplied with in its product with ``b`` (B, N, h) in float32: (B,
+    N, 3 h), (B, N, 2 h) and (B, N, h)."""
     parts = bfloat16_parts(b)
     return [torch.cat(parts[:number], -1) for number in (3, 2, 1)]
 
 
 def _sums(parts: list[torch.Tensor], columns: list[torch.Tensor]) -> torch.Tensor:
-    """The product (N, h) in float32 of a matrix (N, M), given by its parts, and of another's ``_columns``."""
+    """Return the product (N, h) in float32 of a matrix (N, M), given by its parts, and of another's ``_columns``."""
     return _sum([_product(part, others) for part, others in zip(parts, columns, strict=True)])
 
 
 @_compiled
 def _sum(products: list[torch.Tensor]) -> torch.Tensor:
-    """Of all columns of the same place, smallest first."""
+    """Add up the products of parts, (N, 3 h), (N, 2 h) and (N, h), to (N, h), the smallest first."""
     width = products[-1].shape[-1]
     terms = [term for product in reversed(products) for term in reversed(product.split(width, -1))]
     return sum(terms[1:], terms[0])
@@ -158,7 +158,7 @@ def _sum(products: list[torch.Tensor]) -> torch.Tensor:
 
 @_compiled
 def _weights(scores: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The softmax of rows (N, N), in parts, and the logarithms (N,) of its denominators."""
+    """Return the softmax of the rows of ``scores`` (N, N), in parts, and the logarithms (N,) of its denominators."""
     existing = torch.arange(scores.shape[-1], device=scores.device) < count
     scores = torch.where(existing, scores, -torch.inf)
     denominators = scores.logsumexp(-1)
@@ -169,7 +169,7 @@ def _weights(scores: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, .
 def _gradients(
     scores: torch.Tensor, of_weights: torch.Tensor, denominators: torch.Tensor, along: torch.Tensor, count: torch.Tensor
 ) -> list[torch.Tensor]:
-    """The weights (N, N), in parts, and the gradients of the scores, in parts too."""
+    """Return the weights (N, N), in parts, and the gradients of the scores, in parts too."""
     existing = torch.arange(scores.shape[-1], device=scores.device) < count
     weights = torch.where(existing, (scores - denominators[:, None]).exp(), 0.0)
     return [*bfloat16_parts(weights), *bfloat16_parts(weights * (of_weights - along[:, None]))]

@@ -1,4 +1,4 @@
-"""Ordinary differential equations over one interval: our own fixed-step methods, and torchdiffeq's.
+"""Integrate ordinary differential equations over one interval, by fixed steps or by torchdiffeq's adaptive method.
 
 States are tuples of tensors. Euler, midpoint and rk4 take the same steps as torchdiffeq's of the same name and give
 its numbers without its bookkeeping; gradients are those of the discrete steps, by backpropagation through them.
@@ -18,18 +18,18 @@ OdeMethod = Literal["euler", "leapfrog", "midpoint", "rk4", "adaptive"]
 
 
 def euler_step(derivative: Derivative, t: float, state: State, h: float) -> State:
-    """Explicit Euler, first order."""
+    """Take a step of the explicit Euler method, of first order."""
     return _add(state, (h, derivative(t, state)))
 
 
 def midpoint_step(derivative: Derivative, t: float, state: State, h: float) -> State:
-    """Explicit midpoint rule, second order: exact for constant accelerations."""
+    """Take a step of the explicit midpoint rule, of second order: exact for constant accelerations."""
     middle = _add(state, (h / 2, derivative(t, state)))
     return _add(state, (h, derivative(t + h / 2, middle)))
 
 
 def rk4_step(derivative: Derivative, t: float, state: State, h: float) -> State:
-    """Kutta's 3/8 rule, fourth order (the one torchdiffeq calls rk4)."""
+    """Take a step of Kutta's 3/8 rule, of fourth order (the one torchdiffeq calls rk4)."""
     k1 = derivative(t, state)
     k2 = derivative(t + h / 3, _add(state, (h / 3, k1)))
     k3 = derivative(t + 2 * h / 3, _add(state, (-h / 3, k1), (h, k2)))
@@ -38,9 +38,9 @@ def rk4_step(derivative: Derivative, t: float, state: State, h: float) -> State:
 
 
 def leapfrog_step(derivative: Derivative, t: float, state: State, h: float) -> State:
-    """Drift, kick, drift (position Verlet): one evaluation, symplectic, exact for constant accelerations.
+    """Drift, kick, drift (position Verlet): symplectic, exact for constant accelerations, with one evaluation.
 
-    For states whose entries alternate between positions and their velocities.
+    The entries of the state alternate between positions and their velocities.
     """
     positions, velocities = state[::2], state[1::2]
     positions = _add(positions, (h / 2, velocities))
@@ -65,7 +65,7 @@ def _add(state: State, *terms: tuple[float, State]) -> State:
 
 
 def substeps(interval: float, step_size: float) -> int:
-    """Equal steps, none longer than ``step_size``, that fill ``interval``, both in seconds."""
+    """Return how many equal steps, none longer than ``step_size``, fill ``interval``, both in seconds."""
     return max(1, math.ceil(interval / step_size - 1e-6))
 
 
@@ -79,9 +79,10 @@ def advance(
     rtol: float,
     atol: float,
 ) -> State:
-    """The state at ``t1`` of d state / dt = derivative(t, state), given that at ``t0``.
+    """Return the state at ``t1`` of d state / dt = derivative(t, state), given ``state`` at ``t0``.
 
     Args:
+        t0, t1: seconds.
         method: all but adaptive take equal steps of at most ``step_size`` seconds; adaptive is torchdiffeq's
             Dormand-Prince 5(4), which keeps the error of a step below ``atol + rtol * |state|``.
     """

@@ -1,22 +1,25 @@
-"""The networks that force fields are made of."""
+"""Define the networks that force fields are made of."""
 
 import torch
 from torch import nn
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Linear + LayerNorm + ReLU, overwriting its input, which on a CPU saves large layers two fifths of their time."""
+    """Return Linear + LayerNorm + ReLU in place, which on a CPU saves large layers two fifths of their time."""
     return nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(inplace=True))
 
 
 def mlp(inputs: int, hidden: int, num_layers: int) -> nn.Sequential:
-    """``num_layers`` blocks, the first from ``inputs`` to ``hidden``."""
+    """Return ``num_layers`` blocks, the first from ``inputs`` to ``hidden`` numbers."""
     return nn.Sequential(*(block(inputs if i == 0 else hidden, hidden) for i in range(num_layers)))
 
 
 class NarrowLinear(nn.Linear):
-    """A linear layer to a few numbers. Compiled, each is a sum of its own that becomes part of what comes before, where
-    a matrix product would take as long as one of all layers' width."""
+    """A ``NarrowLinear`` is a linear layer to a few numbers.
+
+    Compiled, each number is a sum of its own that is fused with what comes before: a matrix product would take as long
+    as one to as many numbers as other layers have.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_compiling():
@@ -25,7 +28,7 @@ class NarrowLinear(nn.Linear):
 
 
 def silent_linear(inputs: int, outputs: int) -> NarrowLinear:
-    """A last layer that starts at zero, so that an untrained model adds nothing to free flight."""
+    """Return a zero-initialised last layer, with which an untrained model adds nothing to free flight."""
     linear = NarrowLinear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -33,7 +36,7 @@ def silent_linear(inputs: int, outputs: int) -> NarrowLinear:
 
 
 def masked_max(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Largest value over the points of each object, (B, O, h); 0 for objects without points.
+    """Return the largest value over the points of each object, (B, O, h); 0 for objects without points.
 
     Args:
         features: (B, O, P, h).
@@ -45,7 +48,10 @@ def masked_max(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class PointEncoder(nn.Module):
-    """PointNet (Qi et al. 2017) with residual blocks: a code (B, O, h) for each object's points (B, O, P, 3)."""
+    """A ``PointEncoder`` gives each object a code (B, O, h) for its points (B, O, P, 3).
+
+    It is a PointNet (Qi et al. 2017) with residual blocks.
+    """
 
     def __init__(self, hidden: int, num_layers: int) -> None:
         super().__init__()
@@ -61,12 +67,12 @@ class PointEncoder(nn.Module):
 
 
 class StressNet(nn.Module):
-    """Acceleration (B, O, P, 3) of every point in its body, from its own features and its object's largest ones."""
+    """A ``StressNet`` gives points accelerations (B, O, P, 3), from their features and their object's largest ones."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.local = mlp(inputs, hidden, 3)
-        # A linear layer of both side by side, with the object's part computed once an object.
+        # Together a linear layer of own and object's features; the object's part is computed once an object.
         self.own = nn.Linear(hidden, hidden)
         self.whole = nn.Linear(hidden, hidden, bias=False)
         self.joint = nn.Sequential(

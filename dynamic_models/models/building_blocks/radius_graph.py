@@ -1,4 +1,4 @@
-"""Which points are near each other, and sums over them, as dense matrices of ones.
+"""Find which points are near each other, and sum over them, with dense matrices of ones and zeros.
 
 With some 6,000 points of which each has some hundred neighbours, a GPU's matrix units multiply the whole matrix faster
 than its memory can deliver the features of single neighbours; and nothing has a shape that depends on data. Ones are
@@ -14,12 +14,12 @@ from torch.utils.flop_counter import register_flop_formula
 from dynamic_models.models.building_blocks.radius_graph_kernels import ROWS, connect
 from gaussians.stage.warp_runtime import as_array, launch
 
-_UPPER_HALF = -(2**16)  # of the bits of a float32: a bfloat16
+_UPPER_HALF = -(2**16)  # masks the upper half of a float32's bits, which is a bfloat16
 
 
 @torch.library.custom_op("dynamic_models::connect_points", mutates_args=())
 def connect_points(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``radius_graph`` gives for float32 points, with a matrix in bfloat16."""
+    """Compute ``radius_graph`` for float32 points, with the matrix in bfloat16."""
     batch, total = mask.shape
     adjacency = torch.empty(batch, total**2, dtype=torch.int16, device=points.device)
     degrees = points.new_zeros(batch, total)
@@ -38,8 +38,9 @@ def _(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Ten
 
 @torch.no_grad()
 def radius_graph(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The matrices (B, N, N) of 1 where two points of a scene are nearer than ``reach``, every point to itself too,
-    and their row sums (B, N); 0 for points that do not exist.
+    """Return matrices (B, N, N), 1 where two points of a scene are nearer than ``reach``, and their row sums (B, N).
+
+    Every point is near itself. Rows and columns of points that do not exist are 0.
 
     Args:
         points: (B, N, 3), metres.
@@ -56,7 +57,7 @@ def radius_graph(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tupl
 
 @torch.library.custom_op("dynamic_models::sum_neighbours", mutates_args=())
 def sum_neighbours(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """``adjacency @ features``, (B, N, h), for the symmetric matrices of ``radius_graph``; at least float32.
+    """Return ``adjacency @ features``, (B, N, h), at least in float32, for the symmetric matrices of ``radius_graph``.
 
     The gradient of ``features`` is the same sum of the gradients; the matrix has none.
     """
@@ -97,7 +98,7 @@ def _(adjacency: tuple[int, ...], features: tuple[int, ...], **others: Any) -> i
 
 
 def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
-    """``numbers`` as a sum in bfloat16: themselves if they are that, else three parts of 8 bits each, largest first."""
+    """Return bfloat16 parts that add up to ``numbers``: three, the largest first; bfloat16 numbers themselves."""
     if numbers.dtype == torch.bfloat16:
         return [numbers]
     rest, parts = numbers.float(), []

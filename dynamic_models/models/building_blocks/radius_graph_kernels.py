@@ -1,4 +1,4 @@
-"""The kernel of the radius graph."""
+"""Find near points with a Warp kernel."""
 
 # mypy: ignore-errors
 
@@ -6,7 +6,7 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-ROWS = wp.constant(32)  # of the matrix for one thread
+ROWS = wp.constant(32)  # rows of the matrix that one thread fills in its column
 _ONE = wp.constant(wp.int16(0x3F80))  # the bits of 1 in bfloat16
 
 
@@ -17,10 +17,12 @@ def connect(
     adjacency: wp.array2d(dtype=wp.int16),
     degrees: wp.array2d(dtype=float),
 ):
-    """Whether ``ROWS`` points and one other are nearer than ``reach``, and how many of them; never where one is NaN.
+    """Write whether each of ``ROWS`` points is nearer than ``reach`` to one other, and add up how many are.
 
     Args:
-        adjacency: (B, N N), for fewer strides to multiply by.
+        points: (B, N), metres; NaN is near nothing.
+        adjacency: (B, N N), the bits of bfloat16 numbers; flat, for fewer strides to multiply by.
+        degrees: (B, N), how many points are near each.
     """
     b, block, j = wp.tid()
     here = points[b, j]
