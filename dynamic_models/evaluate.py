@@ -5,7 +5,7 @@ the measures of docs/metrics.md, their means over scenes and 95 % confidence int
 every scene's numbers; a plot of errors over time for each set of scenes; and videos of the first model's best, median
 and worst scene of each set, simulation and models side by side. Lengths are in metres, times in seconds.
 
---sets NAME=GROUP,GROUP@FRAMES names sets of scenes that are judged together; without @FRAMES, --steps are predicted.
+--sets NAME=GROUP,GROUP@FRAMES names a set of scenes whose errors are averaged; without @FRAMES, --steps are predicted.
 Without --sets all --groups are one set.
 
 Models: ngff, ngff_objects, ngff_published, pointformer, gcn from checkpoints, and others by names of --checkpoints;
@@ -49,21 +49,36 @@ def _parser() -> ArgumentParser:
     add_data_root(parser)
     add = parser.add_argument
     add("--groups", nargs="+", default=[], help="groups to evaluate on, besides those of --sets")
-    add("--sets", nargs="+", type=_parse_set, default=[], metavar="NAME=GROUP,...[@FRAMES]", help="see above")
+    add(
+        "--sets",
+        nargs="+",
+        type=_parse_set,
+        default=[],
+        metavar="NAME=GROUP,...[@FRAMES]",
+        help="sets of scenes, see above",
+    )
     known = ", ".join((*MODELS, GUESSED, BALLISTIC))
-    add("--models", default="ngff,ballistic", help=f"with commas, of {known}, and names of --checkpoints")
+    add(
+        "--models",
+        default="ngff,ballistic",
+        help=f"models, separated by commas: any of {known}, and names of --checkpoints",
+    )
     add(
         "--checkpoints",
         nargs="+",
         default=[],
         metavar="[NAME=]PATH",
-        help="of learned models, several of one kind under names of their own (default: checkpoints/<model>, or else "
-        "the one that comes with the repository)",
+        help="checkpoints of learned models, several of one kind under names of their own (default: "
+        "checkpoints/<model>, or else the one that comes with the repository)",
     )
     add(
         "--steps", type=int, help="frames to predict (default: as in the first model's training, if scenes are so long)"
     )
-    add("--num_keypoints", type=int, help="of every object (default: as many as in training, without training 512)")
+    add(
+        "--num_keypoints",
+        type=int,
+        help="keypoints of every object (default: as many as in training, or 512 if no model was trained)",
+    )
     add("--cache", type=Path, help="directory for extracted keypoints (default: <data_root>/keypoints)")
     add("--output", type=Path, default=Path("output/evaluation"), help="directory of the report")
     add(

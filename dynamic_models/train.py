@@ -44,61 +44,82 @@ def _parser() -> ArgumentParser:
         "--pretrained",
         type=Path,
         metavar="CHECKPOINT",
-        help="begin with the weights and network sizes of this one, for example dynamic_models/pretrained/ngff",
+        help="checkpoint whose weights and network sizes to begin with, such as dynamic_models/pretrained/ngff",
     )
-    add("--seed", type=int, default=0, help="of weights, windows and order")
+    add("--seed", type=int, default=0, help="seed of weights, windows and their order")
 
-    add("--dynamic_model", choices=tuple(MODELS), default="ngff", help="which model")
-    add("--num_keypoints", type=int, default=4096, help="keypoints of every object")
+    add("--dynamic_model", choices=tuple(MODELS), default="ngff", help="model to train")
+    add("--num_keypoints", type=int, default=4096, help="keypoints to take of every object")
     add("--hidden_dim", type=int, default=512, help="width of the networks")
     add("--num_layers", type=int, default=2, help="depth of the networks")
-    add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point")
+    add("--output_dim", type=int, choices=(3,), default=3, help="coordinates of a point; accepted as published")
     add(
         "--threshold",
         type=float,
         help="distance of contact [m] (default: the larger of 0.05 and 3 dx, as far as simulated particles reach)",
     )
     add("--radius", type=float, default=0.1, help="distance of neighbours in gcn's graph [m]")
-    add("--mass", type=float, default=0.1, help="of every object in the model's equations [kg]")
+    add("--mass", type=float, default=0.1, help="mass of every object in the published equations [kg]")
     add("--deformation", action=argparse.BooleanOptionalAction, default=True, help="whether ngff's objects deform")
-    add("--ode_method", choices=get_args(OdeMethod), default="euler", help="adaptive: dopri5")
+    add(
+        "--ode_method", choices=get_args(OdeMethod), default="euler", help="how a frame is integrated; adaptive: dopri5"
+    )
     add("--step_size", type=float, default=5e-3, help="longest step of a fixed-step method [s]")
     add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
     add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")
 
     add("--steps", type=int, default=100, help="frames of every scene to learn from")
     add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
-    add("--chunk_start", type=int, help="frames of a window at first; grows to --chunk by half of the training")
+    add("--chunk_start", type=int, help="frames of a window at first; --chunk is reached by half of the training")
     add("--dt", type=float, help="seconds from frame to frame; the data must agree (default: what the data says)")
     add(
         "--loss",
         choices=("mse", "rmse"),
         default="rmse",
-        help="what is minimised; rmse: the root of each window's mean square, which is what is logged, so that all "
-        "windows count alike",
+        help="what is minimised: each window's mean squared error, which is what is logged, or its root, with which "
+        "all windows count alike",
     )
-    add("--epochs", type=int, default=2001, help="times that every scene is seen")
-    add("--time_limit", type=float, help="end after so many seconds; the schedules shorten accordingly")
+    add("--epochs", type=int, default=2001, help="how many times every scene is seen")
+    add(
+        "--time_limit",
+        type=float,
+        help="seconds after which the training ends; its schedules are shortened to that",
+    )
     add("--batch_size", type=int, default=8, help="windows in a batch of one process")
     add("--gradient_accumulation_steps", type=int, default=1, help="batches before an update")
     add("--lr", type=float, default=1e-4, help="peak learning rate, reached after 2 %% of the training")
     add("--min_lr", type=float, default=5e-5, help="learning rate at the end")
     add("--clip_grad", type=float, default=1.0, help="largest norm of an update's gradient")
-    add("--augment", action=argparse.BooleanOptionalAction, default=True, help="turn and mirror windows horizontally")
-    add("--noise", type=float, default=0.0, help="added to objects' velocities at a window's start [m/s]")
-    add("--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="of the networks; states stay float32")
+    add(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="turn and mirror windows",
+    )
+    add(
+        "--noise",
+        type=float,
+        default=0.0,
+        help="standard deviation of a velocity added to each object at a window's start [m/s]",
+    )
+    add(
+        "--mixed_precision",
+        choices=("no", "bf16", "fp16"),
+        default="no",
+        help="precision of the networks; states stay float32",
+    )
     add(
         "--compile",
         action=argparse.BooleanOptionalAction,
-        help="fuse the model's kernels on a GPU, which takes a minute and then halves the time (default: for trainings "
-        "without or with a longer --time_limit than 10 minutes)",
+        help="fuse the model's kernels on a GPU, which takes a minute and then halves the time (default: unless "
+        "--time_limit is at most 10 minutes)",
     )
     add("--save_interval", type=int, default=100, help="epochs between checkpoints and validations")
     add(
         "--video_interval",
         type=int,
         default=500,
-        help="epochs between videos of a rollout; 0: none, else one at the end too",
+        help="epochs between videos of a rollout, with one at the end; 0: no videos",
     )
     add(
         "--training_tracker",

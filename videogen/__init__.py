@@ -1,4 +1,4 @@
-"""Gaussians to motion, motion to video.
+"""Predict how Gaussians move, and make videos of it.
 
 ``__init__.pyi`` lists the public names; each loads its module when it is first used.
 """

@@ -34,12 +34,12 @@ from videogen.videos.settings import PredictSettings
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--model_path", type=Path, required=True, help="scene directory or PLY file")
-    parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="which model predicts")
+    parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="model that predicts")
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="its .json file or directory (default: checkpoints/<model>, where training writes, or else the one that "
-        "comes with the repository)",
+        help="checkpoint of the model, a .json file or directory (default: checkpoints/<model>, where training writes, "
+        "or else the one that comes with the repository)",
     )
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
     add_material_arguments(parser)

@@ -17,7 +17,7 @@ CHUNK = int(kernels.CHUNK)
 FAR = 1e9  # metres: where points that do not exist are kept
 _BITS = 5  # for each axis of a place along the Morton curve: cells of 1 cm in an object of 0.3 m
 _BEHIND = 2 ** (3 * _BITS)  # the first place after the curve's end
-_THREADS = 600_000  # enough to fill a GPU: where there are fewer pairs of points and objects, more share a pair
+_THREADS = 600_000  # enough to fill a GPU: if pairs of points and objects are fewer, several threads share a pair
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def pair_contact(world: torch.Tensor, mask: torch.Tensor, threshold: float) -> P
     here = world[batch, rows, nearest]
     gaps = (here - here.transpose(1, 2)).square().sum(-1).clamp_min(1e-12).sqrt()
     touching = points.any(-1)
-    # Beyond the threshold the search may stop early, and no caller looks at the exact distance.
+    # Beyond the threshold the search may stop early, and no caller needs the exact distance.
     gaps = torch.where(touching, gaps, torch.inf)
     return PairContact(gaps, points, touching)
 
@@ -261,7 +261,7 @@ def spatial_order(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     low = torch.where(exists, points, inf).amin(-2, keepdim=True)
     size = (torch.where(exists, points, -inf).amax(-2, keepdim=True) - low).amax(-1, keepdim=True)
     cells = ((points - low) / size * (2**_BITS - 1)).nan_to_num(0.0).clamp(0, 2**_BITS - 1).long()
-    places = torch.arange(3 * _BITS, device=mask.device).view(_BITS, 3)  # of the bits of each axis
+    places = torch.arange(3 * _BITS, device=mask.device).view(_BITS, 3)  # places of the bits of each axis
     curve = ((cells[..., None, :] >> places[:, :1] // 3 & 1) << places).sum((-2, -1))
     return torch.where(mask, curve, _BEHIND).argsort(dim=-1, stable=True)
 

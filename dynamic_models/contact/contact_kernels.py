@@ -93,7 +93,7 @@ def add_up(
     speeds = wp.vec3()
     for chunk in range(share, boxes.shape[2], shares):
         if in_box(here, boxes[b, j, chunk]):
-            for k in range(CHUNK):  # without branches, so that no load waits for another
+            for k in range(CHUNK):  # without branches, so that loads do not wait for each other
                 other = chunk * CHUNK + k
                 offset = points[b, j, other] - here
                 kernel = wp.max(1.0 - wp.length_sq(offset) * scale, 0.0)
@@ -139,9 +139,9 @@ def choose(
     pair = (b * objects + i) * objects + densest
     total = sums[0, pair, p]
     away = -wp.vec3(sums[1, pair, p], sums[2, pair, p], sums[3, pair, p]) / total
-    # Deep inside there is no way out to see; then away from the other's centre.
+    # Deep inside the offsets cancel: there the normal points away from the other's centre.
     away += 0.1 * reach * wp.normalize(points[b, i, p] - centres[b, densest])
-    # A half-space of points sums up to half the kernel's integral over space, 8 pi / 15 reach^3.
+    # The sum over a half-space of points is half the kernel's integral over space, 8 pi / 15 reach^3.
     nearness[b, i, p] = wp.min(largest / (4.0 * wp.PI / 15.0 * reach * reach * reach), _LARGEST_NEARNESS)
     normals[b, i, p] = wp.normalize(away)
     velocities[b, i, p] = wp.vec3(sums[4, pair, p], sums[5, pair, p], sums[6, pair, p]) / total

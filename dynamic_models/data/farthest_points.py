@@ -13,7 +13,7 @@ import warp as wp
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.warp_runtime import start_warp
 
-# Fused operations would round differently from machine to machine, and decide ties.
+# Fused operations round differently on some machines, which would decide ties differently.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 _POINTS_IN_CELL = 80  # on average
@@ -53,7 +53,7 @@ def choose(
         best = float(-1.0)
         winner = int(0)
         for cell in range(low.shape[0]):
-            # Rounding is monotonic: no point of the box is computed to be nearer than the box.
+            # Rounding is monotonic: no point in the box comes out nearer than the box itself.
             if squared_norm(wp.max(wp.max(low[cell] - last, last - high[cell]), wp.vec3())) < farthest[cell]:
                 largest = float(-1.0)
                 where = int(0)

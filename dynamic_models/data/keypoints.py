@@ -107,7 +107,7 @@ def extract_keypoints(
     if cache is None:
         return clip
     _write_cache(cache, key, clip)
-    return _read_cache(cache, key) or clip  # read back, it is mapped from the file and does not occupy memory
+    return _read_cache(cache, key) or clip  # what is read is mapped from the file and takes no memory
 
 
 def _cache_key(trajectory: Path, labels: torch.Tensor, num_keypoints: int) -> str:
@@ -131,7 +131,7 @@ def _read_cache(cache: Path, key: str) -> KeypointClip | None:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except SafetensorError:
-        return None  # damaged: made again
+        return None  # damaged: it is made again
     return KeypointClip(tensors["positions"], tensors.get("velocities"), tensors["rows"], tensors["labels"])
 
 

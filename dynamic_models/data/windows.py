@@ -26,7 +26,7 @@ from gaussians.stage.errors import InputError
 
 TRAINING_GROUPS = tuple(f"3_{i}" for i in range(9))
 _PUBLISHED_NU = 0.3  # Poisson's ratio
-_WALL_MARGIN = 0.2  # metres: scenes that keep this far away from the side walls may be turned by any angle
+_WALL_MARGIN = 0.2  # metres: scenes that stay so far from the side walls may be turned by any angle
 
 
 class Window(NamedTuple):
@@ -142,7 +142,7 @@ def turn_about_vertical(window: Window, generator: torch.Generator) -> Window:
         gravity=state.gravity @ rotation.T,
         walls=walls,
     )
-    # A mirror image turns the other way.
+    # A torque changes its sign in a mirror.
     torque = pushes[..., 3:] @ rotation.T * torch.det(rotation).sign()
     return Window(turned, target @ rotation.T, torch.cat([pushes[..., :3] @ rotation.T, torque], -1))
 

@@ -1,1 +1,1 @@
-"""What the evaluation is made of: contenders, metrics, plausibility, reports, videos."""
+"""Evaluate models: contenders, metrics, plausibility, reports, videos."""

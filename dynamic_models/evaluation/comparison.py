@@ -1,4 +1,4 @@
-"""Every contender on every scene, measured, and the report of it."""
+"""Roll out every contender on every scene, measure that, and write the report."""
 
 import platform
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def compare_models(settings: EvaluateSettings, contenders: Sequence[Contender] |
         write_report(report, settings.output)
         for each in sets:
             plot_errors(report, each, settings.output / plot_name(report, each))
-        if settings.videos:  # the report is whole without them, should they not come to an end
+        if settings.videos:  # after the report, which is then whole even if this is interrupted
             report = replace(report, videos=write_videos(settings, report, scenes, device))
             write_report(report, settings.output)
     plots = f"{len(sets)} plot{'s' if len(sets) > 1 else ''}"
@@ -117,7 +117,11 @@ def default_frames(contenders: Sequence[Contender], scenes: dict[str, list[Simul
 
 
 def check_case(case: SceneSet, scenes: Sequence[SimulatedScene], contenders: Sequence[Contender]) -> None:
-    """Raise ``InputError`` for what would end the evaluation half-way."""
+    """Check what would end the evaluation half-way.
+
+    Raises:
+        InputError: a scene is too short, or a contender cannot predict it.
+    """
     for scene in scenes:
         if scene.num_frames < case.frames:
             raise InputError(
@@ -134,7 +138,7 @@ def measure(
     cases: Sequence[tuple[str, int]],
     layout: Layout,
 ) -> list[Result]:
-    """Roll out every contender, and the truth, on every scene of the ``cases``, and measure that.
+    """Roll out every contender, and the truth, on every scene of ``cases``, and return the measured results.
 
     Args:
         scenes: the scenes of every group.
@@ -158,7 +162,7 @@ def measure(
                     bar.set_postfix_str(f"{contender.name}, {scene.name}")
                     rollouts[-1][contender.name] = contender.roll_out(scene, frames)
                     bar.update()
-            # Not while models are timed.
+            # Measuring takes all cores, so it waits until no model is timed.
             for measured in pool.map(compare, together, rollouts):
                 results += measured
     return results

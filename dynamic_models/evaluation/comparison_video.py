@@ -1,4 +1,4 @@
-"""Videos of the same scene as it was simulated and as models predict it, side by side.
+"""Write videos of a scene as it was simulated and as models predict it, side by side.
 
 Keypoints are drawn as small Gaussians in the colour of their object, over a grid on the floor with cells of 0.5 m.
 """
@@ -21,21 +21,21 @@ from gaussians.spherical_harmonics import rgb_to_sh
 # Okabe and Ito's palette, which colour-blind people can tell apart.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#777777")
 _AZIMUTH, _ELEVATION = 30.0, 22.0  # degrees
-_DISTANCE = 3.4  # radii of the sphere around all motion: at focal length 1.5 it fills the picture
+_DISTANCE = 3.4  # radii of the sphere around all motion, which then fills the picture
 _CELL = 0.5  # metres
 _SPOTS = 10  # Gaussians in a cell's side
 _INK, _PAPER = 0.72, 1.0
 _FLOOR_GAP = 2e-3  # metres between floor and shadow
-_SPREAD = 0.5  # standard deviation of a keypoint over the distance to its neighbour
+_SPREAD = 0.5  # standard deviation of a keypoint's Gaussian over the distance to its nearest neighbour
 _CAPTION = 14  # lines of text in the height of a picture
 
 
 class Tile(NamedTuple):
-    """One column of a video.
+    """A ``Tile`` is one column of a video.
 
     Attributes:
-        title, subtitle: text above it.
-        positions: (T, O, P, 3), metres, of any number of each object's first keypoints.
+        title, subtitle: text at its top.
+        positions: (T, O, P, 3), metres, any number of each object's first keypoints.
     """
 
     title: str
@@ -46,10 +46,12 @@ class Tile(NamedTuple):
 def write_comparison(
     path: Path, scene: SimulatedScene, tiles: Sequence[Tile], frames: int, resolution: int, device: torch.device
 ) -> None:
-    """Write ``tiles`` next to each other as an .mp4 at the speed of time.
+    """Write ``tiles`` next to each other as an .mp4 that plays in real time.
 
     Args:
-        scene: that all of them show; the camera keeps its simulated motion in view.
+        path: the .mp4 to write.
+        scene: what all tiles show; the camera keeps its simulated motion in view.
+        frames: how many to draw.
         resolution: width and height of a tile, pixels.
         device: where to draw.
 
@@ -70,7 +72,7 @@ def write_comparison(
 
 
 def _camera(scene: SimulatedScene, frames: int, resolution: int) -> Cameras:
-    """One from which all of the simulated motion is seen."""
+    """Return a camera that sees all of the simulated motion."""
     seen = scene.clip.positions[:frames, scene.clip.mask]
     low, high = seen.amin((0, 1)), seen.amax((0, 1))
     center = ((low + high) / 2).tolist()
@@ -79,7 +81,7 @@ def _camera(scene: SimulatedScene, frames: int, resolution: int) -> Cameras:
 
 
 def _grid(scene: SimulatedScene) -> Gaussians:
-    """Lines on the floor, as wide as the box or 4 m around the origin where it has no walls."""
+    """Return lines on the floor, as wide as the box, or as 4 m around the origin where there are no walls."""
     x_min, x_max, y_min, y_max, floor = scene.world.walls
     reach = min(2.0, *map(abs, (x_min, x_max, y_min, y_max)))
     places = torch.arange(-reach, reach + 1e-6, _CELL / _SPOTS)
@@ -99,7 +101,7 @@ class _Balls(NamedTuple):
 
 
 def _balls(scene: SimulatedScene, count: int) -> _Balls:
-    """Looks of the first ``count`` keypoints: lit from above in frame 0, so that one sees them turn."""
+    """Return the looks of the first ``count`` keypoints, lit from above in frame 0, so that one sees them turn."""
     mask = scene.clip.mask[:, :count]
     start = scene.clip.positions[0, :, :count]
     colors, sizes = [], []
@@ -117,7 +119,7 @@ def _balls(scene: SimulatedScene, count: int) -> _Balls:
 def _draw(
     points: torch.Tensor, balls: _Balls, ground: Gaussians, scene: SimulatedScene, camera: Cameras, device: torch.device
 ) -> np.ndarray:
-    """(H, W, 3) uint8, of keypoints (M, 3)."""
+    """Draw keypoints (M, 3), metres, over the ground: (H, W, 3) uint8."""
     shape = torch.zeros(len(points), 6)
     shape[:, [0, 3, 5]] = balls.sizes[:, None] ** 2
     objects = Gaussians(points, torch.full((len(points),), 0.95), rgb_to_sh(balls.colors), covariances=shape)
@@ -127,7 +129,7 @@ def _draw(
         below = torch.cat([points[:, :2], torch.full_like(points[:, :1], floor + _FLOOR_GAP)], 1)
         flat = shape.clone() * 4
         flat[:, 5] = 1e-6
-        # Together the shadows of an object's points are grey, however many there are.
+        # So opaque that the shadows of all points together are grey, however many points there are.
         dark = torch.full((len(points),), min(0.9, 12 / len(points) + 0.03))
         shadow = Gaussians(below, dark, rgb_to_sh(torch.full((len(points), 3), 0.35)), covariances=flat)
         parts.append(shadow.to(device))

@@ -1,4 +1,4 @@
-"""What an evaluation compares: learned models, free flight, simulations with guessed materials, the truth itself."""
+"""Define what is compared: learned models, free flight, simulations with guessed materials, the truth itself."""
 
 import re
 import time
@@ -24,11 +24,11 @@ TRUTH = "simulation"
 
 
 class Prediction(NamedTuple):
-    """A scene in motion.
+    """A ``Prediction`` is a contender's motion of a scene.
 
     Attributes:
-        positions: (T, O, P, 3), metres, on the CPU.
-        seconds: wall time, None where it is not known.
+        positions: (T, O, P, 3), keypoints, metres, on the CPU.
+        seconds: wall time that it took, None for unknown.
     """
 
     positions: torch.Tensor
@@ -36,15 +36,15 @@ class Prediction(NamedTuple):
 
 
 class Contender(Protocol):
-    """What predicts scenes."""
+    """A ``Contender`` predicts scenes."""
 
     @property
     def name(self) -> str:
-        """In reports."""
+        """What reports call it."""
 
     @property
     def num_keypoints(self) -> int | None:
-        """How many of every object's it predicts, None for all."""
+        """How many of every object's keypoints it predicts, None for all."""
 
     def check(self, scene: SimulatedScene, frames: int) -> None:
         """Raise ``InputError`` if it cannot predict ``frames`` of ``scene``, before any work is done."""
@@ -54,13 +54,13 @@ class Contender(Protocol):
 
 
 class Truth:
-    """The simulation that the others are measured against, with the time that it took."""
+    """A ``Truth`` is the simulation that the others are measured against, with the time that it took."""
 
     name = TRUTH
     num_keypoints: int | None = None
 
     def check(self, scene: SimulatedScene, frames: int) -> None:
-        """Scenes are checked as they are loaded."""
+        """Accept every scene: scenes are checked as they are loaded."""
 
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         seconds = _share_of_time(scene.wall_time, scene.num_frames, frames)
@@ -68,7 +68,7 @@ class Truth:
 
 
 class GuessedSimulation:
-    """Simulations made beforehand with materials that a vision-language model guessed, in <root>/mpm_vlm."""
+    """A ``GuessedSimulation`` reads what was simulated with materials that a vision-language model guessed."""
 
     name = GUESSED
     num_keypoints: int | None = None
@@ -91,7 +91,7 @@ class GuessedSimulation:
             raise InputError(f"{order}: its Gaussians are not those of mpm/{scene.name}, or in another order")
 
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
-        """The same Gaussians as the truth's keypoints."""
+        """Return the positions of the same Gaussians as the truth's keypoints."""
         reader = TrajectoryReader(self._path(scene))
         rows, mask = scene.clip.rows.clamp_min(0), scene.clip.mask[..., None]
         positions = torch.stack([reader.positions(k)[rows] * mask for k in range(frames)])
@@ -103,7 +103,7 @@ class GuessedSimulation:
 
 
 def _order(layout: Layout, scene: SimulatedScene) -> torch.Tensor:
-    """(N,), which row of the scene's point cloud each Gaussian of its simulation is."""
+    """Return which row of the scene's point cloud each Gaussian of its simulation is, (N,)."""
     path = layout.root / "mpm" / scene.name
     order = path / "source_index.npy"
     if order.is_file():
@@ -112,19 +112,19 @@ def _order(layout: Layout, scene: SimulatedScene) -> torch.Tensor:
 
 
 def _share_of_time(seconds: float | None, simulated: int, frames: int) -> float | None:
-    """What ``frames`` took of the ``seconds`` of a simulation, all of whose steps are alike."""
+    """Return how much of the ``seconds`` of a simulation ``frames`` took, as if all steps took the same time."""
     return None if seconds is None else seconds * (frames - 1) / max(1, simulated - 1)
 
 
 @dataclass
 class Predictor:
-    """A model that is rolled out here and now.
+    """A ``Predictor`` rolls a model out here and now.
 
     Attributes:
-        name: in reports.
-        model: on ``device``.
+        name: what reports call it.
+        model: the model, on ``device``.
         device: where it computes.
-        info: of its checkpoint, None for a model that has none.
+        info: what its checkpoint says, None for a model that has none.
         checkpoint: the file or directory that it came from.
     """
 
@@ -150,7 +150,7 @@ class Predictor:
 
     @torch.no_grad()
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
-        """Timed without what happens once for scenes of one shape and length, as compiling and capturing graphs."""
+        """Roll the model out, timed without what is done once for scenes of one shape and length, such as compiling."""
         state, _, pushes = scene.window(0, frames)
         if self.num_keypoints is not None:
             # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
@@ -176,13 +176,13 @@ def _synchronize(device: torch.device) -> None:
 def load_contenders(
     names: Sequence[str], checkpoints: Sequence[str], layout: Layout, device: torch.device, compiled: bool = False
 ) -> list[Contender]:
-    """What --models and --checkpoints ask for.
+    """Return what --models and --checkpoints ask for.
 
     Args:
-        names: models; what is no known model must have a checkpoint of that name.
+        names: names of models; one that is no known model must be the name of a checkpoint.
         checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any get their
             ``default_checkpoint``.
-        compiled: of learned models, see ``FrameModel``.
+        compiled: whether learned models are compiled, see ``FrameModel``.
 
     Raises:
         InputError: a name or checkpoint is unknown, there twice, missing, damaged, or of another model.
@@ -213,7 +213,7 @@ def load_contenders(
 
 def _load(text: str, device: torch.device, compiled: bool) -> Predictor:
     name, equals, path = text.partition("=")
-    if not equals or not re.fullmatch(r"[\w.-]+", name):  # a path, which may hold the sign elsewhere
+    if not equals or not re.fullmatch(r"[\w.-]+", name):  # a path, which may contain an equals sign
         name, path = "", text
     if name in (TRUTH, GUESSED, BALLISTIC):
         raise InputError(f"--checkpoints {text}: {name} is no learned model: give the checkpoint another name")

@@ -1,4 +1,4 @@
-"""What a prediction of a scene is measured by, beside its simulation."""
+"""Measure predictions of a scene against its simulation."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -22,12 +22,13 @@ METRICS = (*ERRORS, *PLAUSIBILITY, "final_speed_error", "seconds")
 
 @dataclass(frozen=True)
 class Result:
-    """One contender on one scene.
+    """A ``Result`` says how well one contender predicts one scene.
 
     Attributes:
-        contender, scene, group: names.
-        frames: that were predicted.
-        metrics: by the names in ``METRICS``; NaN for what a scene cannot tell, infinite errors of what is not finite.
+        contender, scene, group: their names.
+        frames: how many were predicted.
+        metrics: the value of each of ``METRICS``; NaN for what a scene cannot tell, infinite errors of predictions that
+            are not finite.
         over_time: (T,), RMSE of every frame, metres.
     """
 
@@ -40,12 +41,13 @@ class Result:
 
 
 class SceneMeasurements:
-    """Measure predictions of one scene."""
+    """A ``SceneMeasurements`` measures predictions of one scene."""
 
     def __init__(self, scene: SimulatedScene, frames: int, num_keypoints: int | None, layout: Layout) -> None:
-        """
+        """Prepare what all predictions are measured against.
+
         Args:
-            num_keypoints: the first of every object's that are looked at, None for all.
+            num_keypoints: how many of every object's keypoints are looked at, the first ones; None: all.
         """
         self.scene, self.frames, self._first = scene, frames, slice(num_keypoints)
         self._mask = scene.clip.mask[:, self._first]
@@ -58,7 +60,7 @@ class SceneMeasurements:
         self._masses = torch.ones_like(masses) if masses.isnan().any() else masses
 
     def compare(self, predictions: dict[str, Prediction]) -> list[Result]:
-        """Of every contender, the truth first."""
+        """Return the result of every contender, the truth first."""
         truth, *others = (self.measure(contender, prediction) for contender, prediction in predictions.items())
         results = []
         for result in (truth, *others):
@@ -67,7 +69,7 @@ class SceneMeasurements:
         return results
 
     def measure(self, contender: str, prediction: Prediction) -> Result:
-        """All of ``METRICS`` but the error of the final speed, which needs the truth's."""
+        """Measure all of ``METRICS`` but the error of the final speed, which takes the truth's to know."""
         positions = prediction.positions[:, :, self._first]
         finite = positions[:, self._mask].isfinite().all()
         metrics, over_time = self._measured(positions) if finite else self._diverged(positions)
@@ -91,7 +93,7 @@ class SceneMeasurements:
         return metrics, errors.over_time
 
     def _diverged(self, positions: torch.Tensor) -> tuple[dict[str, float], torch.Tensor]:
-        """Infinite errors, so that no mean hides them."""
+        """Return infinite errors, so that no mean hides them."""
         errors = {"rmse": math.inf, "final_position_error": math.inf, "correlation": math.nan}
         over_time = torch.full((len(positions),), math.nan, dtype=torch.float64)
         return errors | dict.fromkeys(PLAUSIBILITY, math.nan), over_time

@@ -1,4 +1,4 @@
-"""How far a predicted trajectory is from the true one; docs/metrics.md has the formulas."""
+"""Measure how far a predicted trajectory is from the true one; docs/metrics.md has the formulas."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class TrajectoryErrors:
-    """Errors of one scene.
+    """A ``TrajectoryErrors`` holds the errors of one scene.
 
     Attributes:
         rmse: root mean squared distance of keypoints over all frames and objects, metres.
@@ -35,17 +35,17 @@ def trajectory_errors(predicted: torch.Tensor, target: torch.Tensor, mask: torch
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's correlation of all entries of ``a`` and ``b``; NaN where either is constant."""
+    """Return Pearson's correlation of all entries of ``a`` and ``b``; NaN where either is constant."""
     a, b = (a - a.mean()).flatten(), (b - b.mean()).flatten()
     return float((a @ b) / (a.norm() * b.norm()))
 
 
 def mean_squared_error(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The training loss of each scene, (B,): squared error per coordinate, mean over frames and existing keypoints.
+    """Return the training loss of each scene, (B,), m^2: squared error per coordinate, mean over frames and keypoints.
 
     Args:
         predicted, target: (B, T, O, P, 3), metres.
-        mask: (B, O, P).
+        mask: (B, O, P), which keypoints exist.
     """
     squared = (predicted.float() - target).square().sum(-1) * mask[:, None]
     count = mask.sum((1, 2)) * predicted.shape[1] * 3

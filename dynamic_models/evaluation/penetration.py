@@ -1,4 +1,4 @@
-"""How deep objects are inside each other, from clouds of points that may be hollow, concave and deformed.
+"""Measure how deep objects are inside each other, from clouds of points that may be hollow, concave and deformed.
 
 An undeformed object is a solid on a grid: the cells that hold its points, and those that they enclose. A point of
 another object is carried back into that solid with the keypoint nearest to it, and its depth is looked up there.
@@ -13,29 +13,30 @@ from scipy.spatial import cKDTree
 
 from gaussians.rotations import polar_rotation
 
-_CELLS = 48  # along the longest side, at most
-_SPACINGS = 1.6  # distances of neighbours, of all but a few points, in a cell: few cells of a surface are empty
-_FEW = 0.02
+_CELLS = 48  # at most, along the longest side
+_SPACINGS = 1.6  # side of a cell over the distance of neighbouring points, so that few cells of a surface are empty
+_FEW = 0.02  # share of the points whose neighbours may be farther away than that distance
 _MARGIN = 2  # empty cells around an object
 
 
 class Solid:
-    """The inside of an undeformed object.
+    """A ``Solid`` is the inside of an undeformed object.
 
     Attributes:
         resolution: cell size of its grid, metres; depths are good to about half of it, and what is thinner has none.
     """
 
     def __init__(self, points: torch.Tensor) -> None:
-        """
+        """Take the inside to be what the points enclose.
+
         Args:
-            points: (N, 3) of its surface or of all of it, metres, in frame 0.
+            points: (N, 3), points of its surface or of all of it, metres, in frame 0.
         """
         cloud = points.double().numpy()
         extent = float(np.ptp(cloud, axis=0).max())
         neighbours = cKDTree(cloud).query(cloud, k=[min(2, len(cloud))])[0]
         self.resolution = max(extent / _CELLS, _SPACINGS * float(np.quantile(neighbours, 1 - _FEW)), 1e-6)
-        # As many cells as have their outermost middles nearest to the outermost points, the same on either side.
+        # So many cells that the centres of the outermost ones are nearest to the outermost points, alike on both sides.
         counts = np.rint(np.ptp(cloud, axis=0) / self.resolution).astype(int) + 1
         middle = (cloud.min(0) + cloud.max(0)) / 2
         self._origin = middle - (counts / 2 + _MARGIN) * self.resolution
@@ -49,19 +50,19 @@ class Solid:
         self._depths = np.where(inside, layers, beyond) * self.resolution
 
     def depths(self, points: np.ndarray) -> np.ndarray:
-        """(M,), metres below the surface, of points (M, 3) in frame 0; 0 for those outside."""
+        """Return how deep below the surface points (M, 3) in frame 0 are, (M,), metres; 0 for those outside."""
         places = (points - self._origin) / self.resolution - 0.5
         depths = ndimage.map_coordinates(self._depths, places.T, order=1, mode="nearest")
         return depths.clip(0)
 
 
 def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequence[Solid]) -> torch.Tensor:
-    """(T,), metres: depth in each frame of the keypoint that is deepest inside another object; 0 where none is.
+    """Return the depth (T,) in each frame of the keypoint deepest inside another object, metres; 0 where none is.
 
     Args:
         positions: (T, O, P, 3), metres; objects are undeformed in frame 0.
-        mask: (O, P), bool.
-        solids: of the O objects, as they lie in frame 0.
+        mask: (O, P), bool, which keypoints exist.
+        solids: the insides of the O objects, as they lie in frame 0.
     """
     own = [positions[:, i, mask[i]].double() for i in range(len(mask))]  # (T, P_i, 3) each
     deepest = torch.zeros(len(positions), dtype=torch.float64)
@@ -82,6 +83,6 @@ def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequ
 
 
 def _rotations(points: torch.Tensor) -> torch.Tensor:
-    """(T, 3, 3), from frame 0 to every frame, of an object's keypoints (T, P, 3)."""
+    """Return the rotations (T, 3, 3) of an object's keypoints (T, P, 3) from frame 0 to every frame."""
     arms = points - points.mean(1, keepdim=True)
     return polar_rotation(arms.mT @ arms[:1])

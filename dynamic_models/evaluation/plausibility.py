@@ -1,6 +1,6 @@
-"""Whether a motion obeys physics, simulated or predicted; docs/metrics.md has the formulas.
+"""Measure whether a motion obeys physics, simulated or predicted; docs/metrics.md has the formulas.
 
-Everything is taken from the positions of keypoints, so that whoever made a motion, it is measured in the same way.
+Everything is taken from the positions of keypoints, so that all motions are measured alike, whoever made them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,16 @@ import torch
 
 from dynamic_models.evaluation.penetration import Solid, penetration_depths
 
-_LAST_STEPS = 5
-_LEAST_REACH = 0.1  # metres: the published models' objects feel each other from there
+_LAST_STEPS = 5  # over which the final speed is a mean
+_LEAST_REACH = 0.1  # metres: the distance at which objects of the published models begin to act on each other
 
 
 @dataclass(frozen=True)
 class Motion:
-    """One scene in motion, in float64.
+    """A ``Motion`` is one scene in motion, in float64.
 
     Attributes:
-        positions: (T, O, P, 3), metres, of keypoints; T >= 2.
+        positions: (T, O, P, 3), keypoints, metres; T >= 2.
         mask: (O, P), bool, which of them exist; every object has one.
         masses: (O,), kg.
         gravity: (3,), m/s^2.
@@ -39,15 +39,15 @@ class Motion:
     reach: float
 
     def centers(self) -> torch.Tensor:
-        """(T, O, 3), mean keypoint of every object, metres."""
+        """Return the mean keypoint of every object, (T, O, 3), metres."""
         return _mean_over_points(self.positions, self.mask)
 
     def velocities(self) -> torch.Tensor:
-        """(T - 1, O, P, 3), mean ones between two frames, m/s."""
+        """Return mean velocities between frames, (T - 1, O, P, 3), m/s."""
         return self.positions.diff(dim=0) / self.frame_dt
 
     def boxes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Smallest and largest coordinates (T, O, 3) of every object, metres."""
+        """Return the smallest and the largest coordinates (T, O, 3) of every object, metres."""
         missing = ~self.mask[..., None]
         low = self.positions.masked_fill(missing, torch.inf).amin(-2)
         return low, self.positions.masked_fill(missing, -torch.inf).amax(-2)
@@ -55,7 +55,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Plausibility:
-    """What a motion does that nature does not; NaN where a scene cannot tell.
+    """A ``Plausibility`` says what a motion does that nature does not; NaN where a scene cannot tell.
 
     Attributes:
         momentum_drift: change of momentum that nothing explains, over mass and time, m/s^2.
@@ -73,10 +73,10 @@ class Plausibility:
 
 
 def plausibility(motion: Motion, solids: Sequence[Solid]) -> Plausibility:
-    """All measures of one motion.
+    """Return all measures of one motion.
 
     Args:
-        solids: of its objects, as they lie in frame 0.
+        solids: the insides of its objects, as they lie in frame 0.
     """
     depths = penetration_depths(motion.positions, motion.mask, solids)
     return Plausibility(
@@ -89,17 +89,19 @@ def plausibility(motion: Motion, solids: Sequence[Solid]) -> Plausibility:
 
 
 def contact_reach(dx: float) -> float:
-    """How near things of a simulation with cells of ``dx`` metres act on each other: those whose quadratic B-splines,
-    1.5 cells to each side, share a node of the grid."""
+    """Return the distance at which things act on each other in a simulation with cells of ``dx`` metres, metres.
+
+    Things act on each other where their quadratic B-splines, 1.5 cells to each side, share a node of the grid.
+    """
     return max(_LEAST_REACH, 3 * dx)
 
 
 def momentum_drift(motion: Motion) -> float:
-    """Change of momentum beside gravity's, m/s^2, of objects that nothing outside of them is near.
+    """Return the change of momentum that gravity does not explain, m/s^2, of clusters of objects that nothing touches.
 
-    Objects form a cluster where one's box comes within ``reach`` of the other's, in this frame or the next to it: what
-    they do to each other does not change the momentum of both. A cluster is free while none of its objects is within
-    ``reach`` of a wall or pushed.
+    Objects form a cluster where one's box comes within ``reach`` of the other's, in this frame or in one next to it:
+    what they do to each other does not change the momentum of both. A cluster counts while none of its objects is
+    within ``reach`` of a wall or pushed.
     """
     centers = motion.centers()
     connected = _connected(_boxes_touch(motion))
@@ -119,11 +121,11 @@ def momentum_drift(motion: Motion) -> float:
 
 
 def _boxes_touch(motion: Motion) -> torch.Tensor:
-    """(T, O, O), bool: whether two boxes are within reach in a frame or next to it."""
+    """Return whether two boxes are within reach of each other in a frame or in one next to it, (T, O, O), bool."""
     low, high = motion.boxes()
     apart = (low[:, :, None] - high[:, None] > motion.reach).any(-1)
     touch = ~(apart | apart.mT)
-    # A frame more on either side, so that the shortest collision lies within the time of a cluster.
+    # One more frame on either side, so that a cluster lasts through the shortest collision.
     spread = touch.clone()
     spread[1:] |= touch[:-1]
     spread[:-1] |= touch[1:]
@@ -131,7 +133,7 @@ def _boxes_touch(motion: Motion) -> torch.Tensor:
 
 
 def _connected(touch: torch.Tensor) -> torch.Tensor:
-    """(T, O, O), bool: whether two objects touch, directly or through others."""
+    """Return whether two objects touch, directly or through others, (T, O, O), bool."""
     connected = touch.double()
     for _ in range(int(touch.shape[-1]).bit_length()):
         connected = (connected @ connected).clamp_max(1)
@@ -139,7 +141,7 @@ def _connected(touch: torch.Tensor) -> torch.Tensor:
 
 
 def _exposed(motion: Motion) -> torch.Tensor:
-    """(T, O), bool: near a wall or the floor, or pushed in the step before or after."""
+    """Return which objects are near a wall or the floor, or pushed in the step before or after, (T, O), bool."""
     low, high = motion.boxes()
     x_min, x_max, y_min, y_max, floor = motion.walls
     gaps = [low[..., 0] - x_min, x_max - high[..., 0], low[..., 1] - y_min, y_max - high[..., 1], low[..., 2] - floor]
@@ -149,7 +151,7 @@ def _exposed(motion: Motion) -> torch.Tensor:
 
 
 def _free_flights(connected: torch.Tensor, free: torch.Tensor) -> Iterator[tuple[tuple[int, ...], int, int]]:
-    """Members, first and last frame of every cluster as long as it is free and nobody joins or leaves."""
+    """Yield members, first and last frame of every cluster, while it is free and no object joins or leaves."""
     begun: dict[tuple[int, ...], int] = {}
     for frame in range(len(free) + 1):
         now = set()
@@ -162,9 +164,10 @@ def _free_flights(connected: torch.Tensor, free: torch.Tensor) -> Iterator[tuple
 
 
 def mechanical_energy(motion: Motion) -> torch.Tensor:
-    """(T - 1,), J/kg: kinetic energy of all keypoints and height of the centres, half-way between two frames.
+    """Return the kinetic energy of all keypoints and the potential energy of the centres, (T - 1,), J/kg.
 
-    In free flight it is constant to rounding. What is stored in deformed objects is not seen.
+    Energies are those half-way between two frames; in free flight their sum is constant to rounding. What is stored in
+    deformed objects is not seen.
     """
     kinetic = _mean_over_points(motion.velocities().square().sum(-1, keepdim=True) / 2, motion.mask).squeeze(-1)
     centers = motion.centers()
@@ -173,9 +176,9 @@ def mechanical_energy(motion: Motion) -> torch.Tensor:
 
 
 def energy_gain(motion: Motion) -> float:
-    """Largest rise of the mechanical energy above its first value, J/kg; NaN where external forces do work.
+    """Return the largest rise of the mechanical energy above its first value, J/kg; NaN where external forces do work.
 
-    Objects begin undeformed, so what they store is taken from this energy and can but come back.
+    Objects begin undeformed, so what they store is taken from this energy, and no more than that can come back.
     """
     if motion.pushed.any():
         return float("nan")
@@ -184,17 +187,17 @@ def energy_gain(motion: Motion) -> float:
 
 
 def floor_penetration(motion: Motion) -> torch.Tensor:
-    """(T,), metres: how far below the floor the deepest keypoint is."""
+    """Return how far below the floor the deepest keypoint is, (T,), metres."""
     low, _ = motion.boxes()
     return (motion.walls[4] - low[..., 2].amin(-1)).clamp_min(0)
 
 
 def final_speed(motion: Motion) -> float:
-    """Root mean squared speed of keypoints over the last steps, m/s."""
+    """Return the root mean squared speed of keypoints over the last steps, m/s."""
     squared = motion.velocities()[-_LAST_STEPS:].square().sum(-1)
     return float(squared[:, motion.mask].mean().sqrt())
 
 
 def _mean_over_points(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(..., O, C), mean of values (..., O, P, C) over the points that exist."""
+    """Return the mean (..., O, C) of values (..., O, P, C) over the points that exist."""
     return (values * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True)

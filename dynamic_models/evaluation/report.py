@@ -1,4 +1,4 @@
-"""The results of an evaluation for programs as JSON, and as plots; ``report_tables`` makes text of them."""
+"""Report an evaluation as JSON and as plots; ``report_tables`` makes text of it."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that an evaluation found out.
+    """A ``Report`` is everything that an evaluation found out.
 
     Attributes:
         contenders: in the order of their rows; the first is what the others are compared with.

@@ -1,4 +1,4 @@
-"""The results of an evaluation for people: tables in Markdown."""
+"""Report an evaluation as text: tables in Markdown."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _LARGE = 1e5  # from here on numbers are written with exponents
 
 
 def to_markdown(report: Report) -> str:
-    """The whole report."""
+    """Return the whole report."""
     sections = [["# How well models predict motion", "", *_introduction(report)], _models(report), _overview(report)]
     sections += [_set_section(report, scene_set) for scene_set in report.sets]
     if len(report.groups) > 1:
@@ -49,7 +49,7 @@ def _models(report: Report) -> list[str]:
 
 
 def _overview(report: Report) -> list[str]:
-    """RMSE of every model on every set, and how much faster it is than the simulator."""
+    """Return a table of the RMSE of every model on every set."""
     head = ["RMSE [m]", *(f"{each.name} ({count_scenes(report, each)}, {each.frames} frames)" for each in report.sets)]
     summaries = {each.name: {name: report.summary(each, name) for name in report.rows} for each in report.sets}
     best = {each.name: _smallest(summaries[each.name], "rmse") for each in report.sets}
@@ -145,7 +145,7 @@ def _group_section(report: Report) -> list[str]:
 
 
 def _remarks(report: Report) -> list[str]:
-    """What a reader should know before believing the tables."""
+    """Return what a reader should know before believing the tables."""
     remarks = []
     for contender in report.contenders:
         training = about(contender).get("training", {})
@@ -168,17 +168,17 @@ def _remarks(report: Report) -> list[str]:
 
 
 def _smallest(summaries: dict[str, dict[str, Any]], key: str, sign: int = 1) -> str | None:
-    """Whose mean is smallest, or with ``sign`` -1 largest; None of one alone."""
+    """Return the name whose mean is smallest, or with ``sign`` -1 largest; None if there is but one."""
     known = {name: sign * s[key].mean for name, s in summaries.items() if s[key].mean is not None}
     return min(known, key=known.__getitem__) if len(known) > 1 else None
 
 
 def cell(value: Estimate, scale: float = 1.0, sign: str = "", bold: bool = False) -> str:
-    """``mean (low to high)``, all with as many decimals as show three digits of the mean, but no more than four.
+    """Return ``mean (low to high)``, with as many decimals as show three digits of the mean, but no more than four.
 
     Args:
-        scale: what they are multiplied by.
-        sign: "+" to have one before positive numbers.
+        scale: what the numbers are multiplied by.
+        sign: "+" to write it before positive numbers.
         bold: whether to print the mean in bold.
     """
     if value.mean is None:
@@ -197,7 +197,7 @@ def _number(value: float | None) -> str:
 
 
 def _format(value: float, sign: str = "") -> str:
-    """How numbers of this size are written."""
+    """Return the format in which numbers of this size are written."""
     size = abs(value)
     if size >= _LARGE:
         return f"{sign}.2e"
@@ -205,7 +205,7 @@ def _format(value: float, sign: str = "") -> str:
 
 
 def _rounded(value: float, form: str) -> str:
-    return format(float(format(value, form)) + 0.0, form)  # adding 0 makes -0.000 what it is
+    return format(float(format(value, form)) + 0.0, form)  # adding 0 turns -0.0 into 0.0
 
 
 def _times(factor: float) -> str:
@@ -213,7 +213,7 @@ def _times(factor: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose source can be read, too."""
+    """Return a Markdown table whose source can be read, too."""
     widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in (head, *rows)

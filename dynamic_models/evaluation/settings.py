@@ -1,4 +1,4 @@
-"""Settings of the evaluation command."""
+"""Define the settings of the evaluation command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ GUESSED = "mpm_vlm"
 
 
 class SceneSet(NamedTuple):
-    """Scenes that are judged together.
+    """A ``SceneSet`` is scenes whose results are summarized together.
 
     Attributes:
         name: what reports and files call them.
@@ -26,12 +26,12 @@ class SceneSet(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Settings of ``dynamic_models.evaluate``, named as its flags.
+    """An ``EvaluateSettings`` holds the settings of ``dynamic_models.evaluate``, named as its flags.
 
     Attributes:
         data_root: root of the dataset.
         groups: groups to evaluate on besides those of ``sets``.
-        sets: scenes that are judged together; empty: all ``groups`` are one set.
+        sets: scenes whose results are summarized together; empty: all ``groups`` are one set.
         models: names of models, of ``BALLISTIC`` and ``GUESSED``, and of checkpoints.
         checkpoints: paths of checkpoints, those with names of their own as ``name=path``.
         steps: frames to predict; None: as many as the first model was trained on, or those of the shortest scene.

@@ -1,4 +1,4 @@
-"""What results say about sets of scenes: means, and how sure they are (percentile bootstrap, Efron 1979, seeded)."""
+"""Summarize results on sets of scenes: means, and how sure they are (percentile bootstrap, Efron 1979, seeded)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A mean over scenes with the ends of its 95 % confidence interval; what is not known is None.
+    """An ``Estimate`` is a mean over scenes with the ends of its 95 % confidence interval; None stands for unknown.
 
     Attributes:
-        mean: over the scenes that have a value; infinite where one of them is.
-        low, high: None for fewer than two scenes.
-        scenes: how many those are.
+        mean: mean over the scenes that have a value; infinite where one of the values is.
+        low, high: the ends of the interval; None for fewer than two scenes.
+        scenes: how many scenes have a value.
     """
 
     mean: float | None
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and interval of one value a scene, NaN for scenes that have none."""
+    """Return mean and interval of one value a scene, NaN for scenes that have none."""
     known = np.array([value for value in values if not math.isnan(value)])
     if not len(known):
         return Estimate(None, None, None, 0)
@@ -44,32 +44,32 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def interval(values: np.ndarray) -> np.ndarray:
-    """Ends (2, ...) of the interval of the mean of ``values`` (n, ...) over the first axis."""
+    """Return the ends (2, ...) of the interval of the mean of ``values`` (n, ...) over the first axis."""
     means = np.tensordot(_weights(len(values)), values, 1)
     return np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 @lru_cache(maxsize=8)
 def _weights(count: int) -> np.ndarray:
-    """(RESAMPLES, count): how often each of ``count`` values is drawn, over their number."""
+    """Return how often each of ``count`` values is drawn, over their number, (RESAMPLES, count)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
 
 
 def of_set(results: Iterable[Result], scene_set: SceneSet, contender: str) -> list[Result]:
-    """The results of one contender on the scenes of a set, in order."""
+    """Return the results of one contender on the scenes of a set, in order."""
     return [
         r for r in results if r.contender == contender and r.group in scene_set.groups and r.frames == scene_set.frames
     ]
 
 
 def summarize(results: Sequence[Result], scene_set: SceneSet, contender: str, reference: str) -> dict[str, Any]:
-    """Estimates of all metrics of one contender on a set.
+    """Estimate all metrics of one contender on a set.
 
     Returns:
-        By name an ``Estimate`` of each of ``METRICS``; of ``rmse_difference``, what is added to the RMSE of
-        ``reference`` on the same scenes; ``wins``, on how many of them its RMSE is smaller than that; ``diverged``, the
-        scenes on which it is not finite; and ``over_time``, a list of mean, low and high (T,) of the error over time.
+        By name: an ``Estimate`` of each of ``METRICS``, and of ``rmse_difference``, by how much the RMSE is larger than
+        that of ``reference`` on the same scenes; ``wins``, on how many scenes it is smaller; ``diverged``, the scenes
+        on which it is not finite; and ``over_time``, mean, low and high (T,) of the error over time, metres.
     """
     own, others = of_set(results, scene_set, contender), of_set(results, scene_set, reference)
     values = {key: [result.metrics[key] for result in own] for key in METRICS}
@@ -87,7 +87,7 @@ def _paired(pairs: Sequence[tuple[float, float]]) -> Estimate:
 
 
 def _over_time(errors: Sequence[torch.Tensor]) -> list[list[float]] | None:
-    """Mean, low and high, metres; without an interval the mean three times."""
+    """Return mean, low and high, metres; without an interval the mean three times."""
     if not errors:
         return None
     stacked = torch.stack(list(errors)).numpy()
@@ -97,7 +97,7 @@ def _over_time(errors: Sequence[torch.Tensor]) -> list[list[float]] | None:
 
 
 def ranked(results: Sequence[Result], scene_set: SceneSet, contender: str) -> dict[str, Result]:
-    """The ``best``, ``median`` and ``worst`` of one contender's results on a set, by RMSE; fewer of few scenes."""
+    """Return ``best``, ``median`` and ``worst`` of one contender's results on a set, by RMSE; fewer of few scenes."""
     ordered = sorted(of_set(results, scene_set, contender), key=lambda result: result.metrics["rmse"])
     places = {"best": 0, "median": (len(ordered) - 1) // 2, "worst": len(ordered) - 1}
     if len(ordered) < 3:

@@ -56,7 +56,7 @@ def _time_to_fall(height: torch.Tensor, speed: torch.Tensor, gravity: torch.Tens
     """Return the first t >= 0 with height + speed t + gravity t^2 / 2 = 0, seconds; a very long time if none is."""
     never = torch.full_like(height, 1e9)
     discriminant = speed**2 - 2 * gravity * height
-    # The root in the form that does not cancel for small gravity: t = 2 h / (sqrt(D) - v).
+    # This form of the root, t = 2 h / (sqrt(D) - v), does not cancel for small gravity.
     denominator = discriminant.clamp_min(0).sqrt() - speed
     reached = (discriminant >= 0) & (denominator > 0) & height.isfinite()
     t = 2 * height / torch.where(reached, denominator, torch.ones_like(denominator))

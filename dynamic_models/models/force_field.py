@@ -78,7 +78,7 @@ class ForceField(FrameModel):
         """
         q, qdot, x, v, omega, R, *others = carry
         memory, constant = others[:memories], others[memories:]
-        # To the integrator memories are velocities, each of a position that stays.
+        # The integrator takes a memory for a velocity: each gets a position, 0, whose rate is 0.
         kept = [entry for each in memory for entry in (each.new_zeros(()), each)]
         state = (q, qdot, x, v, torch.zeros_like(x), omega, *kept)
         q, qdot, x, v, phi, omega, *kept = self.integrate(partial(derivative, R, constant), state, frame_dt)

@@ -27,7 +27,7 @@ from dynamic_models.models.building_blocks.networks import silent_linear
 from dynamic_models.models.building_blocks.radius_graph import radius_graph, sum_neighbours
 from dynamic_models.models.interface import Carry, FrameModel
 
-_CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than any object does
+_CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than any object changes
 
 
 class GCNSettings(BaseModel):
@@ -86,11 +86,11 @@ class GCN(FrameModel):
         scale = degrees.clamp_min(1).rsqrt()[..., None]
 
         def summed(features: torch.Tensor) -> torch.Tensor:
-            # Before the linear map, for the first layer has few features; the product is the same.
+            # Sums come before the linear map, as the first layer has few features; the product is the same.
             return scale * sum_neighbours(adjacency, scale.to(features.dtype) * features)
 
         lift, *convolutions = self.convolutions
-        # In bfloat16 a place would be known to some millimetres only.
+        # Not in bfloat16, which rounds a position by some millimetres.
         with torch.autocast(points.device.type, enabled=False):
             features = lift(summed(torch.cat([points, velocities], -1))).relu()
         for linear in convolutions:

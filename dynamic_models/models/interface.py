@@ -90,7 +90,7 @@ class FrameModel(nn.Module, ABC):
         self, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Predict world keypoints, see ``DynamicsModel``."""
-        from dynamic_models.models.rollout import roll_out  # which is made for the models defined here
+        from dynamic_models.models.rollout import roll_out  # imported late, for it imports this module
 
         return roll_out(self, scene, num_frames, frame_dt, pushes)
 

@@ -156,7 +156,7 @@ class NGFF(ForceField, NeedsRoom):
         objects = Objects(
             q0,
             inertia,
-            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to say so
+            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to check that
             mass,
             spacing**3,
             described,
@@ -188,7 +188,7 @@ class NGFF(ForceField, NeedsRoom):
 
         turning = transform(R.mT, omega)
         gyroscopic = torch.linalg.cross(turning, transform(objects.inertia, turning))
-        # An explicit step of it runs away where a frame sees most of a revolution.
+        # Limited, since explicit steps of it diverge where a body turns most of a revolution in a frame.
         gyroscopic = gyroscopic / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
         angular = transform(objects.inverse_inertia, transform(R.mT, torque + push[..., 3:]) - gyroscopic)
         return (
@@ -230,7 +230,7 @@ class NGFF(ForceField, NeedsRoom):
         described = torch.cat([context, torch.ones_like(own_mass), own_mass], -1)
         partners = _of_partners(other.partner, described)
         other_mass = partners[..., -1]
-        # What a collision accelerates: of two bodies the reduced mass, and a wall's own is infinite.
+        # Two bodies collide with their reduced mass; a wall's mass is infinite.
         reduced = torch.stack([own_mass.expand_as(other_mass), own_mass * other_mass / (own_mass + other_mass)])
         partners = torch.stack([torch.zeros_like(partners), partners])[..., :-1]
         own = context[:, :, None].expand(*nearness.shape, -1)
@@ -241,7 +241,7 @@ class NGFF(ForceField, NeedsRoom):
 
         weights = nearness / (touching + _FEW)
         forces = (reduced * weights)[..., None] * local  # N
-        # With moments about the world's origin.
+        # Forces, and moments about the world's origin.
         wrenches = torch.cat([forces, torch.linalg.cross(world.expand_as(forces), forces)], -1)
         # What acts on a point of an object acts the other way on its partner.
         owner = torch.eye(mask.shape[1], dtype=world.dtype, device=world.device)[:, None]

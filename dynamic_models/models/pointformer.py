@@ -111,7 +111,7 @@ class Pointformer(FrameModel):
 
         Points that exist come first in each scene.
         """
-        # In bfloat16 a place would be known to some millimetres only.
+        # Not in bfloat16, which rounds a position by some millimetres.
         with torch.autocast(points.device.type, enabled=False):
             tokens = self.lift(points)
         tokens = self.position(tokens)
@@ -154,7 +154,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Te
     if q.is_cuda and q.element_size() == 2 and width <= _FLASH_WIDTH and width % 8 == 0:
         from torch.nn.attention.varlen import varlen_attn
 
-        # Padding is a scene of its own: no mask is read, and no work is done for pairs across.
+        # Padding counts as a scene of its own: no mask is read, and nothing computed for pairs of points and padding.
         q, k, v = (x.reshape(batch * total, 1, width) for x in (q, k, v))
         mixed = varlen_attn(q, k, v, edges, edges, total, total)
         assert isinstance(mixed, torch.Tensor)

@@ -46,7 +46,7 @@ def roll_on(
         frames = torch.stack([scene.points, *later], 1)
         if is_captured(frames) or not enlarge_room(model):
             return frames * scene.mask[:, None, ..., None]
-        del frames  # and all activations
+        del frames  # with all activations
 
 
 class Rollout:
@@ -91,7 +91,7 @@ class Rollout:
             return _frame(self._model, self._scene, self._carry, push, self._frame_dt)
         if self._graph is None:
             self._graph = _FrameGraph(self._model, self._scene, self._carry, push[:, None], self._frame_dt)
-        if isinstance(self._model, NeedsRoom):  # the graph overwrites what it would have to begin with once more
+        if isinstance(self._model, NeedsRoom):  # the graph overwrites what a second try has to begin with
             self._carry = tuple(map(torch.clone, self._graph.carry))
         points = self._graph(push[:, None])
         return self._graph.carry, points[:, 0]
@@ -116,7 +116,7 @@ def _later_frames(
     frame = _recomputed_frame if recomputed else _frame
     later = torch.compile(frame, dynamic=False, backend=model.compiler) if compiled else frame
     for k, push in enumerate(_by_frame(pushes)):
-        # Not all of the first two frames' states has gradients: for each PyTorch would compile once more.
+        # Some tensors of the first two frames' states have no gradients: PyTorch would compile once more for each.
         carry, points = (frame if k < 2 else later)(model, scene, carry, push, frame_dt)
         yield points
 
@@ -156,7 +156,7 @@ def _by_frame(pushes: torch.Tensor) -> Iterator[torch.Tensor]:
 def _is_graphed(model: FrameModel, scene: SceneState) -> bool:
     if not (scene.points.is_cuda and model.capturable) or torch.is_grad_enabled():
         return False
-    # A graph would go on to use the weights that autocast converts, and forgets at its end.
+    # A graph would go on to use converted weights, which autocast frees at its end.
     return not (torch.is_autocast_enabled("cuda") or is_captured(scene.points))
 
 

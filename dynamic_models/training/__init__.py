@@ -1,1 +1,1 @@
-"""What the training loop is made of."""
+"""Train models: settings, the loop, gradients, what is saved, and pictures of how it goes."""

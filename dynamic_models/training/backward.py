@@ -1,4 +1,4 @@
-"""The expensive half of a training iteration: a rollout and its gradients, on a GPU as one CUDA graph."""
+"""Compute the expensive half of a training iteration, a rollout and its gradients, on a GPU as one CUDA graph."""
 
 from typing import Literal
 
@@ -12,22 +12,23 @@ from dynamic_models.models.cuda_graphs import CapturedFunction, copy_into
 from dynamic_models.models.interface import Carry, FrameModel, NeedsRoom, enlarge_room
 from dynamic_models.models.rollout import roll_on
 
-_ROOT_FLOOR = 1e-6  # metres^2: below errors of 1 mm the root of the loss is not steeper
+_ROOT_FLOOR = 1e-6  # metres^2, added to the loss: below errors of 1 mm its root does not get steeper
 
 
 class Backward:
-    """Add the gradients of a batch to those of the model.
+    """A ``Backward`` adds the gradients of a batch to those of the model.
 
-    On a GPU the first call for windows of another length runs twice and captures a graph, later ones replay it. With
-    mixed_precision fp16, whose scaler watches each step, and models that wait for the device, every call runs.
+    On a GPU the first call for windows of another length runs the rollout and captures it as a graph; later calls
+    replay that. Every call runs the rollout with mixed_precision fp16, whose scaler watches each step, and for models
+    that wait for the device.
 
     Args:
-        accelerator: its device and precision.
+        accelerator: says device and precision.
         loss: what is differentiated, the mean over windows of their mean squared error or of its root.
-        share: the gradients are divided by this.
+        share: what gradients are divided by.
         frame_dt: seconds from frame to frame.
-        compiled: let PyTorch fuse the model's kernels, on a GPU.
-        captured: whether to capture graphs where that is possible.
+        compiled: whether PyTorch fuses the model's kernels on a GPU.
+        captured: whether graphs are captured where that is possible.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class Backward:
             self._graph = None
 
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
-        """Do the same kernel by kernel, from what the model's ``begin`` returned."""
+        """Add gradients and return losses kernel by kernel, from what the model's ``begin`` returned."""
         with self._accelerator.autocast():
             predicted = roll_on(self._model, state, carry, self._frame_dt, pushes, self._compiled)
         losses = mean_squared_error(predicted, target, state.mask)
         objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
         objective = objective.mean() / self._share
-        if isinstance(self._model, NeedsRoom):  # without enough there is no gradient: the batch will come once more
+        if isinstance(self._model, NeedsRoom):  # results without enough room have no gradient: the batch is run again
             objective = torch.where(self._model.lacking > 0, torch.zeros_like(objective), objective)
         self._accelerator.backward(objective)
         return losses.detach()

@@ -1,4 +1,4 @@
-"""The training loop, from the data to the last checkpoint."""
+"""Train a model: the loop, from the data to the last checkpoint."""
 
 import itertools
 import math
@@ -44,14 +44,15 @@ from gaussians.stage.claims import claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 
-_MINIMUM_THRESHOLD = 0.05  # metres
-_SKIPPED_LIMIT = 20  # updates in a row
+_MINIMUM_THRESHOLD = 0.05  # metres: the least default distance of contact
+_SKIPPED_LIMIT = 20  # updates left out in a row
 
 
 def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-    """Train a model; the settings say on what, how, and where its checkpoints go.
+    """Train a model and write its checkpoints.
 
     Args:
+        settings: on what, how and how long to train, and where the checkpoints go.
         stop: what says after every iteration whether to save and end before the training is finished; None: SIGTERM.
         clock: the time, seconds, by which the training is limited.
 
@@ -64,7 +65,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         cpu=resolve_device(settings.device).type == "cpu",
         log_with=settings.training_tracker,
         project_dir=settings.output,
-        # Others wait while the first one extracts keypoints.
+        # Other processes wait so long while the first one extracts keypoints.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
     )
     device, lead = accelerator.device, accelerator.is_main_process
@@ -98,7 +99,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         backward = Backward(model, accelerator, settings.loss, accumulated, frame_dt, settings.compile)
         info = checkpoint_info(built_from, scenes, settings, groups)
 
-        # Where to begin.
+        # Where to begin: at the start, or where an earlier run was interrupted.
         share = settings.batch_size * accumulated  # samples of one process in one iteration
         batch = share * accelerator.num_processes
         total = math.ceil(settings.epochs * len(scenes) / batch)
@@ -157,7 +158,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
                 out_of_time = settings.time_limit is not None and elapsed >= settings.time_limit
                 progress.finished = progress.iteration >= total or out_of_time
                 ending = progress.finished or asked > 0
-                interrupted = ending and not progress.finished  # then time is short
+                interrupted = ending and not progress.finished  # then no time is left to validate
                 due = (progress.iteration % save_every == 0 or progress.finished) and not interrupted
 
                 # What is written: the log before the state, for a resumed training drops what it will log again.
@@ -194,7 +195,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
 
 @contextmanager
 def sole_writer(output: Path, lead: bool) -> Iterator[None]:
-    """Keep other trainings out of ``output``, which the lead process claims.
+    """Keep other trainings out of ``output`` while the block runs; the lead process claims it.
 
     Raises:
         InputError: one is running there.
@@ -209,7 +210,7 @@ def sole_writer(output: Path, lead: bool) -> Iterator[None]:
 
 
 def model_settings(settings: TrainSettings, scenes: Sequence[SimulatedScene]) -> dict[str, Any]:
-    """Return what the model is built from; touching is decided no finer than the simulation's grid does."""
+    """Return what the model is built from; by default contact reaches no less far than in the simulation's grid."""
     names = model_class(settings.dynamic_model).settings_type.model_fields
     found = {name: getattr(settings, name) for name in names}
     if found.get("threshold", 0) is None:
@@ -218,7 +219,7 @@ def model_settings(settings: TrainSettings, scenes: Sequence[SimulatedScene]) ->
 
 
 def tracker_name(settings: TrainSettings) -> dict[str, Any]:
-    """Return ``--experiment_name`` for trackers that have names for runs."""
+    """Return how the tracker is told the run's name, nothing where it has no names for runs."""
     names = {"wandb": "name", "swanlab": "experiment_name"}
     if settings.experiment_name is None or settings.training_tracker not in names:
         return {}
@@ -227,7 +228,7 @@ def tracker_name(settings: TrainSettings) -> dict[str, Any]:
 
 @torch.no_grad()
 def reserve_room(model: FrameModel, scenes: Sequence[SimulatedScene], sampling: Sampling) -> None:
-    """Show the model how scenes end, where most things touch, so that it has room for that before it is compiled."""
+    """Run the model on the ends of scenes, where most things touch, so that it makes room before it is compiled."""
     device = next(model.parameters()).device
     for i in range(0, len(scenes), sampling.batch_size):
         batch = [scenes[k % len(scenes)] for k in range(i, i + sampling.batch_size)]
@@ -239,8 +240,8 @@ def reserve_room(model: FrameModel, scenes: Sequence[SimulatedScene], sampling: 
 def window_length(first: int, last: int, done: float, growth: float = 0.5, stages: int = 8) -> int:
     """Return the frames of a training window, from ``first`` to ``last`` during the first ``growth`` of the training.
 
-    Short rollouts have gradients that say what to do; long ones, what the errors add up to. It grows in ``stages``
-    jumps, because each length is captured as a CUDA graph of its own.
+    The gradients of short rollouts say what to do at once, those of long ones what errors add up to. The length grows
+    in ``stages`` jumps, because each is captured as a CUDA graph of its own.
 
     Args:
         done: the part of the training that is done, 0 to 1.
@@ -273,7 +274,11 @@ def check_finite(losses: torch.Tensor, names: Sequence[str], iteration: int) -> 
 def update(
     optimizer: AcceleratedOptimizer, norm: torch.Tensor | None, progress: Progress, names: Sequence[str]
 ) -> None:
-    """Step, unless the gradients overflowed, as long rollouts' may; too often in a row is an error."""
+    """Update the weights, unless the gradients overflowed, as those of long rollouts may.
+
+    Raises:
+        InputError: they overflowed too often in a row.
+    """
     finite = norm is None or bool(norm.isfinite())
     if finite or optimizer.scaler is not None:  # fp16's scaler leaves such steps out by itself, and learns from them
         optimizer.step()
@@ -303,5 +308,5 @@ def progress_bar(settings: TrainSettings, total: int, progress: Progress, shown:
 
 
 def bar_position(settings: TrainSettings, progress: Progress) -> int:
-    """Return where the bar stands."""
+    """Return where the progress bar stands, in iterations or seconds."""
     return int(min(progress.elapsed, settings.time_limit)) if settings.time_limit else progress.iteration

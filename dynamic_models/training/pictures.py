@@ -1,4 +1,4 @@
-"""How a training goes, to look at: its curves, and a rollout beside the simulation."""
+"""Show how a training goes: draw its curves, and a rollout beside the simulation."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,12 @@ _RESOLUTION = 320  # pixels
 
 
 def plot_curves(log: Path, picture: Path) -> None:
-    """Loss and error of rollouts against iterations, from metrics.jsonl."""
+    """Plot loss and error of rollouts against iterations.
+
+    Args:
+        log: metrics.jsonl.
+        picture: the PNG to write.
+    """
     from matplotlib.figure import Figure  # slow to import, and needed only here
 
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -47,7 +52,7 @@ def plot_curves(log: Path, picture: Path) -> None:
 
 @torch.no_grad()
 def write_rollout(path: Path, model: FrameModel, name: str, scene: SimulatedScene, frames: int, iteration: int) -> None:
-    """An .mp4 of ``scene``, simulated and as ``model`` rolls it out from the first frame."""
+    """Write an .mp4 of ``scene``, simulated and as ``model`` rolls it out from the first frame."""
     device = next(model.parameters()).device
     state, target, pushes = scene.window(0, frames)
     model.eval()
@@ -55,4 +60,4 @@ def write_rollout(path: Path, model: FrameModel, name: str, scene: SimulatedScen
     model.train()
     error = trajectory_errors(predicted, target[0], state.mask[0]).rmse
     tiles = [Tile(TRUTH, "", target[0]), Tile(name, f"iteration {iteration}, RMSE {error:.3f} m", predicted)]
-    write_comparison(path, scene, tiles, frames, _RESOLUTION, torch.device("cpu"))  # no kernels to compile first
+    write_comparison(path, scene, tiles, frames, _RESOLUTION, torch.device("cpu"))  # without kernels to compile

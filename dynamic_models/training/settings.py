@@ -1,4 +1,4 @@
-"""Settings of the training command."""
+"""Define the settings of the training command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from dynamic_models.models.building_blocks.integration import OdeMethod
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Settings of ``dynamic_models.train``, named as its flags.
+    """A ``TrainSettings`` holds the settings of ``dynamic_models.train``, named as its flags.
 
     Attributes:
         data_root: root of the dataset.
@@ -20,14 +20,14 @@ class TrainSettings:
         output: checkpoint directory.
         resume: go on with the training in ``output``, or start anew.
         pretrained: checkpoint whose weights and network sizes the training begins with; None: random weights.
-        seed: of weights, windows and their order.
+        seed: seed of weights, windows and their order.
         dynamic_model: name of the model.
         num_keypoints: keypoints of every object.
         hidden_dim: width of the networks.
         num_layers: depth of the networks.
         threshold: distance of contact, metres; None: what the data's grid resolves.
         radius: distance of neighbours in gcn's graph, metres.
-        mass: of every object in the published equations, kg.
+        mass: mass of every object in the published equations, kg.
         deformation: whether ngff's objects deform.
         ode_method: how a frame is integrated.
         step_size: longest step of a fixed-step method, seconds.
@@ -47,7 +47,7 @@ class TrainSettings:
         clip_grad: largest norm of an update's gradient.
         augment: turn and mirror windows horizontally.
         noise: standard deviation of what is added to objects' velocities at a window's start, m/s.
-        mixed_precision: of the networks.
+        mixed_precision: precision of the networks' arithmetic; ``no``: float32.
         compile: fuse the model's kernels on a GPU.
         save_interval: epochs between checkpoints and validations.
         video_interval: epochs between videos of a rollout; 0: no videos.

@@ -1,4 +1,4 @@
-"""What a training leaves behind: checkpoints, its log, and the state from which it goes on after an interruption."""
+"""Save what a training leaves: checkpoints, its log, and the state from which it goes on after an interruption."""
 
 import io
 import json
@@ -29,7 +29,7 @@ _VALIDATED_SCENES = 64
 
 @dataclass
 class Progress:
-    """Where a training stands.
+    """A ``Progress`` says where a training stands.
 
     Attributes:
         iteration: updates done.
@@ -49,7 +49,7 @@ class Progress:
 def checkpoint_info(
     built_from: dict[str, Any], scenes: Sequence[SimulatedScene], settings: TrainSettings, groups: Sequence[str]
 ) -> CheckpointInfo:
-    """Return what a checkpoint says before anything is trained."""
+    """Return what a checkpoint says of a training that has not begun."""
     medians = torch.cat([scene.materials for scene in scenes]).nanmedian(0).values
     known = {name: float(value) for name, value in zip(MATERIAL_FIELDS, medians, strict=True) if value.isfinite()}
     return CheckpointInfo(
@@ -144,14 +144,14 @@ def training_identity(
 
 def save_state(output: Path, progress: Progress, identity: dict[str, Any], **parts: Any) -> None:
     """Write state.pt: progress, what the training is (``identity``), and the state dicts in ``parts``."""
-    buffer = io.BytesIO()  # torch.save itself has no clear word for a full disk
+    buffer = io.BytesIO()  # torch.save itself gives no clear error on a full disk
     torch.save({"progress": asdict(progress), "identity": json.dumps(identity), **parts}, buffer)
     with atomic_path(output / STATE_FILE) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
 def load_state(output: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The contents of state.pt, ``progress`` as ``Progress``; None where there is no such file.
+    """Return the contents of state.pt, ``progress`` as ``Progress``; None where there is no such file.
 
     Raises:
         InputError: it is damaged, or belongs to a training with another ``identity``.
@@ -180,10 +180,10 @@ def _short(value: Any) -> str:
 
 
 class MetricsLog:
-    """metrics.jsonl, at ``path``: one JSON object a line, one line an iteration."""
+    """A ``MetricsLog`` is metrics.jsonl, at ``path``: one JSON object a line, one line an iteration."""
 
     def __init__(self, path: Path, iteration: int) -> None:
-        """Continue after ``iteration``: later lines of an interrupted run are dropped."""
+        """Go on after ``iteration``: later lines of an interrupted run are dropped."""
         kept = []
         if iteration and path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
@@ -204,7 +204,7 @@ class MetricsLog:
 
 
 class StopSignal:
-    """Remember that SIGTERM came, which Slurm sends before it takes a node away, so that the loop can save and end."""
+    """A ``StopSignal`` remembers that SIGTERM came, as it does before Slurm takes a node away."""
 
     def __init__(self) -> None:
         self._came = False

@@ -1,1 +1,1 @@
-"""From predicted keypoints to the motion of every Gaussian."""
+"""Predict the motion of keypoints, and carry every Gaussian along."""

@@ -1,4 +1,4 @@
-"""From keypoints to every Gaussian: positions, covariances and colours carried along by a few thousand points."""
+"""Carry every Gaussian along with keypoints: its position, covariance and colours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,13 +24,13 @@ _FRAMES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class _Object:
-    """How an object's Gaussians follow its keypoints.
+    """An ``_Object`` says how an object's Gaussians follow its keypoints.
 
     Attributes:
-        rows: (n,), its Gaussians.
-        rest: (P, 3) float64, its keypoints at rest, relative to their centroid.
-        offsets: (n, 3), its Gaussians at rest, relative to the same.
-        neighbours: (n, K), keypoints that each Gaussian follows.
+        rows: (n,), rows of its Gaussians.
+        rest: (P, 3) float64, its keypoints at rest, relative to their centroid, metres.
+        offsets: (n, 3), its Gaussians at rest, relative to the same centroid, metres.
+        neighbours: (n, K), numbers of the keypoints that each Gaussian follows.
         value_weights: (n, K), weights of a displacement at the Gaussian.
         gradient_weights: (n, K, 3), weights of the displacement's gradient there.
     """
@@ -44,7 +44,7 @@ class _Object:
 
 
 class DenseMotion:
-    """Carries Gaussians along with the keypoints of their objects.
+    """A ``DenseMotion`` carries Gaussians along with the keypoints of their objects.
 
     The motion of an object's keypoints is split into the best rigid motion (Kabsch 1976) and what is left, a
     displacement in the body frame. The displacement and its gradient D at each Gaussian come from moving least
@@ -74,12 +74,11 @@ class DenseMotion:
         ]
 
     def at(self, keypoints: list[torch.Tensor]) -> Gaussians:
-        """The scene when the keypoints of object o are at ``keypoints[o]`` (P_o, 3), metres."""
+        """Return the scene while the keypoints of object o are at ``keypoints[o]`` (P_o, 3), metres."""
         return next(self.frames([points[None] for points in keypoints]))
 
     def frames(self, keypoints: list[torch.Tensor]) -> Iterator[Gaussians]:
-        """The scene at every frame, for keypoints (T, P_o, 3) of each object; one after the other, as they are asked
-        for."""
+        """Yield the scene at each of T frames, for keypoints (T, P_o, 3) of each object, metres."""
         num_frames = len(keypoints[0])
         for rest, points in zip(self._rest, keypoints, strict=True):
             check_shape("keypoints", points, num_frames, len(rest), 3)
@@ -91,16 +90,16 @@ class DenseMotion:
             yield from (self._moved(*frame) for frame in zip(*joined, strict=True))
 
     def _moved(self, displacements: torch.Tensor, rotations: torch.Tensor, centroids: torch.Tensor) -> Gaussians:
-        """The scene at one frame.
+        """Return the scene at one frame.
 
         Args:
-            displacements: (P, 3), of all objects' keypoints, in the objects' axes.
-            rotations: (O, 3, 3).
-            centroids: (O, 3).
+            displacements: (P, 3), displacements of all objects' keypoints in the objects' axes, metres.
+            rotations: (O, 3, 3), rotations of the objects since rest.
+            centroids: (O, 3), centroids of their keypoints, metres.
         """
         scene = self.gaussians
-        # Rows that stay are already right.
-        copy = partial(torch.clone, memory_format=torch.contiguous_format)  # which the kernel writes into
+        # Copies of the scene at rest: rows that do not move stay as they are.
+        copy = partial(torch.clone, memory_format=torch.contiguous_format)  # as the kernel writes into it
         means, covariances, sh = copy(scene.means), copy(scene.covariance()), copy(scene.sh)
         inputs = [(displacements, wp.vec3), (rotations, wp.mat33), (centroids, wp.vec3)]
         outputs = [(means, wp.vec3), (covariances, wp.float32), (sh, wp.vec3)]
@@ -110,20 +109,20 @@ class DenseMotion:
 
 
 def _split_motion(rest: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What an object's keypoints do in T frames besides moving rigidly, and that rigid motion, in float32.
+    """Split the motion of an object's keypoints over T frames into a rigid motion and what remains, in float32.
 
     Args:
-        rest: (P, 3) float64, relative to their centroid.
-        points: (T, P, 3).
+        rest: (P, 3) float64, keypoints at rest, relative to their centroid, metres.
+        points: (T, P, 3), metres.
 
     Returns:
-        Displacements (T, P, 3) in the object's axes, rotations (T, 3, 3), and centroids (T, 3).
+        Displacements (T, P, 3) in the object's axes, rotations (T, 3, 3), and centroids (T, 3), metres.
     """
     points = points.to(rest)
     centroids = points.mean(1)
     arms = points - centroids[:, None]
     moments = arms.mT @ rest
-    # One or two points, or points on a line, leave a rotation open: a trace of the identity chooses none.
+    # One or two points, or points on a line, do not determine a rotation: a little of the identity chooses none.
     trace = rest.square().sum() + 1e-30
     rotations = polar_rotation(moments + 1e-9 * trace * torch.eye(3).to(moments))
     return (arms @ rotations - rest).float(), rotations.float(), centroids.float()
@@ -153,13 +152,13 @@ def _follow(means: torch.Tensor, rows: torch.Tensor, keypoint_rows: torch.Tensor
 
 
 def _nearest(points: torch.Tensor, among: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances (n, count), ascending, from ``points`` (n, 3) to the nearest of ``among`` (P, 3), and these."""
+    """Return distances (n, count), ascending, of ``points`` (n, 3) to the nearest of ``among`` (P, 3), and these."""
     if not points.is_cuda:
         from scipy.spatial import cKDTree  # slow to import, and needed only here
 
         distances, found = cKDTree(among.numpy()).query(points.numpy(), np.arange(1, count + 1), workers=-1)
         return torch.from_numpy(distances).float(), torch.from_numpy(found)
-    # Without sorting anything into a tree; products of matrices would cancel digits.
+    # Without a tree; matrix products would lose digits to cancellation.
     parts = [
         torch.cdist(part, among, compute_mode="donot_use_mm_for_euclid_dist").topk(count, largest=False)
         for part in points.split(max(1, _DISTANCES_AT_ONCE // len(among)))
@@ -169,11 +168,11 @@ def _nearest(points: torch.Tensor, among: torch.Tensor, count: int) -> tuple[tor
 
 
 def _joined(objects: list[_Object]) -> Iterator[tuple[torch.Tensor, type]]:
-    """The tables of all objects' Gaussians for the kernel, with their types; neighbours count through all keypoints."""
+    """Yield the kernel's tables of all objects' Gaussians, with their types; neighbours count through all keypoints."""
     most = max(entry.neighbours.shape[1] for entry in objects)
 
     def padded(table: torch.Tensor) -> torch.Tensor:
-        """With zeros for the neighbours that an object lacks."""
+        """Fill up a table with zeros for the neighbours that an object lacks."""
         return pad(table, 1, (most, *table.shape[2:]))
 
     firsts = np.cumsum([0, *(len(entry.rest) for entry in objects)])[:-1].tolist()

@@ -1,4 +1,4 @@
-"""What each Gaussian does in a frame, given what the keypoints of its object do."""
+"""Move each Gaussian with the keypoints of its object, in a Warp kernel."""
 
 # mypy: ignore-errors
 
@@ -27,12 +27,14 @@ def follow(
     covariances: wp.array2d(dtype=float),
     sh: wp.array2d(dtype=wp.vec3),
 ):
-    """The first eight arrays are ``DenseMotion``'s, the next three a frame's, the last are its result.
+    """Write where a Gaussian is in a frame, its covariance and its colours.
+
+    The first eight arrays are the same for all frames, the next three a frame's, the last three its result.
 
     Args:
-        displacements: of all keypoints, in the axes of their objects.
-        rotations: of the objects.
-        centroids: of their keypoints.
+        displacements: displacements of all keypoints, in the axes of their objects, metres.
+        rotations: rotations of the objects.
+        centroids: centroids of their keypoints, metres.
     """
     i = wp.tid()
     row = rows[i]

@@ -1,4 +1,4 @@
-"""What a trained model is told of a scene, and the motion that it predicts."""
+"""Tell a trained model about a scene, and predict the scene's motion with it."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ from videogen.motion.dense_motion import DenseMotion
 
 @dataclass(frozen=True)
 class AssumedMaterials:
-    """Says what prediction assumes the objects of a scene to be made of, by label; None stands for unknown.
+    """An ``AssumedMaterials`` says what objects are assumed to be made of, by label; None stands for unknown.
 
     Attributes:
-        youngs_moduli: Pa.
-        densities: kg/m^3.
-        note: one line if the training data's medians stand for some of them.
+        youngs_moduli: Young's modulus of each object, Pa.
+        densities: density of each object, kg/m^3.
+        note: one line to print if the training data's medians stand for some of them.
     """
 
     youngs_moduli: list[float | None]
@@ -46,7 +46,7 @@ def choose_materials(
     density: Sequence[float] | None,
     medians: Mapping[str, float],
 ) -> AssumedMaterials:
-    """From ``E`` and ``density`` if given, else the config, else the scene, else the training data's medians.
+    """Choose materials from ``E`` and ``density``, else the config, else the scene, else the training data's medians.
 
     Args:
         E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
@@ -175,7 +175,7 @@ def predict_motion(
 
 @dataclass(frozen=True)
 class _Particles:
-    """What the simulation would make of a scene: the Gaussians that move, then those that fill their inside.
+    """A ``_Particles`` is what the simulation would move: a scene's Gaussians, then those that fill their inside.
 
     Attributes:
         positions: (N, 3), metres, in the world.
@@ -189,7 +189,7 @@ class _Particles:
 
     @staticmethod
     def of(scene: SceneParticles, materials: AssumedMaterials, config: Config, device: torch.device) -> "_Particles":
-        if config.particle_filling is not None:  # invisibly, so that the Gaussians stay what they are
+        if config.particle_filling is not None:  # by particles without Gaussians, so that the picture does not change
             filling = config.particle_filling.model_copy(update={"visualize": False})
             scene = with_filling(scene, config.model_copy(update={"particle_filling": filling}), device)
         moving = scene.gaussians[: scene.moving]
@@ -205,11 +205,11 @@ class _Particles:
         return _Particles(positions, labels, densities * volumes)
 
     def mass_of(self, label: int) -> float:
-        """Of an object, kg; NaN for unknown."""
+        """Return the mass of an object, kg; NaN for unknown."""
         return float(self.masses[self.labels == label].sum())
 
     def velocities(self, config: Config, objects: Sequence[SceneObject]) -> torch.Tensor:
-        """(N, 3), m/s, at the start."""
+        """Return the velocities at the start, (N, 3), m/s."""
         weights = np.nan_to_num(self.masses, nan=1.0)
         names = [entry.name for entry in objects]
         velocities, _ = particle_motion(config, names, self.labels, self.positions, weights)

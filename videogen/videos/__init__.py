@@ -1,1 +1,1 @@
-"""Videos of predicted motion, and videos next to each other."""
+"""Make videos of predicted motion, and put videos next to each other."""

@@ -1,4 +1,4 @@
-"""Videos of the motion that a trained model predicts for a scene."""
+"""Predict the motion of a scene with a trained model, and render it."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Settings of the commands that make videos."""
+"""Define the settings of the commands that make videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from dataset.rendering.settings import PictureSettings
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Settings of ``videogen.eval``.
+    """A ``PredictSettings`` holds the settings of ``videogen.eval``.
 
     Attributes:
         model_path: a scene's directory or PLY file.
@@ -43,7 +43,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class SideBySideSettings:
-    """Settings of ``videogen.side_by_side``.
+    """A ``SideBySideSettings`` holds the settings of ``videogen.side_by_side``.
 
     Attributes:
         videos: two or more videos of equal height, from left to right.

@@ -1,4 +1,4 @@
-"""Videos next to each other, each under its title."""
+"""Put videos next to each other, each under its title."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> in
 
 
 def _title(picture: np.ndarray, title: str) -> np.ndarray:
-    """The picture (H, W, 3) with ``title`` in its upper left corner, readable on light and dark."""
+    """Return the picture (H, W, 3) with ``title`` in its upper left corner, readable on light and dark."""
     image = Image.fromarray(picture)
     size = max(12, picture.shape[0] // 20)
     ImageDraw.Draw(image).text(

@@ -7,7 +7,7 @@ import torch
 from dynamic_models.data.scene_state import SceneState
 from gaussians.rotations import polar_rotation, rotated, rotation_exp
 
-_FEW = 16  # at most so many terms has a sum that is not one over points
+_FEW = 16  # a sum of more terms than this is one over points
 
 
 @dataclass(frozen=True)

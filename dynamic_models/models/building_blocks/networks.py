@@ -82,7 +82,7 @@ class StressNet(nn.Module):
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         local = self.local(features)
         whole = masked_max(local, mask)
-        if torch.compiler.is_compiling():  # a matrix product of so few rows would take as long as that of all points
+        if torch.compiler.is_compiling():  # a matrix product of these few rows would take as long as that of all points
             whole = (whole[..., None, :] * self.whole.weight).sum(-1)
         else:
             whole = self.whole(whole)

@@ -49,7 +49,7 @@ def radius_graph(points: torch.Tensor, mask: torch.Tensor, reach: float) -> tupl
     """
     if points.is_cuda and points.dtype == torch.float32:
         return connect_points(points, mask, reach)
-    # Not through a matrix product, which would lose millimetres to cancellation.
+    # Not by a matrix product: cancellation would make errors of millimetres.
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     adjacency = ((distances < reach) & mask[:, None] & mask[..., None]).to(points)
     return adjacency, adjacency.sum(-1)
@@ -66,7 +66,7 @@ def sum_neighbours(adjacency: torch.Tensor, features: torch.Tensor) -> torch.Ten
         if adjacency.dtype != torch.bfloat16 or not features.is_cuda:
             return adjacency.to(dtype) @ features.to(dtype)
         width = features.shape[-1]
-        padded = torch.nn.functional.pad(features, (0, -width % 8))  # rows that the matrix units can load
+        padded = torch.nn.functional.pad(features, (0, -width % 8))  # a width that matrix units can load
         parts = bfloat16_parts(padded)
         sums = torch.bmm(adjacency, torch.cat(parts, -1), out_dtype=torch.float32)
         return sums.unflatten(-1, (len(parts), -1)).sum(-2)[..., :width].to(dtype).contiguous()
@@ -103,7 +103,7 @@ def bfloat16_parts(numbers: torch.Tensor) -> list[torch.Tensor]:
         return [numbers]
     rest, parts = numbers.float(), []
     for _ in range(3):
-        # Not by rounding, of which compilers would leave out what follows it.
+        # By masking, not by rounding: a compiler would drop the rounding, and the rest would be 0.
         part = (rest.view(torch.int32) & _UPPER_HALF).view(torch.float32)
         parts.append(part.bfloat16())
         rest = rest - part
