@@ -41,7 +41,7 @@ class KeypointClip:
 
     @property
     def mask(self) -> torch.Tensor:
-        """Which keypoints exist, (O, P), bool."""
+        """Return which keypoints exist, (O, P), bool."""
         return self.rows >= 0
 
 

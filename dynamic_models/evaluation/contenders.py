@@ -40,11 +40,11 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Return what reports call it."""
 
     @property
     def num_keypoints(self) -> int | None:
-        """How many of every object's keypoints it predicts, None for all."""
+        """Return how many of every object's keypoints it predicts, None for all."""
 
     def check(self, scene: SimulatedScene, frames: int) -> None:
         """Raise ``InputError`` if it cannot predict ``frames`` of ``scene``, before any work is done."""

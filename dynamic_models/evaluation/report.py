@@ -42,7 +42,7 @@ class Report:
 
     @property
     def rows(self) -> list[str]:
-        """The names of the contenders."""
+        """Return the names of the contenders."""
         return [contender.name for contender in self.contenders]
 
     def summary(self, scene_set: SceneSet, contender: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class ForceField(FrameModel):
     @property
     @abstractmethod
     def blocks(self) -> float:
-        """How many layers every point goes through, for an estimate of what backpropagation keeps."""
+        """Return how many layers every point goes through, for an estimate of what backpropagation keeps."""
 
     def integrate(self, derivative: Callable[[State], State], state: State, frame_dt: float) -> State:
         """Return ``state`` one frame later."""

@@ -63,7 +63,7 @@ class FrameModel(nn.Module, ABC):
 
     @property
     def expensive(self) -> Sequence[Any]:
-        """Operators whose results backpropagation keeps even where it recomputes other activations."""
+        """Return operators whose results backpropagation keeps even where it recomputes other activations."""
         return ()
 
     @abstractmethod

@@ -127,7 +127,7 @@ class NGFF(ForceField, NeedsRoom):
 
     @property
     def blocks(self) -> float:
-        """How many layers a point goes through: those of contacts, which not every point has, and those of stress."""
+        """Return how many layers a point goes through: those of contacts, which not every point has, and of stress."""
         return 2 * self.settings.num_layers * self.room + 6
 
     def make_room(self, lacking: float) -> None:

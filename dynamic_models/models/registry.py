@@ -1,4 +1,4 @@
-"""The learned models by name: their classes, each imported when it is asked for, and where their checkpoints are."""
+"""Name the learned models: their classes, each imported when it is asked for, and where their checkpoints are."""
 
 from importlib import import_module
 from pathlib import Path

@@ -215,7 +215,7 @@ class StopSignal:
 
     @property
     def asked(self) -> bool:
-        """Whether the training is to end."""
+        """Return whether the training is to end."""
         return self._came
 
     def restore(self) -> None:

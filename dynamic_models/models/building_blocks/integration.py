@@ -38,7 +38,9 @@ def rk4_step(derivative: Derivative, t: float, state: State, h: float) -> State:
 
 
 def leapfrog_step(derivative: Derivative, t: float, state: State, h: float) -> State:
-    """Drift, kick, drift (position Verlet): symplectic, exact for constant accelerations, with one evaluation.
+    """Take a step of the leapfrog method: drift, kick, drift (position Verlet).
+
+    It is symplectic, exact for constant accelerations, and evaluates the derivative once.
 
     The entries of the state alternate between positions and their velocities.
     """
