@@ -28,6 +28,9 @@ _CAMERA_KEYS = (
     *("init_azimuthm", "init_elevation", "init_radius", "move_camera", "delta_a", "delta_e", "delta_r"),
 )
 
+MIN_N_GRID = 16
+"""The coarsest grid, cells along a side."""
+
 PerObject = dict[str, Positive]
 PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -98,7 +101,7 @@ class Config(LawSettings):
     initial_angular_velocity: Vector | dict[str, Vector] = (0.0, 0.0, 0.0)
     """Angular velocity at the start, rad/s in the world about the object's centre of mass, in the same way."""
 
-    n_grid: Annotated[int, Field(ge=16, le=1024)] = 200
+    n_grid: Annotated[int, Field(ge=MIN_N_GRID, le=1024)] = 200
     """Cells along each side of the grid."""
     grid_lim: Annotated[float, Field(ge=1, le=100)] = 4.0
     """Side of the grid, metres."""

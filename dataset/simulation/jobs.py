@@ -219,7 +219,7 @@ def simulate_job(job: Job, record: Record, settings: SimulationSettings, grid: G
         simulation = Simulation(scene, job.materials, config, device, job.forces, grid)
     except InputError as error:
         raise InputError(f"{job.path}: {error}") from None
-    if warning := simulation.warning():
+    for warning in simulation.warnings():
         tqdm.write(f"{job.path.name}: warning: {warning}")
     if config.particle_filling is not None:
         filled = len(scene.filling) + int((scene.source_index < 0).sum())

@@ -1,5 +1,6 @@
 """This module turns a scene into particles: it parts Gaussians that move from others, and fills objects."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -59,6 +60,26 @@ def particles_of_scene(scene: Scene, config: Config) -> SceneParticles:
     source = torch.from_numpy(visible[order].astype(np.int32))
     kept = gaussians.with_covariances()[source.long()]
     return SceneParticles(kept, int(moves.sum()), source)
+
+
+def still_gaussians(scene: SceneParticles, names: Sequence[str], config: Config) -> list[str]:
+    """Return a line for each object of which some Gaussians stay where they are, outside ``sim_area``.
+
+    Args:
+        names: the objects' names, by label.
+    """
+    labels = scene.gaussians.labels
+    assert labels is not None
+    found = []
+    for label, name in enumerate(names):
+        still, count = int((labels[scene.moving :] == label).sum()), int((labels == label).sum())
+        if still:
+            area = list(config.sim_area or ())
+            found.append(
+                f"{still:,} of {count:,} Gaussians of object {name!r} lie outside sim_area {area} and stay where they "
+                "are: move the object, or widen sim_area"
+            )
+    return found
 
 
 def config_rotation(config: Config) -> torch.Tensor:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 import warp as wp
 
-from dataset.config import Config
+from dataset.config import MIN_N_GRID, Config
+from dataset.mpm.boundary_conditions import Cuboid, ParticleCondition
 from dataset.mpm.deformation import Problem
 from dataset.mpm.grid import Grid
-from dataset.mpm.lattice import Lattice
+from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.model import MPMModel, ParticleMaterials, law_parameters
 from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
@@ -19,7 +20,13 @@ from dataset.scenes.scene_files import Scene
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import ObjectMaterial, object_materials
-from dataset.simulation.scene_particles import SceneParticles, config_rotation, particles_of_scene, with_filling
+from dataset.simulation.scene_particles import (
+    SceneParticles,
+    config_rotation,
+    particles_of_scene,
+    still_gaussians,
+    with_filling,
+)
 from dataset.simulation.stability import (
     check_substep,
     elastic_limit,
@@ -153,6 +160,7 @@ class Simulation:
         if not inside.all():
             name = self._object_of(int(self._labels[np.flatnonzero(~inside)[0]]))
             raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
+        self._check_cuboids()
         self._volumes = self._particle_volumes()
         self._model = self._create_model()
         self._state = self._create_state()
@@ -168,6 +176,25 @@ class Simulation:
             self.lattice.dx / config.substep_seconds,
             self._labels,
         )
+
+    def _check_cuboids(self) -> None:
+        """Refuse a cuboid that falls through between the grid's nodes, as if it were not there."""
+        dx, origin = self.lattice.dx, np.array(self.lattice.origin)
+        for i, cuboid in enumerate(self._config.boundary_conditions):
+            if not isinstance(cuboid, Cuboid):
+                continue
+            low, high = (np.array(cuboid.point) - WORLD_TO_MPM + sign * np.array(cuboid.size) for sign in (-1, 1))
+            first = np.floor((low - origin) / dx) + 1  # the first node beyond the lower face
+            thin = (origin + first * dx >= high) | (
+                (2 * np.array(cuboid.size) <= dx) & (np.array(cuboid.velocity) != 0)
+            )
+            if thin.any():
+                axis, least = "xyz"[int(thin.argmax())], dx / 2
+                n_grid = int(self.lattice.grid_lim / (2 * min(cuboid.size))) + 1
+                raise InputError(
+                    f"boundary_conditions.{i} (cuboid): along {axis} it is thinner than a cell, so that no node of the "
+                    f"grid need lie in it: expected half extents of more than {least:.4g} m, or n_grid {n_grid}"
+                )
 
     def _particle_volumes(self) -> np.ndarray:
         volumes = self.lattice.particle_volumes(self._positions)
@@ -290,24 +317,38 @@ class Simulation:
                 raise InputError(f"frame {k}: object {self._object_of(label)!r} {what}: try {setting}")
             yield frame
 
-    def warning(self) -> str | None:
-        """Return a warning if an object has so few particles in its cells that it may tear, else None.
+    def warnings(self) -> list[str]:
+        """Return what is not wrong but seldom meant, a line each, with the setting that mends it."""
+        still = still_gaussians(self._scene, [material.name for material in self._materials], self._config)
+        return [*still, *self._conditions_without_effect(), *self._torn_object()]
 
-        The warning, one line, names an ``n_grid`` that mends it.
-        """
+    def _conditions_without_effect(self) -> list[str]:
+        """Return a line for each box of the configuration that no particle starts in."""
+        config, found = self._config, []
+        for i, condition in enumerate(config.boundary_conditions):
+            if isinstance(condition, ParticleCondition) and not condition.acts_on(self._positions).any():
+                found.append(f"boundary_conditions.{i} ({condition.type}): no particle starts in its region")
+        for i, region in enumerate(config.additional_material_params):
+            if not region.contains(self._positions).any():
+                found.append(f"additional_material_params.{i}: no particle starts in its box")
+        return found
+
+    def _torn_object(self) -> list[str]:
+        """Return a line if an object has so few particles in its cells that it may tear."""
         found = {label: self._particles_per_cell(self.lattice, label) for label in np.unique(self._labels).tolist()}
         worst = min(found, key=lambda label: found[label])
         if found[worst] >= MIN_PARTICLES_PER_CELL:
-            return None
-        low, high = 1, self.lattice.n_grid  # low is coarse enough, high is too fine
+            return []
+        low, high = MIN_N_GRID - 1, self.lattice.n_grid  # low is coarse enough, or no grid is; high is too fine
         while high - low > 1:
             middle = (low + high) // 2
             enough = self._particles_per_cell(Lattice(middle, self.lattice.grid_lim), worst) >= GOOD_PARTICLES_PER_CELL
             low, high = (middle, high) if enough else (low, middle)
-        return (
-            f"object {self._object_of(worst)!r} has {found[worst]:.1f} particles in an occupied cell and may tear: "
-            f"n_grid {low} gives it {GOOD_PARTICLES_PER_CELL}"
-        )
+        advice = f"n_grid {low} gives it {GOOD_PARTICLES_PER_CELL}"
+        if low < MIN_N_GRID:
+            advice = "no n_grid is coarse enough: give it more Gaussians, or particle_filling"
+        name = self._object_of(worst)
+        return [f"object {name!r} has {found[worst]:.1f} particles in an occupied cell and may tear: {advice}"]
 
     def _particles_per_cell(self, lattice: Lattice, label: int) -> float:
         return lattice.mean_particles_per_cell(self._positions[self._labels == label])
@@ -325,6 +366,7 @@ class Simulation:
                     label=material.label,
                     index=material.index,
                     count=int((labels == material.label).sum()),
+                    moving=int((labels[: self._scene.moving] == material.label).sum()),
                     material=material.material,
                     youngs_modulus=material.youngs_modulus,
                     nu=material.nu,

@@ -20,7 +20,7 @@ from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def extract_keypoints(
     Args:
         labels: (N,), the object of each Gaussian, negative for none.
         cache: a file to keep the result in and to take it from. It remembers which trajectory files (name, size, time
-            of change), labels and settings it was made of, and is made again where any differs.
+            of change), labels and settings it was made of, and is made again where any differs or its content has
+            changed since.
 
     Raises:
         InputError: a frame is damaged, or ``cache`` cannot be written.
@@ -130,9 +131,20 @@ def _read_cache(cache: Path, key: str) -> KeypointClip | None:
             if (file.metadata() or {}).get("key") != key:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            if file.metadata().get("sha256") != _content_hash(tensors):
+                return None
     except SafetensorError:
         return None  # damaged: it is made again
     return KeypointClip(tensors["positions"], tensors.get("velocities"), tensors["rows"], tensors["labels"])
+
+
+def _content_hash(tensors: dict[str, torch.Tensor]) -> str:
+    """Return a SHA-256 of names, types, shapes and values, so that no damage of a cache is trained on."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _write_cache(cache: Path, key: str, clip: KeypointClip) -> None:
@@ -140,4 +152,4 @@ def _write_cache(cache: Path, key: str, clip: KeypointClip) -> None:
     if clip.velocities is not None:
         tensors["velocities"] = clip.velocities
     with atomic_path(cache) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"key": key}))
+        temporary.write_bytes(save(tensors, metadata={"key": key, "sha256": _content_hash(tensors)}))

@@ -300,7 +300,10 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
     """
     reader = TrajectoryReader(layout.mpm_dir(group, name))
     objects = trajectory_objects(reader, layout)
-    clip = extract_keypoints(reader, objects.labels, num_keypoints, cache)
+    # Gaussians that never move would draw the farthest-point samples, and teach that things hang in the air.
+    labels = objects.labels.clone()
+    labels[reader.moving :] = -1
+    clip = extract_keypoints(reader, labels, num_keypoints, cache)
     meta = reader.meta
     return SimulatedScene(
         name=f"{group}/{name}",

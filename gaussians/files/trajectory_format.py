@@ -37,6 +37,8 @@ class TrajectoryObject(_Record):
     """Its number in the catalogue, 100 and up for objects that people added, -1 for unknown."""
     count: int
     """Its number of Gaussians."""
+    moving: int | None = None
+    """How many of them move, the first ones; None in trajectories from before this was recorded."""
     material: str = "jelly"
     youngs_modulus: float
     """Pa"""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -81,6 +82,29 @@ class TrajectoryReader:
                     raise InputError(f"{self.path / name}: expected {self.count} labels, found {len(labels)}")
                 return labels
         return None
+
+    @cached_property
+    def moving(self) -> int:
+        """How many Gaussians move, the first ones of all; the others stay where they are in every frame.
+
+        meta.json says it, or the number of rotations in published files; else those at the end that no frame moves.
+
+        Raises:
+            InputError: a frame is damaged.
+        """
+        known = [entry.moving for entry in self.meta.objects] if self.meta else []
+        counts = [count for count in known if count is not None]
+        if counts and len(counts) == len(known):
+            return sum(counts)
+        if self.meta is None:
+            with self._datasets(0, ("rot",)) as datasets:
+                if "rot" in datasets:
+                    return len(datasets["rot"])
+        start = self.positions(0)
+        moved = torch.zeros(self.count, dtype=torch.bool)
+        for k in {self.num_frames // 2, self.num_frames - 1} - {0}:
+            moved |= (self.positions(k) != start).any(1)
+        return int(moved.nonzero().max()) + 1 if moved.any() else self.count
 
     @property
     def opacities(self) -> torch.Tensor:

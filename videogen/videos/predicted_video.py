@@ -17,7 +17,7 @@ from dataset.rendering.views import View
 from dataset.scenes.scene_files import Scene, read_scene
 from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.scene_particles import particles_of_scene
+from dataset.simulation.scene_particles import particles_of_scene, still_gaussians
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
@@ -60,6 +60,8 @@ def predict_videos(settings: PredictSettings) -> str:
         elif record.is_current(files):
             return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
     record.begin()
+    for warning in still_gaussians(particles, [entry.name for entry in objects], config):
+        print(f"{name}: warning: {warning}")
     if materials.note:
         print(f"{name}: {materials.note}")
     if settings.external_forces:

@@ -37,6 +37,7 @@ __all__ = [
     "Cuboid",
     "EnforceParticleTranslation",
     "EnforceParticleVelocityRotation",
+    "ParticleCondition",
     "ParticleImpulse",
     "ReleaseParticlesSequentially",
     "SurfaceCollider",

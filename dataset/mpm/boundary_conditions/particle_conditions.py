@@ -8,6 +8,7 @@ the end.
 
 from typing import Annotated, Literal
 
+import numpy as np
 import warp as wp
 from pydantic import Field, field_validator, model_validator
 
@@ -23,10 +24,31 @@ from dataset.mpm.boundary_conditions.condition import (
     is_in_box,
     world,
 )
+from dataset.mpm.lattice import WORLD_TO_MPM
 from gaussians.vector import Vector
 
 
-class ParticleImpulse(Condition):
+class Regional(Condition):
+    """The settings of a condition that acts on the particles which start in a region."""
+
+    def acts_on(self, positions: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: whether the condition acts on particles that start at world positions (N, 3), metres."""
+        return np.ones(len(positions), bool)
+
+
+class InBox(Regional):
+    """The settings of a condition whose region is a box."""
+
+    point: Vector
+    """Centre of the box, m."""
+    size: PositiveVector
+    """Half extents, m."""
+
+    def acts_on(self, positions: np.ndarray) -> np.ndarray:
+        return np.all(np.abs(positions + WORLD_TO_MPM - self.point) < self.size, axis=1)
+
+
+class ParticleImpulse(InBox):
     """A force on every particle that starts in a box."""
 
     type: Literal["particle_impulse"]
@@ -68,14 +90,10 @@ def particle_impulse(
     return velocity
 
 
-class EnforceParticleTranslation(Timed):
+class EnforceParticleTranslation(InBox, Timed):
     """A constant velocity for all particles that start in a box."""
 
     type: Literal["enforce_particle_translation"]
-    point: Vector
-    """Centre of the box, m."""
-    size: PositiveVector
-    """Half extents, m."""
     velocity: Vector
     """m/s."""
 
@@ -94,7 +112,7 @@ def enforce_particle_translation(
     return velocity
 
 
-class EnforceParticleVelocityRotation(Timed):
+class EnforceParticleVelocityRotation(Regional, Timed):
     """A rotation about the axis of a cylinder, and a motion along it, for all particles that start in the cylinder."""
 
     type: Literal["enforce_particle_velocity_rotation"]
@@ -110,6 +128,14 @@ class EnforceParticleVelocityRotation(Timed):
     """m/s along ``normal``."""
 
     _direction = field_validator("normal")(has_direction)
+
+    def acts_on(self, positions: np.ndarray) -> np.ndarray:
+        axis = np.array(self.normal) / np.linalg.norm(self.normal)
+        offsets = positions + WORLD_TO_MPM - self.point
+        heights = offsets @ axis
+        radii = np.linalg.norm(offsets - heights[:, None] * axis, axis=1)
+        half_height, radius = self.half_height_and_radius
+        return (np.abs(heights) < half_height) & (radii < radius)
 
     def pack(self) -> ConditionStruct:
         packed = super().pack()
@@ -132,7 +158,7 @@ def enforce_particle_velocity_rotation(
     return turning + condition.translation * condition.normal
 
 
-class ReleaseParticlesSequentially(Timed):
+class ReleaseParticlesSequentially(Regional, Timed):
     """A hold on all particles, which are released layer by layer from start_position to end_position."""
 
     type: Literal["release_particles_sequentially"]

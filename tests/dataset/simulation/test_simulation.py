@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from dataset.config import Config, MaterialRegion
-from dataset.mpm.boundary_conditions import BoundingBox
+from dataset.mpm.boundary_conditions import (
+    BoundingBox,
+    Cuboid,
+    EnforceParticleTranslation,
+    EnforceParticleVelocityRotation,
+    ParticleImpulse,
+)
 from dataset.scenes.scene_files import read_scene
 from dataset.simulation.scene_particles import particles_of_scene
 from dataset.simulation.simulation import Simulation
@@ -60,12 +66,11 @@ def test_too_few_particles_are_warned_of(tmp_path: Path) -> None:
     def simulation(n_grid: int) -> Simulation:
         return simulation_of(scene, Config(n_grid=n_grid))
 
-    assert simulation(32).warning() is None
-    warning = simulation(200).warning()
-    assert warning is not None
+    assert simulation(32).warnings() == []
+    (warning,) = simulation(200).warnings()
     assert "object 'ball' has 1." in warning
     better = simulation(int(warning.split("n_grid ")[1].split()[0]))
-    assert better.warning() is None
+    assert better.warnings() == []
     means = read_scene(scene).gaussians.means.numpy()
     assert 6 <= better.lattice.mean_particles_per_cell(means) < 8
 
@@ -82,6 +87,64 @@ def test_what_is_outside_the_area_does_not_move(tmp_path: Path) -> None:
     assert (moved[loaded.moving :] == 0).all()
     assert frame.rotations is not None
     torch.testing.assert_close(frame.rotations[loaded.moving :], torch.eye(3).expand(600 - loaded.moving, 3, 3))
+    left = 600 - loaded.moving
+    assert simulation.warnings()[0].startswith(
+        f"{left} of 300 Gaussians of object 'ball' lie outside sim_area [-1.0, 1.0, -1.0, 1.0, -0.25, 1.0] and stay"
+    )
+    assert [(entry.count, entry.moving) for entry in simulation.objects()] == [(300, 300 - left), (300, 300)]
+
+
+def test_no_grid_is_advised_that_a_config_refuses(tmp_path: Path) -> None:
+    """Ten Gaussians, far apart even for the coarsest grid."""
+    scene = make_scene(tmp_path / "scene", names=("ball",), count=10)
+    (warning,) = simulation_of(scene, Config(n_grid=64)).warnings()
+    assert warning.endswith("no n_grid is coarse enough: give it more Gaussians, or particle_filling")
+
+
+def test_boxes_that_hit_no_particle_are_told(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene")
+    box = {"point": (3.5, 2.0, 1.0), "size": (0.1, 0.1, 0.1)}
+    turning = {"normal": (0.0, 0.0, 1.0), "rotation_scale": 1.0, "translation_scale": 0.0}
+    config = Config(
+        **FAST
+        | {
+            "boundary_conditions": (
+                BoundingBox(type="bounding_box"),
+                ParticleImpulse(type="particle_impulse", force=(0.0, 0.0, 1.0), **box),
+                EnforceParticleTranslation(type="enforce_particle_translation", velocity=(0.0, 0.0, 0.1), **box),
+                EnforceParticleVelocityRotation(
+                    type="enforce_particle_velocity_rotation",
+                    point=box["point"],
+                    half_height_and_radius=(0.1, 0.1),
+                    **turning,
+                ),
+                ParticleImpulse(type="particle_impulse", force=(0.0, 0.0, 1.0), point=(2.0, 2.0, 1.0)),
+            ),
+            "additional_material_params": (MaterialRegion(**box, E=1e5),),
+        }
+    )
+    said = [warning for warning in simulation_of(scene, config).warnings() if "no particle" in warning]
+    assert said == [
+        "boundary_conditions.1 (particle_impulse): no particle starts in its region",
+        "boundary_conditions.2 (enforce_particle_translation): no particle starts in its region",
+        "boundary_conditions.3 (enforce_particle_velocity_rotation): no particle starts in its region",
+        "additional_material_params.0: no particle starts in its box",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("height", "speed", "refused"), [(0.01, 0.0, True), (0.07, 0.0, False), (0.06, 0.5, True), (0.07, 0.5, False)]
+)
+def test_cuboid_between_the_nodes_is_refused(tmp_path: Path, height: float, speed: float, refused: bool) -> None:
+    """Nodes are 0.125 m apart, at z = -0.94 + 0.125 k m; half extents of more always hold one."""
+    scene = make_scene(tmp_path / "scene")
+    shelf = Cuboid(type="cuboid", point=(2.0, 2.0, 0.5), size=(0.3, 0.3, height), velocity=(0.0, 0.0, speed))
+    config = Config(**FAST | {"n_grid": 32, "boundary_conditions": (shelf,)})
+    if refused:
+        with pytest.raises(InputError, match=r"boundary_conditions\.0 \(cuboid\): along z it is thinner than a cell"):
+            simulation_of(scene, config)
+    else:
+        simulation_of(scene, config)
 
 
 def test_rotation_is_undone(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows
 from dynamic_models.data.windows import velocities_at
@@ -73,6 +75,39 @@ def test_cache_is_never_stale(trajectory: Path, tmp_path: Path, toy_scene_writer
     cache.unlink()  # what is mapped from it stays
     cache.write_bytes(content[: len(content) // 2])
     assert torch.equal(extract(trajectory, cache).positions, changed.positions)
+
+
+DAMAGE: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "positions missing": lambda tensors: tensors.pop("positions"),
+    "rows missing": lambda tensors: tensors.pop("rows"),
+    "labels missing": lambda tensors: tensors.pop("labels"),
+    "another shape": lambda tensors: tensors.update(positions=tensors["positions"][:, :1, :1].contiguous()),
+    "NaN": lambda tensors: tensors["positions"].fill_(float("nan")),
+    "whole numbers": lambda tensors: tensors.update(positions=tensors["positions"].long()),
+    "one value changed": lambda tensors: tensors["positions"].view(-1)[0].add_(1.0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_cache_with_the_right_key_is_made_again(trajectory: Path, tmp_path: Path, damage: str) -> None:
+    cache = tmp_path / "cache.safetensors"
+    expected = extract(trajectory, cache).positions.clone()
+    with safe_open(cache, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    DAMAGE[damage](tensors)
+    cache.unlink()
+    save_file(tensors, cache, metadata=metadata)
+    assert torch.equal(extract(trajectory, cache).positions, expected)
+
+
+def test_flipped_bit_of_a_cache_is_found(trajectory: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache.safetensors"
+    expected = extract(trajectory, cache).positions.clone()
+    content = bytearray(cache.read_bytes())
+    content[-40] ^= 0x40
+    cache.unlink()
+    cache.write_bytes(content)
+    assert torch.equal(extract(trajectory, cache).positions, expected)
 
 
 def test_change_of_time_alone_makes_the_cache_stale(trajectory: Path, tmp_path: Path) -> None:

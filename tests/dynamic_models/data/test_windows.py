@@ -23,6 +23,9 @@ from dynamic_models.data.windows import (
 )
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.ngff import NGFF, NGFFSettings
+from gaussians.files.trajectory_format import Frame
+from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
 
 SAMPLING = Sampling(seed=0, num_frames=20, batch_size=3)
@@ -219,3 +222,29 @@ def test_samples_drawn_ahead_are_those_asked_for(toy_root: Path) -> None:
             expected_names, expected = draw_windows(scenes, range(first, first + 3), frames, SAMPLING)
             assert names == expected_names
             assert torch.equal(window.target, expected.target)
+
+
+def test_gaussians_that_never_move_are_no_keypoints(tmp_path: Path, toy_scene_writer: Callable[..., None]) -> None:
+    """A third of each object's Gaussians stays in the air, as outside of sim_area, after all that move."""
+    layout, count = Layout(tmp_path), 60
+    toy_scene_writer(layout.mpm_dir("g", "0_a_b"), seed=1, frames=6, count=count)
+    source = TrajectoryReader(layout.mpm_dir("g", "0_a_b"))
+    assert source.meta is not None
+    still = torch.arange(2 * count) % 3 == 0
+    order = torch.cat([(~still).nonzero(), still.nonzero()]).squeeze(1)
+    for recorded in (True, False):
+        objects = [entry.model_copy(update={"moving": 40 if recorded else None}) for entry in source.meta.objects]
+        path = layout.mpm_dir("g", f"{1 + recorded}_a_b")
+        meta = source.meta.model_copy(update={"objects": objects})
+        assert source.labels is not None
+        with TrajectoryWriter(
+            path, meta, source.opacities[order], source.sh[order], labels=source.labels[order], fields=("pos", "vel")
+        ) as writer:
+            for frame in source.frames():
+                means = torch.where(still[:, None], source.positions(0), frame.means)
+                writer.write(Frame(means[order], velocities=frame.velocities[order]))
+            writer.finish()
+        assert TrajectoryReader(path).moving == 80
+        scene = load_scene(layout, "g", path.name, 32)
+        assert scene.clip.mask.sum() == 64
+        assert scene.clip.rows.max() < 80
