@@ -18,7 +18,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from dataset.layout import add_data_root
-from dataset.objects.settings import UP_AXES, BuiltinSettings, OwnObjectSettings
+from dataset.objects.settings import BuiltinSettings, OwnObjectSettings
+from gaussians.files.storage_options import UP_AXES
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 

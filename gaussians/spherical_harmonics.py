@@ -6,7 +6,7 @@ import torch
 
 MAX_DEGREE = 3
 # Normalisation of each basis function (Kerbl et al. 2023; Sloan 2008, "Stupid Spherical Harmonics Tricks").
-_C0 = 0.28209479177387814
+C0 = 0.28209479177387814
 _C1 = 0.4886025119029199
 C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
@@ -27,7 +27,7 @@ def degree_of(coefficient_count: int) -> int:
 def sh_basis(directions: torch.Tensor, degree: int) -> torch.Tensor:
     """Return the basis functions (..., (degree + 1)^2) at unit ``directions`` (..., 3)."""
     x, y, z = directions.unbind(-1)
-    values = [torch.full_like(x, _C0)]
+    values = [torch.full_like(x, C0)]
     if degree >= 1:
         values += [-_C1 * y, _C1 * z, -_C1 * x]
     if degree >= 2:
@@ -60,7 +60,7 @@ def sh_to_rgb(sh: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
 
 def rgb_to_sh(rgb: torch.Tensor) -> torch.Tensor:
     """Return the degree-0 coefficients (..., 1, 3) that show ``rgb`` (..., 3) from everywhere."""
-    return ((rgb - 0.5) / _C0)[..., None, :]
+    return ((rgb - 0.5) / C0)[..., None, :]
 
 
 @cache

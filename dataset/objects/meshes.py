@@ -12,6 +12,7 @@ from trimesh.visual.material import PBRMaterial
 from dataset.objects.mesh_interior import sample_inside
 from dataset.shapes.covering import ITERATIONS, SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
 from dataset.shapes.solid import soft_light, surface_share
+from gaussians.files.splats import UPRIGHT
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -21,15 +22,6 @@ EXTENT = 0.5
 PLAIN = (0.72, 0.70, 0.67)
 """Colour (red, green, blue), 0 to 1, of a mesh that has none."""
 
-# Each row is the world's x, y or z in the axes of the file; what faces the viewer in the file faces -y.
-UPRIGHT = {
-    "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
-    "-x": ((0, -1, 0), (0, 0, 1), (-1, 0, 0)),
-    "y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
-    "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
-    "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-    "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
-}
 _Z_UP_SUFFIXES = {".stl", ".ply", ".3mf"}
 
 
@@ -73,7 +65,7 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
     if not (high - low).max() > 0:
         raise InputError(f"{path}: has no extent: all vertices are in one place")
     for piece in pieces:
-        turned = (piece.vertices - (low + high) / 2) * (EXTENT / (high - low).max()) @ np.array(UPRIGHT[up]).T
+        turned = (piece.vertices - (low + high) / 2) * (EXTENT / (high - low).max()) @ UPRIGHT[up].double().numpy().T
         piece.vertices = turned
     return pieces
 

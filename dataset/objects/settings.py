@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-UP_AXES = ("x", "-x", "y", "-y", "z", "-z")
-"""The axes of a file that may point upwards."""
-
 
 @dataclass(frozen=True)
 class BuiltinSettings:
@@ -39,7 +36,7 @@ class OwnObjectSettings:
         mesh: the mesh file that it is made from, None for an object made from Gaussians.
         splat: the 3D Gaussian Splatting PLY file that it is made from, None for an object made from a mesh.
         name: its name: letters, digits and hyphens.
-        up: the file's axis that points upwards, one of ``UP_AXES``; None: the usual one of the format.
+        up: the file's axis that points upwards, such as -y; None: what the file says, else the usual one of its format.
         youngs_modulus: Young's modulus, Pa.
         density: density, kg/m^3.
         scale: factor from 0.5 m, its largest extent as stored, to its size in scenes.

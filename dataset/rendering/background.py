@@ -53,6 +53,8 @@ def capture_center(path: Path) -> torch.Tensor:
     extrinsics = tensor_of(path, load_dictionary(path), "extrinsics").float()
     if extrinsics.shape[-2:] not in ((3, 4), (4, 4)) or not extrinsics.numel():
         raise InputError(f"{path}: extrinsics: expected shape (V, 4, 4), found {tuple(extrinsics.shape)}")
+    if not extrinsics.isfinite().all():
+        raise InputError(f"{path}: extrinsics: expected finite values")
     extrinsics = extrinsics.reshape(-1, *extrinsics.shape[-2:])
     rotations, translations = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
     return -(rotations.mT @ translations[..., None]).squeeze(-1).mean(0)

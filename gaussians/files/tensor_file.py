@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gaussians.files.labels import int32_labels
+from gaussians.files.splats import RowChecks, Splats
 from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import MAX_DEGREE
@@ -19,18 +20,31 @@ _SHAPES = {"means": (3,), "scales": (3,), "rotations": (4,), "opacities": ()}
 
 
 def read_tensor_file(path: str | Path) -> Gaussians:
-    """Read a .pt file of Gaussians.
-
-    It holds ``means`` (N, 3), ``scales`` (N, 3), ``rotations`` (N, 4) wxyz, ``opacities`` (N,), ``harmonics`` (N, K, 3)
-    and, where objects are told apart, ``labels`` (N,). Every array may have a leading dimension of 1. Coefficients
-    beyond degree 3 are cut off.
+    """Read a .pt file of Gaussians, all rows of it, see ``read_tensor_splats``.
 
     Returns:
         Gaussians on the CPU, float32, with unit quaternions.
 
     Raises:
+        InputError: as ``read_tensor_splats``, or a row has a value without a meaning or a zero quaternion.
+    """
+    return read_tensor_splats(path, keep_rows=True).gaussians
+
+
+def read_tensor_splats(path: str | Path, keep_rows: bool = False) -> Splats:
+    """Read a .pt file of Gaussians.
+
+    It holds ``means`` (N, 3), ``scales`` (N, 3), ``rotations`` (N, 4) wxyz, ``opacities`` (N,), ``harmonics`` (N, K, 3)
+    and, where objects are told apart, ``labels`` (N,). Every array may have a leading dimension of 1. Coefficients
+    beyond degree 3 are cut off. A logit of +-inf is an opacity of 1 or 0, a logarithm of -inf a scale of 0.
+
+    Args:
+        keep_rows: whether a row with a value without a meaning, or a zero quaternion, is an error; otherwise it is left
+            out.
+
+    Raises:
         InputError: the file is missing, damaged, holds anything but tensors and plain values, lacks one of the arrays,
-            or one has another shape, values that are not finite, or a zero quaternion.
+            one has another shape, or no row is left.
     """
     path = Path(path)
     contents = load_dictionary(path)
@@ -38,21 +52,29 @@ def read_tensor_file(path: str | Path) -> Gaussians:
     count = len(means)
     if count == 0:
         raise InputError(f"{path}: means: expected at least one Gaussian")
-    scales = _array(path, contents, "scales", count).exp()
-    if not scales.isfinite().all():
-        raise InputError(f"{path}: scales: expected logarithms of metres, found a value past float32's range")
-    quaternions = _array(path, contents, "rotations", count)
-    norms = quaternions.double().norm(dim=1, keepdim=True)
-    if not (norms > 0).all():
-        raise InputError(f"{path}: rotations: expected non-zero quaternions")
-    return Gaussians(
-        means=means,
-        opacities=_array(path, contents, "opacities", count).sigmoid(),
-        sh=_harmonics(path, contents, count),
+    checks = RowChecks(path, count, keep_rows)
+
+    def checked(name: str, values: torch.Tensor, *infinities: float) -> torch.Tensor:
+        good = values.isfinite()
+        for infinity in infinities:
+            good |= values == infinity
+        checks.expect(good, lambda row: f"{name}: expected finite values, found {values[row].tolist()}")
+        return values
+
+    scales = checked("scales", _array(path, contents, "scales", count), -torch.inf).exp()
+    checks.expect(
+        scales.isfinite() | scales.isnan(),
+        lambda row: "scales: expected logarithms of metres, found a value past float32's range",
+    )
+    gaussians = Gaussians(
+        means=checked("means", means),
+        opacities=checked("opacities", _array(path, contents, "opacities", count), torch.inf, -torch.inf).sigmoid(),
+        sh=checked("harmonics", _harmonics(path, contents, count)),
         scales=scales,
-        quaternions=(quaternions / norms).float(),
+        quaternions=checked("rotations", _array(path, contents, "rotations", count)),
         labels=_labels(path, contents, count),
     )
+    return checks.splats(gaussians, quaternion="rotations")
 
 
 def _array(path: Path, contents: dict[str, Any], name: str, count: int | None) -> torch.Tensor:

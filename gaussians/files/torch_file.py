@@ -54,11 +54,11 @@ def _check_members(path: str | Path) -> None:
 
 
 def tensor_of(path: str | Path, contents: dict[Any, Any], name: str) -> torch.Tensor:
-    """Return the tensor ``name`` of a .pt file's dictionary, whose values are real and finite in single precision.
+    """Return the tensor ``name`` of a .pt file's dictionary, which is dense and holds real numbers.
 
     Raises:
-        InputError: it is missing, of another type, not dense, not finite, or repeats values by strides of zero more
-            than ``MAX_REPEATED`` of them.
+        InputError: it is missing, of another type, not dense, or has more than ``MAX_REPEATED`` values of which the
+            file holds fewer.
     """
     tensor = contents.get(name)
     if not isinstance(tensor, torch.Tensor):
@@ -70,6 +70,4 @@ def tensor_of(path: str | Path, contents: dict[Any, Any], name: str) -> torch.Te
     stored = tensor.untyped_storage().nbytes() // tensor.element_size()
     if tensor.numel() > max(stored, MAX_REPEATED):
         raise InputError(f"{path}: {name}: {tensor.numel()} values declared, of which the file holds {stored}")
-    if not tensor.float().isfinite().all():
-        raise InputError(f"{path}: {name}: expected finite values")
     return tensor

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from gaussians.files.tensor_file import read_tensor_file
+from gaussians.files.tensor_file import read_tensor_file, read_tensor_splats
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians
 
@@ -83,8 +83,9 @@ class Malice:
     [
         ({"means": torch.rand(COUNT, 2)}, r"means: expected shape \(N, 3\), found \(5, 2\)"),
         ({"scales": torch.rand(4, 3)}, r"scales: expected shape \(5, 3\), found \(4, 3\)"),
-        ({"rotations": torch.zeros(COUNT, 4)}, "rotations: expected non-zero quaternions"),
+        ({"rotations": torch.zeros(COUNT, 4)}, "rotations: expected a non-zero quaternion, found zero in row 0"),
         ({"opacities": torch.full((COUNT,), torch.nan)}, "opacities: expected finite values"),
+        ({"means": torch.full((COUNT, 3), 1e300, dtype=torch.float64)}, "means: expected finite values"),
         ({"scales": torch.full((COUNT, 3), 100.0)}, "scales: expected logarithms of metres"),
         ({"harmonics": torch.rand(COUNT, 5, 3)}, r"harmonics: expected shape"),
         ({"labels": torch.rand(COUNT)}, "labels: expected 5 whole numbers"),
@@ -128,4 +129,25 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_labels_past_32_bits_are_refused_and_do_not_wrap(tmp_path: Path) -> None:
     torch.save(contents() | {"labels": torch.tensor([0, 1, 2**31, 0, 1])}, tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"a\.pt: labels: expected labels of 32 bits, found 2147483648 in row 2"):
+        read_tensor_file(tmp_path / "a.pt")
+
+
+def test_infinities_with_a_meaning_are_read_and_broken_rows_left_out(tmp_path: Path) -> None:
+    held = contents() | {"labels": torch.arange(COUNT)}
+    held["opacities"][:2] = torch.tensor([torch.inf, -torch.inf])
+    held["scales"][0, 2] = -torch.inf
+    torch.save(held, tmp_path / "a.pt")
+    found = read_tensor_file(tmp_path / "a.pt")
+    assert found.scales is not None
+    assert found.opacities[:2].tolist() == [1, 0]
+    assert found.scales[0, 2] == 0
+    held["means"][1, 0] = torch.nan
+    held["rotations"][3] = 0
+    torch.save(held, tmp_path / "a.pt")
+    splats = read_tensor_splats(tmp_path / "a.pt")
+    assert splats.rows.tolist() == [0, 2, 4]
+    assert splats.gaussians.labels is not None
+    assert splats.gaussians.labels.tolist() == [0, 2, 4]
+    assert "2 of 5 rows are left out: means: expected finite values" in splats.notes[0]
+    with pytest.raises(InputError, match=r"a\.pt: means: expected finite values, found .* in row 1"):
         read_tensor_file(tmp_path / "a.pt")

@@ -28,10 +28,8 @@ def read(path: Path) -> torch.Tensor:
         (torch.zeros(3).to(torch.float8_e4m3fn), "expected real numbers in a dense tensor, found torch.float8_e4m3fn"),
         (torch.zeros(3, dtype=torch.complex64), "expected real numbers in a dense tensor"),
         (torch.zeros(3).to_sparse(), "expected real numbers in a dense tensor"),
-        (torch.tensor([0.0, torch.nan]), "expected finite values"),
-        (torch.tensor([1e300], dtype=torch.float64), "expected finite values"),
     ],
-    ids=["repeated", "overflowing", "meta", "float8", "complex", "sparse", "not a number", "past single precision"],
+    ids=["repeated", "overflowing", "meta", "float8", "complex", "sparse"],
 )
 def test_tensors_that_overwhelm_or_hold_no_numbers_are_refused(
     tmp_path: Path, tensor: torch.Tensor, message: str
