@@ -3,28 +3,22 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dataset.catalog import FIRST_CUSTOM_INDEX, OBJECTS, ObjectEntry, all_objects, object_json
 from dataset.layout import Layout
-from dataset.objects.meshes import EXTENT, UPRIGHT, default_up, mesh_gaussians
+from dataset.objects.meshes import EXTENT, default_up, mesh_gaussians
 from dataset.objects.settings import OwnObjectSettings
-from gaussians.files.ply import read_ply, write_ply
-from gaussians.representation import Gaussians
+from dataset.scenes.captures import Capture, read_capture
+from gaussians.files.ply import write_ply
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
-
-SPLAT_UP = "-y"
-"""Captures are trained in the axes of a camera, whose y points down."""
-
-_VISIBLE = 0.02  # opacity; fainter Gaussians do not tell where the object ends
 
 
 def make_own_object(settings: OwnObjectSettings) -> str:
     """Make an object from a mesh or from Gaussians, unless it is there already.
 
     Returns:
-        A line that says what was written where; notes on a mesh are printed before.
+        A line that says what was written where; notes on the file are printed before.
 
     Raises:
         InputError: the name is the catalogue's, or the file is missing or damaged.
@@ -35,14 +29,15 @@ def make_own_object(settings: OwnObjectSettings) -> str:
     if path.is_file() and not settings.overwrite:
         return f"{path} is there already (--overwrite makes it again)"
     if settings.splat is not None:
-        gaussians = splat_gaussians(settings.splat, settings.up or SPLAT_UP)
+        capture = splat_gaussians(settings.splat, settings.up)
+        gaussians, notes = capture.gaussians, [f"{settings.splat}: {note}" for note in capture.notes]
     else:
         assert settings.mesh is not None
         rng = np.random.default_rng([settings.seed, entry.index])
         made = mesh_gaussians(settings.mesh, settings.up or default_up(settings.mesh), count, rng)
-        gaussians = made.gaussians
-        for note in made.notes:
-            print(f"note: {settings.mesh} {note}")
+        gaussians, notes = made.gaussians, [f"{settings.mesh} {note}" for note in made.notes]
+    for note in notes:
+        print(f"note: {note}")
     write_json(layout.object_json(entry.name), object_json(entry))
     write_ply(path, gaussians)
     return f"wrote {len(gaussians)} Gaussians to {path}; its index in scenes is {entry.index}"
@@ -67,19 +62,14 @@ def _entry(settings: OwnObjectSettings, layout: Layout) -> ObjectEntry:
     )
 
 
-def splat_gaussians(path: Path, up: str) -> Gaussians:
-    """Return the Gaussians of a 3DGS PLY file, z up, centred on the origin, and EXTENT metres long.
+def splat_gaussians(path: Path, up: str | None) -> Capture:
+    """Return the Gaussians of a file of another program, z up, centred on the origin, and EXTENT metres long.
 
     Args:
-        up: the file's axis that points upwards, one of ``UP_AXES``.
+        up: the file's axis that points upwards; None: what the file says, else -y.
 
     Raises:
         InputError: the file is missing or damaged, or all its visible Gaussians are in one place.
     """
-    gaussians = read_ply(path)
-    visible = gaussians.means[gaussians.opacities > _VISIBLE]
-    extent = float((visible.amax(0) - visible.amin(0)).max()) if len(visible) else 0.0
-    if not extent > 0:
-        raise InputError(f"{path}: has no extent: expected visible Gaussians in more than one place")
-    centred = gaussians.transformed(translation=-(visible.amin(0) + visible.amax(0)) / 2)
-    return centred.transformed(rotation=torch.tensor(UPRIGHT[up], dtype=torch.float32), scale=EXTENT / extent)
+    capture = read_capture(path, up)
+    return capture.moved(EXTENT / capture.extent, centred=True)

@@ -10,8 +10,8 @@ from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from dataset.objects.meshes import EXTENT
 from dataset.objects.own_objects import splat_gaussians
-from dataset.objects.settings import UP_AXES
 from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.storage_options import UP_AXES
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -36,17 +36,19 @@ def column(up: str) -> Gaussians:
 @pytest.mark.parametrize("up", UP_AXES)
 def test_splat_stands_upright_centred_and_half_a_metre_high(tmp_path: Path, up: str) -> None:
     write_ply(tmp_path / "column.ply", column(up))
-    made = splat_gaussians(tmp_path / "column.ply", up)
+    made = splat_gaussians(tmp_path / "column.ply", up).gaussians
     expected = torch.zeros(9, 3)
     expected[:, 2] = torch.linspace(-EXTENT / 2, EXTENT / 2, 9)
     # Coordinates of size 30 in float32, shrunk by 8.
-    torch.testing.assert_close(made.means[:9], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.means, expected, atol=1e-5, rtol=0)
     scales, _ = made.scales_and_quaternions()
-    torch.testing.assert_close(scales, torch.full((10, 3), 0.4 * EXTENT / 4), rtol=1e-5, atol=0)
+    torch.testing.assert_close(scales, torch.full((9, 3), 0.4 * EXTENT / 4), rtol=1e-5, atol=0)
     assert made.sh[8, 0, 0] > 1
 
 
-def test_splat_becomes_an_object_that_goes_by_its_name(tmp_path: Path, command: Callable[..., None]) -> None:
+def test_splat_becomes_an_object_that_goes_by_its_name(
+    tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     layout = Layout(tmp_path / "root")
     write_ply(tmp_path / "column.ply", column("-y"))
     command(
@@ -56,7 +58,8 @@ def test_splat_becomes_an_object_that_goes_by_its_name(tmp_path: Path, command: 
     entry = object_by_name("column", layout)
     assert (entry.index, entry.density, entry.youngs_modulus, entry.prompt) == (100, 800, 1e5, "A column.")
     made = read_ply(layout.object_ply("column"))
-    assert len(made) == 10
+    assert len(made) == 9  # without the faint one, far away
+    assert "column.ply: 1 of 10 Gaussians lie far outside and are left out" in capsys.readouterr().out
     assert made.sh_degree == 1
     assert made.means[8, 2] > made.means[0, 2]
 
