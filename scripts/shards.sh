@@ -94,6 +94,9 @@ local_shards() {
     processes=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 1))}
     count=${SHARDS:-$processes}
     ((processes <= count)) || processes=$count
+    if ((processes > 1)); then
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((processes < $(nproc) ? $(nproc) / processes : 1))}
+    fi
     set -m # a process group for each, so that a signal reaches all of it
     local -a groups=()
     trap stop_groups INT TERM

@@ -16,15 +16,18 @@ Examples:
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
-from os import sched_getaffinity
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from dataset.layout import STAGES
 from gaussians.stage.command_line import ArgumentParser, run, take_shard
 from gaussians.stage.errors import InputError
-from tools.checks.findings import Findings
+from gaussians.stage.threads import core_count
+
+if TYPE_CHECKING:
+    from tools.checks.findings import Findings
 
 _SHOWN = 20
 
@@ -76,7 +79,7 @@ def parse_settings() -> CheckSettings:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=len(sched_getaffinity(0)),
+        default=core_count(),
         help="processes; with several, a library that crashes on damaged data is a defect, not the end of the check",
     )
     parser.add_shard()
@@ -125,7 +128,7 @@ def main() -> None:
     sys.exit(1 if defects else 0)
 
 
-def report(found: list[Findings], root: Path) -> None:
+def report(found: "list[Findings]", root: Path) -> None:
     """Print what was found, place by place."""
     for findings in found:
         _print_list(findings.place, findings.defects, root)

@@ -29,6 +29,7 @@ from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.opacity_density import CellGrid, Ellipsoids, closed, opacity_density, without_haze
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
+from gaussians.stage.threads import core_count
 from gaussians.stage.warp_runtime import start_warp
 
 MOST_CELLS = 2**25
@@ -108,7 +109,7 @@ class Filled:
         rows = np.zeros(len(self), np.int64)
         for label in np.unique(self.labels):
             own, new = np.flatnonzero(labels == label), self.labels == label
-            rows[new] = own[cKDTree(means[own]).query(self.positions[new], workers=-1)[1]]
+            rows[new] = own[cKDTree(means[own]).query(self.positions[new], workers=core_count())[1]]
         return rows
 
 

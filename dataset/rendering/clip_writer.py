@@ -1,6 +1,5 @@
 """This module writes pictures of many views to files while the next ones are drawn."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ import torch
 from dataset.rendering.picture_stack import picture_stack, write_png
 from gaussians.files.video import VideoWriter, to_uint8, to_yuv420p
 from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.threads import core_count
 
 _SLOTS = 3
 """Number of frames that may be on their way to files at once, which bounds the memory that they take."""
@@ -219,11 +219,6 @@ def _executor(stack: ExitStack, threads: int) -> Executor:
     executor = ThreadPoolExecutor(threads)
     stack.callback(executor.shutdown, wait=True, cancel_futures=True)
     return executor
-
-
-def core_count() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def encoder_threads(num_views: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.rendering.clip_writer import Outputs, core_count
+from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.picture_stack import picture_stack
 from dataset.rendering.prompts import object_prompts
 from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_clip
@@ -17,6 +17,7 @@ from dataset.rendering.views import ORBIT_VIEWS, View
 from gaussians.cameras import write_cameras
 from gaussians.representation import Gaussians
 from gaussians.stage.json_files import write_json
+from gaussians.stage.threads import core_count
 
 _VIEWS_AT_ONCE = 25
 

@@ -22,6 +22,7 @@ from gaussians.stage.atomic_files import atomic_path, made_directory
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
+from gaussians.stage.threads import core_count
 
 _MODEL_FREE_KEYPOINTS = 512
 _ONE_SET = "all"
@@ -152,7 +153,10 @@ def measure(
     def compare(case: tuple[SimulatedScene, int], made: dict[str, Prediction]) -> list[Result]:
         return SceneMeasurements(case[0], case[1], keypoints, layout).compare(made)
 
-    with ThreadPoolExecutor() as pool, tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar:
+    with (
+        ThreadPoolExecutor(core_count()) as pool,
+        tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar,
+    ):
         for i in range(0, len(work), _TOGETHER):
             together = work[i : i + _TOGETHER]
             rollouts: list[dict[str, Prediction]] = []

@@ -7,7 +7,8 @@ import torch
 
 from dynamic_models.data.keypoints import keypoint_rows
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World
-from dynamic_models.models.interface import DynamicsModel
+from dynamic_models.models.interface import DynamicsModel, FrameModel
+from dynamic_models.models.rollout import roll_out
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
@@ -40,6 +41,7 @@ def predict_keypoints(
     velocities: torch.Tensor | None = None,
     pushes: torch.Tensor | None = None,
     device: torch.device | str = "cpu",
+    progress: str | None = None,
 ) -> PredictedKeypoints:
     """Sample keypoints of every labelled object and roll the model out from rest, or from ``velocities``.
 
@@ -55,6 +57,7 @@ def predict_keypoints(
         velocities: (N, 3), of the Gaussians now, metres per second; None: all at rest.
         pushes: (num_frames - 1, O, 6), see ``DynamicsModel``; None: none.
         device: where the model is.
+        progress: title of a progress bar of a model that goes from frame to frame; None: none.
 
     Raises:
         InputError: no Gaussian has a label of 0 or more.
@@ -82,7 +85,10 @@ def predict_keypoints(
     if pushes is not None:
         check_shape("pushes", pushes, num_frames - 1, objects, 6)
         pushes = pushes[None].to(device)
-    predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
+    if isinstance(model, FrameModel):
+        predicted = roll_out(model, state.to(device), num_frames, frame_dt, pushes, progress)[0].cpu()
+    else:
+        predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
     return PredictedKeypoints(
         labels=labels.tolist(),
         rows=[row[own] for row, own in zip(rows, mask, strict=True)],

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from tqdm import tqdm
 
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.activation_memory import exceeds_memory
@@ -18,13 +19,22 @@ from dynamic_models.models.interface import Carry, FrameModel, NeedsRoom, enlarg
 
 
 def roll_out(
-    model: FrameModel, scene: SceneState, num_frames: int, frame_dt: float, pushes: torch.Tensor | None = None
+    model: FrameModel,
+    scene: SceneState,
+    num_frames: int,
+    frame_dt: float,
+    pushes: torch.Tensor | None = None,
+    progress: str | None = None,
 ) -> torch.Tensor:
-    """Predict world keypoints (B, num_frames, O, P, 3), metres, see ``DynamicsModel``."""
+    """Predict world keypoints (B, num_frames, O, P, 3), metres, see ``DynamicsModel``.
+
+    Args:
+        progress: title of a progress bar; None: none.
+    """
     if pushes is None:
         batch, objects, _ = scene.mask.shape
         pushes = scene.points.new_zeros(batch, num_frames - 1, objects, 6)
-    return roll_on(model, scene, _begin(model, scene), frame_dt, pushes)
+    return roll_on(model, scene, _begin(model, scene), frame_dt, pushes, progress=progress)
 
 
 def roll_on(
@@ -34,15 +44,19 @@ def roll_on(
     frame_dt: float,
     pushes: torch.Tensor,
     compiled: bool = False,
+    progress: str | None = None,
 ) -> torch.Tensor:
     """Predict world keypoints (B, T, O, P, 3), metres, from what the model's ``begin`` returned.
 
     Args:
         pushes: (B, T - 1, O, 6), see ``DynamicsModel``.
         compiled: whether PyTorch compiles frames through which gradients go.
+        progress: title of a progress bar; None: none.
     """
     while True:
         later = _later_frames(model, scene, carry, frame_dt, pushes, compiled)
+        if progress:
+            later = iter(tqdm(later, desc=progress, total=pushes.shape[1], unit="frame", leave=False))
         frames = torch.stack([scene.points, *later], 1)
         if is_captured(frames) or not enlarge_room(model):
             return frames * scene.mask[:, None, ..., None]

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from gaussians.stage.errors import InputError, Terminated
+from gaussians.stage.threads import choose_threads
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,7 @@ def run(main: Callable[[], None]) -> None:
 
     SIGTERM drops what is half written, and becomes one line and the shell's status for it, 143.
     """
+    choose_threads()
     try:
         with _ends_by_signals():
             main()

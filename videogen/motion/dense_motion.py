@@ -12,6 +12,7 @@ from dynamic_models.data.scene_state import pad
 from gaussians.representation import Gaussians
 from gaussians.rotations import polar_rotation
 from gaussians.stage.shape_checks import check_shape
+from gaussians.stage.threads import core_count
 from gaussians.stage.warp_runtime import as_array, launch
 from videogen.motion.dense_motion_kernels import follow
 
@@ -156,7 +157,7 @@ def _nearest(points: torch.Tensor, among: torch.Tensor, count: int) -> tuple[tor
     if not points.is_cuda:
         from scipy.spatial import cKDTree  # slow to import, and needed only here
 
-        distances, found = cKDTree(among.numpy()).query(points.numpy(), np.arange(1, count + 1), workers=-1)
+        distances, found = cKDTree(among.numpy()).query(points.numpy(), np.arange(1, count + 1), workers=core_count())
         return torch.from_numpy(distances).float(), torch.from_numpy(found)
     # Without a tree; matrix products would lose digits to cancellation.
     parts = [

@@ -136,10 +136,11 @@ def predict_motion(
     config: Config,
     steps: int,
     device: torch.device,
+    progress: str | None = None,
 ) -> tuple[DenseMotion, list[torch.Tensor]]:
     """Predict how a scene moves: return its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
 
-    Gaussians that the scene's simulation would leave in place stay there.
+    Gaussians that the scene's simulation would leave in place stay there. ``progress`` is the title of a progress bar.
 
     Raises:
         InputError: a force is on an object that neither it nor ``materials`` has a mass for.
@@ -169,6 +170,7 @@ def predict_motion(
         velocities,
         pushes,
         device,
+        progress,
     )
     return DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows), keypoints.positions
 

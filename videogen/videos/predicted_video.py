@@ -68,7 +68,7 @@ def predict_videos(settings: PredictSettings) -> str:
         print(f"{name}: {len(forces)} external forces")
     start = time.monotonic()
     motion, keypoints = predict_motion(
-        particles, objects, materials, forces, model.to(device), info, config, settings.steps, device
+        particles, objects, materials, forces, model.to(device), info, config, settings.steps, device, f"predict {name}"
     )
     seconds = time.monotonic() - start
     frames = motion.frames(keypoints)
