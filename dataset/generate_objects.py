@@ -9,8 +9,9 @@ Examples:
 Objects are solid bodies of Gaussians, centred on the origin, z up, written to <data_root>/objects/<name> together with
 an object.json {index, youngs_modulus [Pa], density [kg/m^3], scale, prompt}. Backgrounds go to
 <data_root>/backgrounds/<name> with a placement.json that puts their table top at z = -0.94 m. A mesh (any format that
-trimesh reads, with vertex colours, textures or plain materials) or a 3D Gaussian Splatting PLY becomes 0.5 m long
-times --scale.
+trimesh reads, with vertex colours, textures or plain materials) or a file of Gaussians (a PLY of 3D Gaussian Splatting
+or of another program, also a compressed one, a .splat, a .spz or a .pt) becomes 0.5 m long times --scale; what floats
+far around the Gaussians of a capture is left out.
 """
 
 import re
@@ -38,10 +39,12 @@ def _parser() -> ArgumentParser:
     parser.add_overwrite()
     own = parser.add_argument_group("an object of your own")
     own.add_argument("--mesh", type=Path, help="mesh file: obj, ply, stl, glb, ...")
-    own.add_argument("--splat", type=Path, help="3D Gaussian Splatting PLY file")
+    own.add_argument("--splat", type=Path, help="file of Gaussians: PLY, compressed PLY, .splat, .spz, .pt")
     own.add_argument("--name", help="the new object's name: letters, digits and hyphens")
     own.add_argument(
-        "--up", choices=UP_AXES, help="upward axis of the file (default: -y for --splat, z for stl, ply, 3mf, else y)"
+        "--up",
+        choices=UP_AXES,
+        help="upward axis of the file (default: with --splat what the file says, else -y; z for stl, ply, 3mf; else y)",
     )
     own.add_argument("--youngs_modulus", type=float, help="Pa (default: 1e5)")
     own.add_argument("--density", type=float, help="kg/m^3 (default: 500)")

@@ -1,11 +1,14 @@
 """Simulate scenes of Gaussians with MLS-MPM and write their motion.
 
 --model_path is one scene (a directory with a 3DGS PLY, or the PLY itself) or a directory of scenes; of such a group
-each scene gets a directory of its own below --output_path. What the objects are made of comes from the config, else
-from the scene's objects.json; --E and --density override both. External forces on a scene's objects come from a JSON
-file, in which the scene is called as its directory. A scene that is complete and was made with the same settings and
-forces is skipped. Processes that are given the same scenes share them. SIGTERM drops the scene in hand, and the command
-can be given again.
+each scene gets a directory of its own below --output_path. It may also be a capture, a file of Gaussians of another
+program (PLY, compressed PLY, .splat, .spz, .pt): that is made upright, moved to the origin and scaled to 1 m where it
+does not fit into the box [-1, 1]^3 as it is, and what floats far around it is left out; --up and --scale say otherwise.
+
+What the objects are made of comes from the config, else from the scene's objects.json; --E and --density override
+both. External forces on a scene's objects come from a JSON file, in which the scene is called as its directory. A scene
+that is complete and was made with the same settings and forces is skipped. Processes that are given the same scenes
+share them. SIGTERM drops the scene in hand, and the command can be given again.
 
 Units: metres, seconds, pascals, kg/m^3. docs/formats.md describes the files.
 
@@ -15,7 +18,7 @@ Examples:
   python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2 \\
       --config config/dynamic_config.json --output_path data/GSCollision/mpm/2 --shard 0/4
   python -m dataset.gs_simulation_scene --model_path chair.ply --config config/dynamic_config.json \\
-      --output_path output/chair --E '[1e5]' --density '[400]' --substep_dt auto
+      --output_path output/chair --up=-y --scale 0.5 --E '[1e5]' --density '[400]' --substep_dt auto
   python -m dataset.gs_simulation_scene --model_path data/GSCollision/scenes/2/0_ball_duck \\
       --config config/dynamic_config.json --output_path output/pushed --use_external_forces \\
       --external_forces_config forces.json
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset.layout import add_data_root, check_config_path, find_point_cloud
+from dataset.scenes.capture_settings import add_capture_arguments, capture_settings
 from dataset.simulation.settings import (
     SimulationSettings,
     add_force_arguments,
@@ -67,6 +71,7 @@ def _parser() -> ArgumentParser:
         "--save_h5", action="store_true", help="accepted as published; the trajectory is always written as HDF5"
     )
     add_material_arguments(parser)
+    add_capture_arguments(parser)
     parser.add_argument(
         "--substep_dt",
         type=_parse_substep,
@@ -116,6 +121,7 @@ def _settings(args: Namespace) -> SimulationSettings:
         output_path=args.output_path,
         youngs_moduli=args.E,
         densities=args.density,
+        capture=capture_settings(args),
         substep_dt=args.substep_dt,
         frame_num=args.frame_num,
         external_forces=external_forces_file(args),

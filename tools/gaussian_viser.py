@@ -4,8 +4,9 @@ The panel plays and pauses, moves through time, hides objects, the background or
 that the simulation took place in. Frames are read from disk as they are shown. Colours are those of degree 0, without
 what depends on the viewing direction.
 
-A PLY file is one of 3D Gaussian Splatting; a .pt file holds a dictionary of tensors (means, scales as logarithms,
-rotations, opacities as logits, harmonics, and labels if there are any).
+A file of Gaussians is a PLY of 3D Gaussian Splatting or another program, also a compressed one, a .splat, a .spz, or a
+.pt file of a dictionary of tensors (means, scales as logarithms, rotations, opacities as logits, harmonics, and labels
+if there are any).
 
 Only this machine can connect, unless --host names an address that others reach. From another machine, either leave
 that as it is and run `ssh -L 8088:localhost:8088 USER@SERVER` there, or, where the program runs on a node behind the
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.layout import Layout, add_data_root
+from gaussians.files.storage_options import UP_AXES
 from gaussians.stage.command_line import ArgumentParser, run
 
 
@@ -30,7 +32,8 @@ class ViewerSettings:
     """A ``ViewerSettings`` says what to show, and on which address.
 
     Attributes:
-        path: a PLY or .pt file, or the directory of a trajectory or scene.
+        path: a file of Gaussians, or the directory of a trajectory or scene.
+        up: the axis that points upwards; None: what the file says, for a capture else -y.
         background_path: a background's directory or PLY file; None for none.
         port: port to serve on; 0 for any free one.
         host: address to serve on.
@@ -38,6 +41,7 @@ class ViewerSettings:
     """
 
     path: Path
+    up: str | None
     background_path: Path | None
     port: int
     host: str
@@ -48,7 +52,10 @@ def parse_settings() -> ViewerSettings:
     """Parse the command line."""
     parser = ArgumentParser(__doc__)
     parser.add_argument(
-        "--ply_path", type=Path, required=True, help="a PLY or .pt file, or the directory of a trajectory or scene"
+        "--ply_path", type=Path, required=True, help="a file of Gaussians, or the directory of a trajectory or scene"
+    )
+    parser.add_argument(
+        "--up", choices=UP_AXES, help="upward axis, as in --up=-y (default: what the file says; else -y for captures)"
     )
     parser.add_argument(
         "--background_path", type=Path, help="a background's directory or PLY file, placed as rendering places it"
@@ -59,6 +66,7 @@ def parse_settings() -> ViewerSettings:
     arguments = parser.parse_args()
     return ViewerSettings(
         path=arguments.ply_path,
+        up=arguments.up,
         background_path=arguments.background_path,
         port=arguments.port,
         host=arguments.host,
@@ -79,7 +87,7 @@ def main() -> None:
     from tools.viewer.splat_viewer import SplatViewer, check_port
 
     check_port(settings.host, settings.port)
-    source = open_source(settings.path, settings.layout)
+    source = open_source(settings.path, settings.layout, settings.up)
     background = open_background(settings.background_path) if settings.background_path else None
     if source.note:
         print(f"note: {source.note}", file=sys.stderr)

@@ -1,10 +1,13 @@
 """Predict the motion of a scene with a trained model and render it.
 
 --model_path is a scene of Gaussians at rest: a directory with a 3DGS PLY and the labels of its objects, from
-dataset.generate_scene or reconstructed from photographs. Keypoints of every object are rolled out by the model, all
-Gaussians follow them, and each view is written as <output_path>/<scene>.mp4 (in a folder for each view, if there are
-several), with a JSON file that says what it was made from: made from the same, it is not made again. Cameras stand on
-the orbit that --config describes.
+dataset.generate_scene or reconstructed from photographs. It may also be a capture, a file of Gaussians of another
+program (PLY, compressed PLY, .splat, .spz, .pt): that is made upright, moved to the origin and scaled to 1 m where it
+does not fit into the box [-1, 1]^3 as it is, and what floats far around it is left out; --up and --scale say otherwise.
+
+Keypoints of every object are rolled out by the model, all Gaussians follow them, and each view is written as
+<output_path>/<scene>.mp4 (in a folder for each view, if there are several), with a JSON file that says what it was made
+from: made from the same, it is not made again. Cameras stand on the orbit that --config describes.
 
 What the objects are made of is told by --E and --density, else by the config, else by the scene's objects.json or the
 catalogue, else the medians of the training data stand in. The config also says how the objects move at the start, and
@@ -24,6 +27,7 @@ from pathlib import Path
 
 from dataset.layout import add_data_root
 from dataset.rendering.settings import add_picture_arguments, picture_settings
+from dataset.scenes.capture_settings import add_capture_arguments, capture_settings
 from dataset.simulation.settings import add_force_arguments, add_material_arguments, external_forces_file
 from dynamic_models.models.registry import MODELS
 from gaussians.stage.command_line import ArgumentParser, run
@@ -43,6 +47,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
     add_material_arguments(parser)
+    add_capture_arguments(parser)
     add_force_arguments(parser)
     parser.add_argument("--steps", type=int, default=100, help="frames to predict, the present one included")
     parser.add_argument(
@@ -66,6 +71,7 @@ def _settings(args: Namespace) -> PredictSettings:
         output_path=args.output_path,
         youngs_moduli=args.E,
         densities=args.density,
+        capture=capture_settings(args),
         external_forces=external_forces_file(args),
         steps=args.steps,
         images=args.render_img,

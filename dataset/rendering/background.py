@@ -6,7 +6,7 @@ import torch
 
 from dataset.catalog import load_placement
 from dataset.layout import BACKGROUND_CLOUDS, find_point_cloud
-from gaussians.files.ply import read_ply
+from gaussians.files.splat_formats import read_splats
 from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.rotations import euler_xyz_to_matrix
@@ -22,13 +22,13 @@ def load_background(path: Path) -> Gaussians:
     either, such as a reconstruction's, stays as it is.
 
     Args:
-        path: a background directory or a PLY file.
+        path: a background directory or a file of Gaussians.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     cloud = find_point_cloud(path)
-    gaussians = read_ply(cloud)
+    gaussians = read_splats(cloud).gaussians
     directory = cloud.parent
     if not (cloud.name in BACKGROUND_CLOUDS or (directory / "placement.json").is_file()):
         return gaussians

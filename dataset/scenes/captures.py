@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from dataset.scenes.capture_settings import CaptureSettings
+from dataset.scenes.scene_names import scene_of
+from dataset.scenes.scene_objects import DEFAULT_DENSITY, DEFAULT_YOUNGS_MODULUS, SceneObject
 from gaussians.files.splat_formats import read_splats
 from gaussians.files.splats import CAPTURE_UP, UPRIGHT
 from gaussians.representation import Gaussians
@@ -23,7 +25,7 @@ _SAMPLES = 2000
 _NEIGHBOUR = 4
 _MARGIN = 0.25  # of the largest extent; what is farther outside is left out
 _BOX = 1.0  # metres; objects start inside [-1, 1]^3
-_SMALL = 0.2  # metres; a smaller capture is taken to be in other units
+_SMALL = 0.3  # metres; a smaller capture is taken to be in other units
 _EXTENT = 1.0  # metres
 
 
@@ -111,6 +113,11 @@ def placed_capture(path: Path, settings: CaptureSettings) -> Capture:
     moved = "" if fits else " and moved to the origin"
     scaled = f", scaled by {scale:.4g}{moved}" if scale != 1 or moved else ""
     return Capture(placed.gaussians, placed.rows, placed.low, placed.high, (*placed.notes, size + scaled + how))
+
+
+def capture_object(path: Path) -> SceneObject:
+    """Return the only object of a capture, made of what stands in for materials that nothing tells."""
+    return SceneObject(label=0, name=scene_of(path), youngs_modulus=DEFAULT_YOUNGS_MODULUS, density=DEFAULT_DENSITY)
 
 
 def dense_bounds(points: np.ndarray, opacities: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataset.catalog import object_by_name
+from dataset.catalog import OBJECTS, object_by_name
 from dataset.layout import Layout
 from dataset.scenes.scene_names import objects_in_name, scene_directory, scene_of
 from gaussians.files.labels import read_labels
@@ -19,6 +19,11 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, validated
 
 Positive = Annotated[float, Field(gt=0)]
+
+DEFAULT_YOUNGS_MODULUS = 1e5
+"""Pa, of objects that nothing describes."""
+DEFAULT_DENSITY = 500.0
+"""kg/m^3, of objects that nothing describes."""
 
 
 class IndistinctObjectsError(InputError):
@@ -86,6 +91,22 @@ def scene_objects(path: Path, layout: Layout | None = None) -> list[SceneObject]
         return _read_objects(directory / "objects.json")
     file = directory / "segmentation.npy"
     return _undescribed_objects(path, read_labels(file) if file.is_file() else None, layout)
+
+
+def is_described(path: Path, layout: Layout | None = None) -> bool:
+    """Return whether something says what the Gaussians of a path are: files beside them, or the name of the scene.
+
+    Otherwise they are a capture: Gaussians of another program, in its axes and units.
+
+    Args:
+        path: scene directory or file of Gaussians.
+        layout: where objects that people added are described.
+    """
+    directory = scene_directory(path)
+    if any((directory / name).is_file() for name in ("objects.json", "segmentation.npy", "object.json")):
+        return True
+    scene = scene_of(path)
+    return bool(_named_objects(scene, layout)) or (path.is_dir() and scene in {entry.name for entry in OBJECTS})
 
 
 def _read_objects(path: Path) -> list[SceneObject]:

@@ -14,11 +14,11 @@ import gaussians
 from dataset.config import Config, load_config, with_flag
 from dataset.layout import Layout, find_point_cloud, subdirectories
 from dataset.mpm.grid import Grid
-from dataset.scenes.scene_files import read_scene
+from dataset.scenes.scene_files import objects_of, read_scene
 from dataset.scenes.scene_names import scene_directory, scene_of
-from dataset.scenes.scene_objects import SceneObject, scene_objects
+from dataset.scenes.scene_objects import SceneObject, is_described
 from dataset.simulation.initial_motion import check_names
-from dataset.simulation.materials import ObjectMaterial, object_materials
+from dataset.simulation.materials import ObjectMaterial, assumed_material, object_materials
 from dataset.simulation.scene_particles import particles_of_scene, with_filling
 from dataset.simulation.settings import SimulationSettings
 from dataset.simulation.simulation import Simulation
@@ -44,6 +44,7 @@ class Job:
         materials: what each of them is made of.
         config: the simulation's settings, with a substep in seconds.
         forces: external forces on the objects.
+        captured: whether the scene is a capture, which nothing describes.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Job:
     materials: list[ObjectMaterial]
     config: Config
     forces: tuple[ExternalForce, ...]
+    captured: bool
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def plan(settings: SimulationSettings, config: Config) -> list[Job]:
     where = f"{settings.config}: " if settings.substep_dt is None else "--"
     jobs = []
     for path, output in take_shard(find_scenes(settings.model_path, settings.output_path), settings.shard):
-        objects = scene_objects(path, layout)
+        objects = objects_of(path, settings.capture, layout)
         materials = object_materials(
             objects, config, settings.youngs_moduli, settings.densities, config_path=settings.config
         )
@@ -146,7 +148,7 @@ def plan(settings: SimulationSettings, config: Config) -> list[Job]:
         own = with_automatic_substep(config, materials)
         check_substep(own, limits(own, materials), where)
         pushes = forces_on_scene(forces, scene_of(path), len(objects), file or "")
-        jobs.append(Job(path, output, objects, materials, own, pushes))
+        jobs.append(Job(path, output, objects, materials, own, pushes, not is_described(path, layout)))
     return jobs
 
 
@@ -170,6 +172,8 @@ def record_of(job: Job, settings: SimulationSettings) -> Record:
         "save_fields": list(settings.save_fields),
         "compression": settings.compression,
     }
+    if job.captured:
+        recorded["capture"] = settings.capture.record()
     digest = hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
     return Record(recorded, {"config": digest} | input_hashes(job.path))
 
@@ -213,7 +217,13 @@ def simulate_job(job: Job, record: Record, settings: SimulationSettings, grid: G
             then stay, marked incomplete.
     """
     start, config, device = time.monotonic(), job.config, str(grid.device)
-    scene = particles_of_scene(read_scene(job.path, objects=job.objects), config)
+    read = read_scene(job.path, Layout(settings.data_root), job.objects, settings.capture)
+    notes = read.notes
+    if job.captured:
+        notes += assumed_material(job.objects[0], config, settings.youngs_moduli, settings.densities)
+    for note in notes:
+        tqdm.write(f"{job.path.name}: {note}")
+    scene = particles_of_scene(read, config)
     try:
         scene = with_filling(scene, config, device)
         simulation = Simulation(scene, job.materials, config, device, job.forces, grid)

@@ -49,6 +49,27 @@ def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None
             raise InputError(f"--{flag}: expected {len(objects)} values ({names}), found {len(values)}")
 
 
+def assumed_material(
+    entry: SceneObject, config: Config, E: Sequence[float] | None, density: Sequence[float] | None
+) -> tuple[str, ...]:
+    """Return a sentence that says what stands in for the material of a capture; none where all of it is told.
+
+    Args:
+        entry: the capture.
+        E, density: its values in Pa and kg/m^3, as the flags of that name give them; None without a flag.
+    """
+    told = {"--E": (E, config.E, f"{entry.youngs_modulus:g} Pa")}
+    told["--density"] = (density, config.density, f"{entry.density:g} kg/m^3")
+    lacking = {
+        flag: value
+        for flag, (given, setting, value) in told.items()
+        if given is None and (setting is None or (isinstance(setting, Mapping) and entry.name not in setting))
+    }
+    if not lacking:
+        return ()
+    return (f"nothing says what it consists of: assumed {', '.join(lacking.values())} ({', '.join(lacking)} say it)",)
+
+
 def object_materials(
     objects: Sequence[SceneObject],
     config: Config,
@@ -59,7 +80,7 @@ def object_materials(
     """Return what each object is made of, as ``E`` and ``density``, else the config, else the scene itself say.
 
     A config's map by name must name every object of the catalogue that the scene holds; objects that people added
-    (index 100 and up) may speak for themselves.
+    (index 100 and up) and captures may speak for themselves.
 
     Args:
         E, density: one value for each object, Pa and kg/m^3, as the flags of that name give them; None without a flag.
@@ -95,7 +116,7 @@ def _choose(
     if isinstance(setting, Mapping):
         if entry.name in setting:
             return setting[entry.name]
-        if own is None or entry.index < FIRST_CUSTOM_INDEX:
+        if own is None or 0 <= entry.index < FIRST_CUSTOM_INDEX:
             raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
     elif setting is not None:
         return setting

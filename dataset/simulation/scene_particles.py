@@ -59,7 +59,8 @@ def particles_of_scene(scene: Scene, config: Config) -> SceneParticles:
     order = np.lexsort((labels[visible], ~moves))
     source = torch.from_numpy(visible[order].astype(np.int32))
     kept = gaussians.with_covariances()[source.long()]
-    return SceneParticles(kept, int(moves.sum()), source)
+    rows = source if scene.rows is None else scene.rows[source.long()].int()
+    return SceneParticles(kept, int(moves.sum()), rows)
 
 
 def still_gaussians(scene: SceneParticles, names: Sequence[str], config: Config) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dataset.scenes.capture_settings import CaptureSettings
 from gaussians.files.storage_options import Compression
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
@@ -22,6 +23,7 @@ class SimulationSettings:
         output_path: directory of the trajectory, or of one directory for each scene of a group.
         youngs_moduli: Young's modulus of each object by label, Pa; None: what config and scene say.
         densities: density of each object by label, kg/m^3; None: what config and scene say.
+        capture: how a file of another program is placed in the world.
         substep_dt: time step of the solver, seconds; None: the config's, "auto": a safe one for each scene.
         frame_num: frames to simulate; None: the config's.
         external_forces: JSON file of forces by scene; None: no forces.
@@ -40,6 +42,7 @@ class SimulationSettings:
     output_path: Path
     youngs_moduli: tuple[float, ...] | None
     densities: tuple[float, ...] | None
+    capture: CaptureSettings
     substep_dt: float | Literal["auto"] | None
     frame_num: int | None
     external_forces: Path | None

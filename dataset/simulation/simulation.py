@@ -17,6 +17,7 @@ from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.scenes.scene_files import Scene
+from dataset.scenes.scene_objects import DEFAULT_DENSITY, DEFAULT_YOUNGS_MODULUS
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import ObjectMaterial, object_materials
@@ -44,10 +45,6 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
 from gaussians.vector import Vector
 
-DEFAULT_YOUNGS_MODULUS = 1e5
-"""Pa, of objects that nothing describes."""
-DEFAULT_DENSITY = 500.0
-"""kg/m^3, of objects that nothing describes."""
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6
 

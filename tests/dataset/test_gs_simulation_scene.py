@@ -12,9 +12,10 @@ from dataset.config import Config
 from dataset.mpm.solver import MPMSolver
 from dataset.scenes.scene_files import read_scene
 from dataset.simulation.scene_particles import particles_of_scene
+from gaussians.files.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
-from tests.dataset.scene_files import make_scene, simulate, write_config
+from tests.dataset.scene_files import gaussians_at, make_scene, simulate, write_config
 
 
 def test_scene_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,3 +177,73 @@ def test_scene_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match="expected a PLY file or a directory"):
         simulate(monkeypatch, tmp_path / "none", write_config(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def write_capture(path: Path, up: str | None = None) -> Path:
+    """A cube of 600 Gaussians 6 units wide, y down, with a floater and a broken row before it."""
+    random = np.random.default_rng(0)
+    means = np.concatenate([[[900.0, 0, 0], [np.nan, 0, 0]], random.uniform(-3, 3, (600, 3)) + 50])
+    means[2], means[3] = 47, 53
+    gaussians = gaussians_at(means)
+    write_ply(path, gaussians, up=up)
+    return path
+
+
+def test_a_capture_falls_without_further_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = write_capture(tmp_path / "chair.ply")
+    simulate(monkeypatch, capture, write_config(tmp_path, E={"ball": 1e6}), tmp_path / "mpm")
+    out = capsys.readouterr().out
+    assert "chair.ply: 1 of 602 rows are left out: property 'x': expected finite values, found nan in row 1" in out
+    assert "chair.ply: its upward axis is taken to be -y; --up says otherwise" in out
+    assert "chair.ply: 1 of 601 Gaussians lie far outside and are left out" in out
+    assert "chair.ply: it is 1 m large, scaled by 0.1667 and moved to the origin; --scale says otherwise" in out
+    assert "chair.ply: nothing says what it consists of: assumed 100000 Pa, 500 kg/m^3 (--E, --density say it)" in out
+    reader = TrajectoryReader(tmp_path / "mpm")
+    assert reader.meta is not None
+    (entry,) = reader.meta.objects
+    assert (entry.name, entry.count, entry.youngs_modulus, entry.density) == ("chair", 600, 1e5, 500)
+    # Rows of the file, of which the first two are left out; y of the file points down.
+    source = np.load(tmp_path / "mpm" / "source_index.npy")
+    assert sorted(source) == list(range(2, 602))
+    first = reader.frame(0).means
+    low, high = first[list(source).index(2)], first[list(source).index(3)]
+    torch.testing.assert_close(low, torch.tensor([-0.5, -0.5, 0.5]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(high, torch.tensor([0.5, 0.5, -0.5]), rtol=0, atol=1e-5)
+
+
+def test_a_capture_is_placed_as_asked_and_made_anew_only_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture, config, output = write_capture(tmp_path / "a.ply", up="z"), write_config(tmp_path), tmp_path / "mpm"
+    flags = ("--up=x", "--scale", "0.05", "--E", "[2e5]", "--density", "[300]")
+    simulate(monkeypatch, capture, config, output, *flags)
+    assert "upward axis" not in (out := capsys.readouterr().out)
+    assert "assumed" not in out
+    means = TrajectoryReader(output).frame(0).means
+    torch.testing.assert_close(means.amax(0), torch.full((3,), 0.15), rtol=0, atol=1e-5)
+    simulate(monkeypatch, capture, config, output, *flags)
+    assert "1 were there already" in capsys.readouterr().out
+    with pytest.raises(InputError, match="made with other capture; --overwrite"):
+        simulate(monkeypatch, capture, config, output, "--scale", "0.05", "--E", "[2e5]", "--density", "[300]")
+    for scale in ("0", "-1", "nan", "inf"):
+        with pytest.raises(InputError, match="--scale: expected a positive number"):
+            simulate(monkeypatch, capture, config, output, "--scale", scale)
+
+
+def test_flags_of_captures_are_refused_for_scenes_that_are_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, config = make_scene(tmp_path / "0_ball_duck"), write_config(tmp_path)
+    for flags in (("--up=y",), ("--scale", "2")):
+        with pytest.raises(InputError, match=r"--up, --scale: .*0_ball_duck is no capture"):
+            simulate(monkeypatch, scene, config, tmp_path / "mpm", *flags)
+    assert not (tmp_path / "mpm").exists()
+
+
+def test_a_broken_row_is_refused_where_labels_count_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_capture(tmp_path / "scene" / "point_cloud.ply")
+    np.save(tmp_path / "scene" / "segmentation.npy", np.zeros(602, np.int32))
+    with pytest.raises(InputError, match=r"point_cloud\.ply: property 'x': expected finite values, found nan in row 1"):
+        simulate(monkeypatch, tmp_path / "scene", write_config(tmp_path, E=1e5, density=500), tmp_path / "mpm")

@@ -155,3 +155,31 @@ def test_bad_arguments_are_named_and_leave_nothing(
     with pytest.raises(InputError, match=message):
         command("videogen.eval", *arguments, *changed)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_capture_becomes_a_video_without_further_flags(
+    command: Callable[..., None], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_ply(tmp_path / "chair.ply", cloud((50, 60, 70), 0).transformed(scale=3.0))
+    (tmp_path / "config.json").write_text(json.dumps({"g": [0, 0, -5], "E": {"ball": 1e5}}))
+    arguments = [
+        *("--model_path", tmp_path / "chair.ply", "--checkpoint", checkpoint, "--config", tmp_path / "config.json"),
+        *("--output_path", tmp_path / "out", "--resolution", 32, "--steps", FRAMES, "--single_view", 0),
+        *("--device", "cpu"),
+    ]
+    command("videogen.eval", *arguments)
+    assert len(list(read_video(tmp_path / "out" / "chair.mp4"))) == FRAMES
+    out = capsys.readouterr().out
+    for note in ("its upward axis is taken to be -y", "it is 1 m large", "assumed 100000 Pa, 500 kg/m^3"):
+        assert f"chair: {note}" in out or note in out
+    command("videogen.eval", *arguments)
+    assert "nothing to do" in capsys.readouterr().out
+    command("videogen.eval", *arguments, "--up=z")
+    assert "made with other capture.up: made anew" in capsys.readouterr().out
+
+
+def test_flags_of_captures_are_refused_for_scenes_that_are_described(
+    command: Callable[..., None], arguments: list[object]
+) -> None:
+    with pytest.raises(InputError, match=r"--up, --scale: .*0_ball_duck is no capture"):
+        command("videogen.eval", *arguments, "--single_view", 0, "--up=y")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +12,13 @@ from dataset.rendering.background import load_background
 from dataset.scenes.scene_objects import (
     IndistinctObjectsError,
     SceneObject,
+    is_described,
     scene_labels,
     scene_objects,
     trajectory_objects,
 )
-from gaussians.files.ply import read_ply
-from gaussians.files.tensor_file import read_tensor_file
+from gaussians.files.splat_formats import read_splats
+from gaussians.files.splats import CAPTURE_UP
 from gaussians.files.trajectory_format import Walls
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
@@ -40,6 +41,7 @@ class SplatSource:
         frame_count: moments; 1 for what does not move.
         frame_dt: seconds from frame to frame.
         walls: the simulation box.
+        up: the axis that points upwards, such as ``"-y"``.
         note: what a person should know of it, or empty.
     """
 
@@ -50,17 +52,19 @@ class SplatSource:
     frame_count: int = 1
     frame_dt: float = 1.0
     walls: Walls | None = None
+    up: str = "z"
     note: str = ""
 
     def __len__(self) -> int:
         return len(self.opacities)
 
 
-def open_source(path: Path, layout: Layout) -> SplatSource:
-    """Open what is at ``path``: a trajectory directory, a .pt file, or a PLY file or directory with one.
+def open_source(path: Path, layout: Layout, up: str | None = None) -> SplatSource:
+    """Open what is at ``path``: a trajectory directory, or a file of Gaussians or a directory with one.
 
     Args:
         layout: where objects that people added are described.
+        up: the axis that points upwards; None: that of the file, for a capture without one -y, else z.
 
     Raises:
         InputError: nothing that can be shown is there, or it is damaged.
@@ -68,12 +72,16 @@ def open_source(path: Path, layout: Layout) -> SplatSource:
     if not path.exists():
         raise InputError(f"{path}: no such file or directory")
     if path.is_dir() and ((path / "opacity.h5").is_file() or (path / "meta.json").is_file()):
-        return _open_trajectory(path, layout)
+        return replace(_open_trajectory(path, layout), up=up or "z")
+    described = is_described(path, layout)
+    splats = read_splats(find_point_cloud(path), keep_rows=described)
+    gaussians = splats.gaussians
     if path.suffix.lower() == ".pt":
-        gaussians = read_tensor_file(path)
-        return _still(gaussians, _objects_of(gaussians.labels, len(gaussians), []))
-    gaussians = read_ply(find_point_cloud(path))
-    return _still(gaussians, _objects_of_scene(path, len(gaussians), layout))
+        objects, usual = _objects_of(gaussians.labels, len(gaussians), []), "z"
+    else:
+        objects, usual = _objects_of_scene(path, len(gaussians), layout), "z" if described else CAPTURE_UP
+    shown = _still(gaussians, objects)
+    return replace(shown, up=up or splats.up or usual, note="; ".join(f"{path}: {note}" for note in splats.notes))
 
 
 def open_background(path: Path) -> SplatSource:
@@ -110,7 +118,7 @@ def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
         note = f"{path}: incomplete: its simulation was interrupted or still runs; {len(reader)} frames are there"
     walls = reader.meta.walls if reader.meta else None
     colors = _colors(reader.sh)
-    return SplatSource(reader.opacities, colors, objects, shapes, len(reader), reader.frame_dt, walls, note)
+    return SplatSource(reader.opacities, colors, objects, shapes, len(reader), reader.frame_dt, walls, note=note)
 
 
 def _colors(sh: torch.Tensor) -> torch.Tensor:

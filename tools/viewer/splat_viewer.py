@@ -14,6 +14,7 @@ import torch
 import viser
 
 from gaussians.covariance import unpack_covariance
+from gaussians.files.splats import UPRIGHT
 from gaussians.files.trajectory_format import Walls
 from gaussians.stage.errors import InputError
 from tools.viewer.guarded_server import Controls, start_server
@@ -167,7 +168,8 @@ class SplatViewer:
         low, high = np.quantile(means.numpy(), (0.02, 0.98), axis=0)
         center, size = (low + high) / 2, max(float(np.linalg.norm(high - low)), 1e-3)
         camera = self.server.initial_camera
-        camera.position = center + 1.5 * size * np.array([0.6, -0.7, 0.4])
+        from_upright = UPRIGHT[self.source.up].numpy().T
+        camera.position = center + 1.5 * size * from_upright @ np.array([0.6, -0.7, 0.4])
         camera.look_at = center
         camera.near = size / 100
 
@@ -201,7 +203,9 @@ class SplatViewer:
                 lines = self._add_walls(self.source.walls)
                 self._on(gui.add_checkbox("simulation box", True), lambda on: setattr(lines, "visible", on))
             cut = gui.add_slider("Least opacity", 0.0, 1.0, 0.01, 0.0, hint="Gaussians below it are hidden")
-            up = gui.add_dropdown("Up", _UPS, initial_value="+z", hint="which axis of the file points upwards")
+            axis = self.source.up if self.source.up.startswith("-") else f"+{self.source.up}"
+            self.server.scene.set_up_direction(axis)  # type: ignore[arg-type]
+            up = gui.add_dropdown("Up", _UPS, initial_value=axis, hint="which axis of the file points upwards")
         self._on(cut, self._change_cut)
         self._on(up, self.server.scene.set_up_direction)
 

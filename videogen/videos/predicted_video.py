@@ -17,6 +17,7 @@ from dataset.rendering.views import View
 from dataset.scenes.scene_files import Scene, read_scene
 from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
+from dataset.simulation.materials import assumed_material
 from dataset.simulation.scene_particles import particles_of_scene, still_gaussians
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
@@ -38,7 +39,7 @@ def predict_videos(settings: PredictSettings) -> str:
     config = load_config(settings.pictures.config)
     views, layout = settings.pictures.views, Layout(settings.data_root)
     device = resolve_device(settings.device)
-    scene = read_scene(settings.model_path, layout)
+    scene = read_scene(settings.model_path, layout, capture=settings.capture)
     objects, particles = scene.objects, particles_of_scene(scene, config)
     checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
     model, info = load_checkpoint(checkpoint, settings.dynamic_model)
@@ -62,8 +63,11 @@ def predict_videos(settings: PredictSettings) -> str:
     record.begin()
     for warning in still_gaussians(particles, [entry.name for entry in objects], config):
         print(f"{name}: warning: {warning}")
-    if materials.note:
-        print(f"{name}: {materials.note}")
+    notes = scene.notes if materials.note is None else (*scene.notes, materials.note)
+    if scene.captured:
+        notes += assumed_material(objects[0], config, settings.youngs_moduli, settings.densities)
+    for note in notes:
+        print(f"{name}: {note}")
     if settings.external_forces:
         print(f"{name}: {len(forces)} external forces")
     start = time.monotonic()
@@ -109,6 +113,7 @@ def _made_from(
         "densities": materials.densities,
         "external_forces": [force.model_dump(mode="json") for force in forces],
         "steps": settings.steps,
+        **({"capture": settings.capture.record()} if scene.captured else {}),
     }
 
 

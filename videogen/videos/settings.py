@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.rendering.settings import PictureSettings
+from dataset.scenes.capture_settings import CaptureSettings
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class PredictSettings:
         output_path: directory for the videos.
         youngs_moduli: Young's modulus of each object by label, Pa; None: what config, scene or training data say.
         densities: density of each object by label, kg/m^3; None: what config, scene or training data say.
+        capture: how a file of another program is placed in the world.
         external_forces: JSON file of forces by scene; None: no forces.
         steps: frames to predict, the present one included.
         images: write every frame as a PNG, too.
@@ -32,6 +34,7 @@ class PredictSettings:
     output_path: Path
     youngs_moduli: tuple[float, ...] | None
     densities: tuple[float, ...] | None
+    capture: CaptureSettings
     external_forces: Path | None
     steps: int
     images: bool

@@ -125,3 +125,32 @@ def test_what_is_not_there_is_named(tmp_path: Path, name: str) -> None:
 def test_other_directory_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a PLY file or a directory"):
         open_source(tmp_path, LAYOUT)
+
+
+def test_files_of_other_programs_are_shown_without_broken_rows(tmp_path: Path) -> None:
+    gaussians = random_gaussians(5, 0)
+    gaussians.means[2, 0] = torch.nan
+    write_ply(tmp_path / "capture.ply", gaussians)
+    source = open_source(tmp_path / "capture.ply", LAYOUT)
+    assert len(source) == 4
+    assert source.note.endswith("found nan in row 2")
+    np.full((3, 32), 60, np.uint8).tofile(tmp_path / "a.splat")
+    assert len(open_source(tmp_path / "a.splat", LAYOUT)) == 3
+
+
+@pytest.mark.parametrize(
+    ("says", "up", "expected"), [(None, None, "-y"), ("z", None, "z"), ("z", "x", "x"), (None, "-z", "-z")]
+)
+def test_up_is_what_is_asked_for_else_what_the_file_says(
+    tmp_path: Path, says: str | None, up: str | None, expected: str
+) -> None:
+    write_ply(tmp_path / "capture.ply", random_gaussians(5, 0), up=says)
+    assert open_source(tmp_path / "capture.ply", LAYOUT, up).up == expected
+
+
+def test_z_points_up_where_something_describes_the_objects(tmp_path: Path) -> None:
+    write_ply(tmp_path / "point_cloud.ply", random_gaussians(5, 0))
+    np.save(tmp_path / "segmentation.npy", np.zeros(5, np.int32))
+    assert open_source(tmp_path, LAYOUT).up == "z"
+    write_trajectory(tmp_path / "mpm")
+    assert open_source(tmp_path / "mpm", LAYOUT).up == "z"
