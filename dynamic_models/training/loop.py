@@ -34,6 +34,7 @@ from dynamic_models.training.training_state import (
     MetricsLog,
     Progress,
     StopSignal,
+    check_best,
     checkpoint_info,
     load_state,
     save,
@@ -105,12 +106,9 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         total = math.ceil(settings.epochs * len(scenes) / batch)
         identity = training_identity(settings, built_from, scenes, batch, pretrained and pretrained[1].sha256)
         progress = Progress()
-        if settings.resume == "auto" and (stored := load_state(settings.output, identity)):
-            model.load_state_dict(stored["model"])
-            optimizer.load_state_dict(stored["optimizer"])
-            if optimizer.scaler is not None:
-                optimizer.scaler.load_state_dict(stored["scaler"])
-            progress = stored["progress"]
+        if settings.resume == "auto" and (stored := load_state(settings.output, identity, model, optimizer)):
+            progress = stored
+            check_best(settings.output, progress)
             if progress.finished:
                 if lead:
                     done = f"{settings.output} ({progress.iteration} iterations)"

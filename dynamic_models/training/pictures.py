@@ -1,6 +1,7 @@
 """Show how a training goes: draw its curves, and a rollout beside the simulation."""
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def plot_curves(log: Path, picture: Path) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     iterations = torch.tensor([line["iteration"] for line in lines], dtype=torch.float64)
-    losses = torch.tensor([line["loss"] for line in lines], dtype=torch.float64)
+    losses = torch.tensor([line.get("loss", math.nan) for line in lines], dtype=torch.float64)
     above.plot(iterations, losses, color="0.8", linewidth=0.8)
     size = max(1, len(lines) // _SMOOTHED)
     means = [torch.stack([part.mean() for part in entries.split(size)]) for entries in (iterations, losses)]

@@ -8,23 +8,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
+from pydantic import Field, TypeAdapter, ValidationError
+from tqdm import tqdm
 
 from dynamic_models.data.scene_state import MATERIAL_FIELDS
 from dynamic_models.data.windows import SimulatedScene, collate_windows
 from dynamic_models.evaluation.metrics import trajectory_errors
-from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
+from dynamic_models.models.checkpoints import CheckpointInfo, check_weights, load_checkpoint, save_checkpoint
 from dynamic_models.models.interface import FrameModel
 from dynamic_models.training.settings import TrainSettings
+from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.stage.atomic_files import atomic_path, writable
 from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import parse_json, validated
 
 STATE_FILE = "state.pt"
 
 _VALIDATED_SCENES = 64
+_METRICS = TypeAdapter(dict[str, float])
 
 
 @dataclass
@@ -39,10 +44,10 @@ class Progress:
         finished: the last iteration is done or the time is spent.
     """
 
-    iteration: int = 0
-    elapsed: float = 0.0
-    best: float = math.inf
-    skipped: int = 0
+    iteration: Annotated[int, Field(ge=0)] = 0
+    elapsed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    best: Annotated[float, Field(ge=0)] = math.inf
+    skipped: Annotated[int, Field(ge=0)] = 0
     finished: bool = False
 
 
@@ -150,28 +155,81 @@ def save_state(output: Path, progress: Progress, identity: dict[str, Any], **par
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_state(output: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the contents of state.pt, ``progress`` as ``Progress``; None where there is no such file.
+def load_state(
+    output: Path, identity: dict[str, Any], model: FrameModel, optimizer: AcceleratedOptimizer
+) -> Progress | None:
+    """Give a model and its optimizer the states of state.pt, and return where the training stands.
+
+    Returns:
+        None where there is no such file, or the training in it has not begun.
 
     Raises:
-        InputError: it is damaged, or belongs to a training with another ``identity``.
+        InputError: the file is damaged, or belongs to a training with another ``identity``.
     """
     path = output / STATE_FILE
     if not path.is_file():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        progress, found = Progress(**state["progress"]), json.loads(state["identity"])
-    except Exception as error:  # torch.load raises whatever its zip reader and unpickler come upon
-        reason = str(error).splitlines()[0]
+        stored = load_dictionary(path)
+        found = parse_json(stored["identity"])
+        for name, wanted in json.loads(json.dumps(identity)).items():
+            if found.get(name) != wanted:
+                was = f"was trained with {name} {_short(found.get(name))}, now {_short(wanted)}"
+                raise _OtherTrainingError(f"{path}: {was}: give another --output, or --resume none to start anew")
+        progress = validated("progress", stored["progress"], Progress)
+        check_weights(path, model, {name: tensor_of(path, stored["model"], name) for name in stored["model"]})
+        model.load_state_dict(stored["model"])
+        _load_optimizer(path, optimizer, stored["optimizer"])
+        if optimizer.scaler is not None:
+            optimizer.scaler.load_state_dict(stored["scaler"])
+    except _OtherTrainingError:
+        raise
+    except Exception as error:  # of a damaged file anything may be missing or be something else
+        reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
+        reason = f"no {reason}" if isinstance(error, KeyError) else reason
         raise InputError(f"{path}: damaged ({reason}); --resume none starts anew") from None
-    for name, wanted in json.loads(json.dumps(identity)).items():
-        if found.get(name) != wanted:
-            raise InputError(
-                f"{path}: was trained with {name} {_short(found.get(name))}, now {_short(wanted)}: "
-                "give another --output, or --resume none to start anew"
-            )
-    return state | {"progress": progress}
+    return progress
+
+
+def check_best(output: Path, progress: Progress) -> None:
+    """Let the next checkpoint be the best one, if the best one so far is missing or damaged.
+
+    Raises:
+        InputError: there is no next one, for the training is finished.
+    """
+    if progress.best == math.inf:
+        return
+    try:
+        load_checkpoint(output / "best.json")
+    except InputError as error:
+        if progress.finished:
+            raise InputError(f"{error}; --resume none trains anew") from None
+        tqdm.write(f"warning: {error}; the next checkpoint takes its place")
+        progress.best = math.inf
+
+
+class _OtherTrainingError(InputError):
+    """A ``_OtherTrainingError`` says that a state belongs to a training with other settings."""
+
+
+def _load_optimizer(path: Path, optimizer: AcceleratedOptimizer, stored: dict[str, Any]) -> None:
+    """Give ``optimizer`` the moments of every weight; its settings stay.
+
+    Raises:
+        InputError: moments are missing, not those of the weights, or not finite.
+    """
+    own = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = stored["state"]
+    for i, parameter in enumerate(parameters):
+        if i not in moments:
+            raise InputError(f"{path}: optimizer: no moments of weight {i}")
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            tensor = tensor_of(path, moments[i], name)
+            shape = () if name == "step" else parameter.shape
+            if tensor.shape != shape or not tensor.isfinite().all():
+                raise InputError(f"{path}: optimizer: {name} of weight {i}: expected finite numbers, {tuple(shape)}")
+    optimizer.load_state_dict(own | {"state": {i: moments[i] for i in range(len(parameters))}})
 
 
 def _short(value: Any) -> str:
@@ -183,15 +241,20 @@ class MetricsLog:
     """A ``MetricsLog`` is metrics.jsonl, at ``path``: one JSON object a line, one line an iteration."""
 
     def __init__(self, path: Path, iteration: int) -> None:
-        """Go on after ``iteration``: later lines of an interrupted run are dropped."""
-        kept = []
-        if iteration and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if not line.endswith("}\n") or json.loads(line)["iteration"] > iteration:
-                    break
-                kept.append(line)
+        """Go on after ``iteration``: later lines of an interrupted run are dropped, damaged ones with a warning.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        lines = path.read_bytes().splitlines() if iteration and path.is_file() else []
+        logged = {_logged_iteration(line): line for line in lines}
+        kept = [line for number, line in logged.items() if number is not None and 0 < number <= iteration]
+        if len(kept) < iteration:
+            tqdm.write(
+                f"{path}: warning: {iteration - len(kept)} of {iteration} iterations are missing or damaged in it"
+            )
         with atomic_path(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
         self.path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
@@ -201,6 +264,15 @@ class MetricsLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _logged_iteration(line: bytes) -> int | None:
+    """Return the iteration of a line of metrics.jsonl; None for a damaged line."""
+    try:
+        number = _METRICS.validate_json(line)["iteration"]
+    except (ValidationError, KeyError):
+        return None
+    return int(number) if number.is_integer() else None
 
 
 class StopSignal:
