@@ -25,6 +25,7 @@ from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 
 _LEAST_GAUSSIANS = 200
+_DEFAULTS = {"gaussians": 4_000, "background_gaussians": 24_000, "seed": 0}
 _OWN_DEFAULTS = {"youngs_modulus": 1e5, "density": 500.0, "scale": 1.0}
 
 
@@ -33,9 +34,9 @@ def _parser() -> ArgumentParser:
     add_data_root(parser)
     parser.add_argument("--objects", help="names, comma-separated (default: all, unless --backgrounds names some)")
     parser.add_argument("--backgrounds", help="names, comma-separated (default: all, unless --objects names some)")
-    parser.add_argument("--gaussians", type=int, default=4_000, help="Gaussians in each object")
-    parser.add_argument("--background_gaussians", type=int, default=24_000, help="Gaussians in each background")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files")
+    parser.add_argument("--gaussians", type=int, help="Gaussians in each object (default: 4000)")
+    parser.add_argument("--background_gaussians", type=int, help="Gaussians in each background (default: 24000)")
+    parser.add_argument("--seed", type=int, help="same seed, same files (default: 0)")
     parser.add_overwrite()
     own = parser.add_argument_group("an object of your own")
     own.add_argument("--mesh", type=Path, help="mesh file: obj, ply, stl, glb, ...")
@@ -54,6 +55,12 @@ def _parser() -> ArgumentParser:
 
 
 def _settings(args: Namespace) -> BuiltinSettings | OwnObjectSettings:
+    for flag in _without_effect(args):
+        if getattr(args, flag) is not None:
+            raise InputError(f"--{flag}: has no effect on what is made here: expected the command without it")
+    for name, default in _DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
     for name in ("gaussians", "background_gaussians"):
         if getattr(args, name) < _LEAST_GAUSSIANS:
             raise InputError(f"--{name}: expected {_LEAST_GAUSSIANS} or more, found {getattr(args, name)}")
@@ -76,6 +83,15 @@ def _settings(args: Namespace) -> BuiltinSettings | OwnObjectSettings:
         seed=args.seed,
         overwrite=args.overwrite,
     )
+
+
+def _without_effect(args: Namespace) -> tuple[str, ...]:
+    """Return the flags of numbers that no step of the command would look at."""
+    if args.splat is not None:
+        return ("gaussians", "background_gaussians", "seed")
+    if args.mesh is not None or (args.objects is not None and args.backgrounds is None):
+        return ("background_gaussians",)
+    return ("gaussians",) if args.backgrounds is not None and args.objects is None else ()
 
 
 def _chosen(text: str | None, known: list[str], flag: str, default_all: bool) -> tuple[str, ...]:

@@ -17,10 +17,14 @@ from gaussians.stage.errors import InputError
 _DRAWS = 100
 
 
-def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int, scene_num: int, group: str, seed: int) -> Scenes:
+def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int | None, scene_num: int, group: str, seed: int) -> Scenes:
     """Draw ``scene_num`` scenes of ``obj_num`` objects each, and return them by name.
 
     Scene i depends only on the seed, the group and i.
+
+    Args:
+        bodies: the objects to draw from, with replacement.
+        obj_num: number of objects in each scene; None: each of ``bodies`` once, in any order.
 
     Raises:
         InputError: no arrangement is found within a bounded number of tries.
@@ -31,17 +35,21 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int, scene_num: int, g
         objects = _draw_scene(bodies, obj_num, rng)
         if objects is None:
             raise InputError(
-                f"--obj_num {obj_num}: scene {i}: found no room for so many objects in [-{SPACE}, {SPACE}]^3 m "
-                f"with gaps of {GAP} m in {_DRAWS} draws of objects: expected fewer or smaller ones"
+                f"--obj_num {obj_num or len(bodies)}: scene {i}: found no room for so many objects in "
+                f"[-{SPACE}, {SPACE}]^3 m with gaps of {GAP} m in {_DRAWS} draws of objects: "
+                "expected fewer or smaller ones"
             )
         scenes[scene_name(i, [placed.entry.name for placed in objects])] = objects
     return scenes
 
 
-def _draw_scene(bodies: dict[ObjectEntry, Body], obj_num: int, rng: np.random.Generator) -> list[PlacedObject] | None:
+def _draw_scene(
+    bodies: dict[ObjectEntry, Body], obj_num: int | None, rng: np.random.Generator
+) -> list[PlacedObject] | None:
     entries = list(bodies)
     for _ in range(_DRAWS):
-        drawn = [entries[k] for k in rng.integers(len(entries), size=obj_num)]
+        chosen = rng.permutation(len(entries)) if obj_num is None else rng.integers(len(entries), size=obj_num)
+        drawn = [entries[k] for k in chosen]
         translations = place([bodies[entry] for entry in drawn], rng)
         if translations is not None:
             return [

@@ -14,6 +14,7 @@ from dataset.layout import Layout
 from dataset.objects.builtin_objects import write_object
 from dataset.scenes.placement import Body, place
 from dataset.scenes.random_scenes import draw_scenes, load_bodies
+from dataset.scenes.scene_names import objects_in_name
 from gaussians.files.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
@@ -127,6 +128,26 @@ def write_small_cloud(layout: Layout, name: str) -> None:
     write_ply(layout.object_ply(name), gaussians)
 
 
+@pytest.mark.parametrize("words", [["duck", "statue", "can"], ["duck,statue,can"], ["duck,statue", "can"]])
+def test_objects_are_drawn_by_their_names(tmp_path: Path, command: Callable[..., None], words: list[str]) -> None:
+    layout = Layout(tmp_path)
+    for name in ("duck", "can", "ball", "statue"):
+        write_small_cloud(layout, name)
+    layout.object_json("statue").write_text('{"index": 100, "youngs_modulus": 1e5, "density": 500.0}')
+    command(
+        *("dataset.generate_configs", "--data_root", tmp_path, "--objects", *words),
+        *("--obj_num", 2, "--scene_num", 30, "--group", "mine"),
+    )
+    names = [objects_in_name(name) for name in json.loads((tmp_path / "scene_configs" / "mine.json").read_text())]
+    assert {name for scene in names for name in scene} == {"duck", "statue", "can"}
+    assert {len(scene) for scene in names} == {2}
+    # Without a number of objects, each stands in every scene once.
+    command("dataset.generate_configs", "--data_root", tmp_path, "--objects", *words, "--scene_num", 8)
+    names = [objects_in_name(name) for name in json.loads((tmp_path / "scene_configs" / "3.json").read_text())]
+    assert all(sorted(scene) == ["can", "duck", "statue"] for scene in names)
+    assert len(set(names)) > 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -135,6 +156,10 @@ def write_small_cloud(layout: Layout, name: str) -> None:
         (["--obj_num", 1, "--scene_num", 1, "--seed", -1], "--seed: expected 0 or more"),
         (["--obj_num", 1, "--scene_num", 1, "--group", "a/b"], "--group: expected a plain name"),
         (["--obj_num", 1, "--scene_num", 1], "dataset.generate_objects"),
+        (["--scene_num", 1], "--obj_num: expected the number of objects"),
+        (["--objects", "statue", "--split", "all"], "--split, --objects: say both"),
+        (["--objects", ","], "--objects: expected names"),
+        (["--objects", "duck", "statue"], "object 'statue' is not in the catalogue"),
     ],
 )
 def test_bad_arguments_are_named(

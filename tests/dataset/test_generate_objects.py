@@ -70,6 +70,11 @@ def test_a_published_background_is_left_alone(tmp_path: Path, command: Callable[
         (["--mesh", "none.obj", "--name", "two_words"], "--name: expected letters"),
         (["--mesh", "none.obj", "--name", "duck"], "object of the catalogue"),
         (["--mesh", "none.obj", "--name", "chair", "--density", "0"], "--density: expected a positive number"),
+        (["--splat", "none.ply", "--name", "chair", "--gaussians", "300"], "--gaussians: has no effect"),
+        (["--splat", "none.ply", "--name", "chair", "--seed", "1"], "--seed: has no effect"),
+        (["--mesh", "a.obj", "--name", "chair", "--background_gaussians", "300"], "--background_gaussians: has no"),
+        (["--objects", "duck", "--background_gaussians", "300"], "--background_gaussians: has no effect"),
+        (["--backgrounds", "table6", "--gaussians", "300"], "--gaussians: has no effect"),
     ],
 )
 def test_bad_arguments_are_named(
