@@ -120,7 +120,7 @@ def _command_lines() -> Iterator[bytes]:
 
 
 def contents(root: Path, hidden: bool = False) -> dict[str, Any]:
-    """Every file below ``root``: its bytes; a video's frames; of meta.json all but how long the simulation took.
+    """Every file below ``root``: its bytes; frames of a video; records; meta.json but for how long the simulation took.
 
     Args:
         hidden: also files that readers skip, but for the locks of killed processes, which say nothing.
@@ -141,6 +141,8 @@ def _content(path: Path) -> Any:
     if path.name == "meta.json":
         meta = json.loads(path.read_text())
         return {key: value for key, value in meta.items() if key != "wall_time"}
+    if path.suffix == ".json" and "made_from" in (record := json.loads(path.read_text())):
+        return record
     return path.read_bytes()
 
 

@@ -117,7 +117,7 @@ class Provenance:
             return None
 
     def _write(self, outputs: dict[str, int]) -> None:
-        write_json(self.path, Record(made_from=self.made_from, outputs=outputs).model_dump())
+        write_json(self.path, Record(made_from=self.made_from, outputs=dict(sorted(outputs.items()))).model_dump())
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path.parent).as_posix()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaussians.stage.errors import InputError
-from gaussians.stage.provenance import read_record, size_of
 
 
 @dataclass
@@ -46,6 +45,8 @@ class Findings:
         """Check that each output which a record in ``directory`` names is there and as large as it was when made."""
         for path in (directory / name for name in names if (directory / name).is_file()):
             with self.reading():
+                from gaussians.stage.provenance import read_record, size_of  # slow to import
+
                 record = read_record(path)
                 for name, size in record.outputs.items() if record else ():
                     found = size_of(directory / name)
