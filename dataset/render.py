@@ -9,7 +9,8 @@ Cameras stand on the orbit of 100 views that --config describes. Without --fixed
 one view a frame (circle360); --fixed_view -1 renders every fourth view (25 videos), --fixed_view K only view K.
 
 --output_path gets, in a folder for each view, <scene>.mp4 (H.264), rgb/0000.png, ... (--render_img), masks.h5 and
-masks/0000.png, ... (--render_masks); and for all views of frame 0 depth.h5 and depth/<view>.png (--render_depth).
+masks/0000.png, ... (--render_masks); for all views of frame 0 depth.h5 and depth/<view>.png (--render_depth); and the
+Gaussians themselves, without a background, gaussians/0000.ply, ... or .compressed.ply or .spz (--render_gaussians).
 --initial_path gets frame 0 from all 100 views: <scene>.mp4, cameras.json, prompts.json, and depth and masks if asked.
 
 Masks are 8-bit: 0 where no object shows, otherwise the object's label + 1. Depth is 16-bit, in units of depth_max /
@@ -24,11 +25,18 @@ Examples:
       --config config/dynamic_config.json --output_path data/GSCollision/dynamic/2 --fixed_view -1 --shard 0/4
 """
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from dataset.layout import add_data_root
-from dataset.rendering.settings import RenderSettings, add_picture_arguments, picture_settings
+from dataset.rendering.settings import (
+    RenderSettings,
+    add_gaussians_arguments,
+    add_picture_arguments,
+    gaussians_settings,
+    picture_settings,
+)
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 
@@ -52,6 +60,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--render_masks", action="store_true", help="write which object each pixel shows: masks.h5 and 8-bit PNGs"
     )
+    add_gaussians_arguments(parser)
     add_picture_arguments(parser, several_backgrounds=True)
     parser.add_shard()
     parser.add_overwrite()
@@ -65,20 +74,35 @@ def _settings(args: Namespace) -> RenderSettings:
         raise InputError("expected --output_path, --initial_path or both")
     if not args.model_path.is_dir():
         raise InputError(f"{args.model_path}: no such directory: expected a trajectory")
+    kind, frames = gaussians_settings(args)
+    if kind is not None and (args.output_path is None or len(args.background_path) > 1):
+        raise InputError("--render_gaussians: expected --output_path and at most one background with it")
+    _note_what_has_no_effect(args)
     return RenderSettings(
         model_path=args.model_path,
         output_path=args.output_path,
         initial_path=args.initial_path,
-        video=args.compile_video or not (args.render_img or args.render_depth or args.render_masks),
+        video=args.compile_video or not (args.render_img or args.render_depth or args.render_masks or kind),
         images=args.render_img,
         depth=args.render_depth,
         masks=args.render_masks,
+        gaussians=kind,
+        frames=frames,
         pictures=picture_settings(args),
         data_root=args.data_root,
         device=args.device,
         shard=args.shard,
         overwrite=args.overwrite,
     )
+
+
+def _note_what_has_no_effect(args: Namespace) -> None:
+    """Say which flags of the motion are given though no directory for the motion is."""
+    if args.output_path is not None:
+        return
+    given = {"--render_img": args.render_img, "--fixed_view": args.fixed_view is not None, "--views": args.views}
+    if flags := ", ".join(flag for flag, value in given.items() if value):
+        print(f"note: {flags}: without effect, because there is no --output_path", file=sys.stderr)
 
 
 def main() -> None:

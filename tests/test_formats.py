@@ -122,7 +122,7 @@ def real(tmp_path_factory):
             root / "initial/2/0_ball_can/table6",
         ),
         *("--resolution", 48, "--views", "0,circle360", "--compile_video"),
-        *("--render_img", "--render_depth", "--render_masks"),
+        *("--render_img", "--render_depth", "--render_masks", "--render_gaussians", "spz", "--frames", "0,3"),
     )
     return root
 

@@ -7,7 +7,8 @@ does not fit into the box [-1, 1]^3 as it is, and what floats far around it is l
 
 Keypoints of every object are rolled out by the model, all Gaussians follow them, and each view is written as
 <output_path>/<scene>.mp4 (in a folder for each view, if there are several), with a JSON file that says what it was made
-from: made from the same, it is not made again. Cameras stand on the orbit that --config describes.
+from: made from the same, it is not made again. Cameras stand on the orbit that --config describes. --render_gaussians
+writes the predicted Gaussians themselves, too, as <output_path>/gaussians/0000.ply, ... for other programs.
 
 What the objects are made of is told by --E and --density, else by the config, else by the scene's objects.json or the
 catalogue, else the medians of the training data stand in. The config also says how the objects move at the start, and
@@ -26,7 +27,12 @@ from argparse import Namespace
 from pathlib import Path
 
 from dataset.layout import add_data_root
-from dataset.rendering.settings import add_picture_arguments, picture_settings
+from dataset.rendering.settings import (
+    add_gaussians_arguments,
+    add_picture_arguments,
+    gaussians_settings,
+    picture_settings,
+)
 from dataset.scenes.capture_settings import add_capture_arguments, capture_settings
 from dataset.simulation.settings import add_force_arguments, add_material_arguments, external_forces_file
 from dynamic_models.models.registry import MODELS
@@ -54,6 +60,7 @@ def _parser() -> ArgumentParser:
         "--compile_video", action="store_true", help="accepted as published; the video is always written"
     )
     parser.add_argument("--render_img", action="store_true", help="write every frame as a PNG, too")
+    add_gaussians_arguments(parser)
     add_picture_arguments(parser)
     parser.add_overwrite()
     parser.add_device()
@@ -64,6 +71,9 @@ def _parser() -> ArgumentParser:
 def _settings(args: Namespace) -> PredictSettings:
     if args.steps < 2:
         raise InputError(f"--steps: expected at least 2, found {args.steps}")
+    kind, frames = gaussians_settings(args)
+    if frames is not None and frames[-1] >= args.steps:
+        raise InputError(f"--frames: expected 0 to {args.steps - 1}, found {frames[-1]}")
     return PredictSettings(
         model_path=args.model_path,
         dynamic_model=args.dynamic_model,
@@ -75,6 +85,8 @@ def _settings(args: Namespace) -> PredictSettings:
         external_forces=external_forces_file(args),
         steps=args.steps,
         images=args.render_img,
+        gaussians=kind,
+        frames=frames,
         pictures=picture_settings(args),
         data_root=args.data_root,
         device=args.device,

@@ -23,13 +23,16 @@ from dataset.rendering.scene_renderer import SceneRenderer, create_renderer, wri
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
+from gaussians.files.splat_formats import write_sequence
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.representation import Gaussians
 from gaussians.stage.claims import claim_each
 from gaussians.stage.command_line import resolve_device, take_shard
 from gaussians.stage.errors import InputError
 from gaussians.stage.provenance import Provenance
 
+_GAUSSIANS = "gaussians"
 NO_BACKGROUND = "ground"
 """Name of directories for pictures on the checkered ground."""
 
@@ -75,15 +78,17 @@ class Missing:
         initial_depth: record of the first frame's depth at those views.
         motion: by view, records of the motion: its video and images, and its masks.
         motion_depth: record of the first frame's depth at the views of the motion.
+        gaussians: record of the Gaussians of frames.
     """
 
     initial: dict[Provenance, list[Path]] = field(default_factory=dict)
     initial_depth: dict[Provenance, list[Path]] = field(default_factory=dict)
     motion: dict[View, dict[Provenance, list[Path]]] = field(default_factory=dict)
     motion_depth: dict[Provenance, list[Path]] = field(default_factory=dict)
+    gaussians: dict[Provenance, list[Path]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.initial, self.initial_depth, self.motion, self.motion_depth))
+        return any((self.initial, self.initial_depth, self.motion, self.motion_depth, self.gaussians))
 
 
 @torch.inference_mode()
@@ -251,6 +256,10 @@ def missing(job: RenderJob, settings: RenderSettings, config: Config) -> Missing
             views = [view.name for view in pictures.views]
             depth = Provenance(job.output / "depth.json", source | {"views": views})
             found = replace(found, motion_depth=lacking({depth: depth_files(job.output)}))
+        if settings.gaussians is not None:
+            written = {"trajectory": source["trajectory"], "format": settings.gaussians, "frames": settings.frames}
+            record = Provenance(job.output / f"{_GAUSSIANS}.json", json.loads(json.dumps(written)))
+            found = replace(found, gaussians=lacking({record: [job.output / _GAUSSIANS]}))
     return found
 
 
@@ -340,6 +349,24 @@ def render(
         assert job.output is not None
         with _recording([lacks.motion_depth]):
             write_depth(renderer, first, views, job.output)
+    if lacks.gaussians:
+        assert job.output is not None
+        assert settings.gaussians is not None
+        with _recording([lacks.gaussians]):
+            write_sequence(job.output / _GAUSSIANS, _frames(trajectory, settings.frames), settings.gaussians)
+
+
+def _frames(trajectory: TrajectoryReader, chosen: Sequence[int] | None) -> Iterator[tuple[int, Gaussians]]:
+    """Yield the numbers and the Gaussians of the chosen frames of a trajectory, of all for None.
+
+    Raises:
+        InputError: the trajectory has fewer frames.
+    """
+    numbers = range(len(trajectory)) if chosen is None else chosen
+    if numbers and numbers[-1] >= len(trajectory):
+        raise InputError(f"--frames: expected 0 to {len(trajectory) - 1} of {trajectory.path}, found {numbers[-1]}")
+    for number in tqdm(numbers, desc="gaussians", unit="frame", leave=False):
+        yield number, trajectory.gaussians(number)
 
 
 def _objects(trajectory: TrajectoryReader, layout: Layout, needed: bool) -> TrajectoryObjects | None:

@@ -1,11 +1,12 @@
 """This module holds the settings of commands that render, and the flags that ask for them."""
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.layout import check_config_path, find_point_cloud
 from dataset.rendering.views import View, chosen_views, parse_views
+from gaussians.files.storage_options import SPLAT_FORMATS, SplatFormat
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
 
@@ -43,6 +44,8 @@ class RenderSettings:
         images: whether to write every frame of the motion as a PNG.
         depth: whether to write the depth of the first frame.
         masks: whether to write which object each pixel shows.
+        gaussians: format in which to write the Gaussians themselves, None to leave them out.
+        frames: frames whose Gaussians are written, None for all.
         pictures: what pictures look like.
         data_root: root directory of the dataset, where scenes and objects are described.
         device: where to draw: ``auto``, ``cpu`` or ``cuda``.
@@ -57,6 +60,8 @@ class RenderSettings:
     images: bool
     depth: bool
     masks: bool
+    gaussians: SplatFormat | None
+    frames: tuple[int, ...] | None
     pictures: PictureSettings
     data_root: Path
     device: str
@@ -91,6 +96,39 @@ def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = Fa
     view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
     parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
     parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
+
+
+def add_gaussians_arguments(parser: ArgumentParser) -> None:
+    """Add the flags that ask for the Gaussians of frames as files for other programs."""
+    parser.add_argument(
+        "--render_gaussians",
+        nargs="?",
+        choices=SPLAT_FORMATS,
+        const=SPLAT_FORMATS[0],
+        help="write the Gaussians of every frame, gaussians/0000.ply, ..., for other programs (no format: ply)",
+    )
+    parser.add_argument(
+        "--frames", type=_parse_frames, metavar="K,K,...", help="frames that --render_gaussians writes (default: all)"
+    )
+
+
+def _parse_frames(text: str) -> tuple[int, ...]:
+    """Read numbers of frames, separated by commas."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words):
+        raise ArgumentTypeError(f"expected numbers of frames such as 0,50,99, found {text!r}")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def gaussians_settings(args: Namespace) -> tuple[SplatFormat | None, tuple[int, ...] | None]:
+    """Return the format and the frames that the flags of ``add_gaussians_arguments`` ask for.
+
+    Raises:
+        InputError: frames are named without the flag that writes them.
+    """
+    if args.frames is not None and args.render_gaussians is None:
+        raise InputError("--frames: says whose Gaussians are written: expected --render_gaussians with it")
+    return args.render_gaussians, args.frames
 
 
 def picture_settings(args: Namespace) -> PictureSettings:

@@ -1,6 +1,6 @@
 """Read and write files of Gaussians of any known format, and name the others and what converts them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gaussians.files.compressed_ply import write_compressed_ply
@@ -11,6 +11,7 @@ from gaussians.files.spz import GZIP_MAGIC, SPZ_MAGIC, read_spz, write_spz
 from gaussians.files.storage_options import SplatFormat
 from gaussians.files.tensor_file import read_tensor_splats
 from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 
 READABLE = "a PLY of 3D Gaussian Splatting, plain or compressed, a .splat, a .spz or a .pt file"
@@ -64,6 +65,22 @@ def read_splats(path: str | Path, keep_rows: bool = False) -> Splats:
     if suffix == ".ply":
         return read_ply_splats(path, keep_rows)  # which says what is wrong
     raise InputError(f"{path}: not a file of Gaussians: expected {READABLE}")
+
+
+def write_sequence(folder: Path, frames: Iterable[tuple[int, Gaussians]], kind: SplatFormat) -> None:
+    """Write Gaussians of the world at several moments to ``0000.ply``, ``0001.ply`` and so on in a folder.
+
+    The folder appears when all of them are there, and replaces one that is there.
+
+    Args:
+        frames: each frame's number and its Gaussians, as ``write_splats`` takes them.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    with atomic_path(folder) as temporary:
+        for number, gaussians in frames:
+            write_splats(temporary / f"{number:04d}.{kind}", gaussians, kind)
 
 
 def write_splats(path: str | Path, gaussians: Gaussians, kind: SplatFormat) -> None:

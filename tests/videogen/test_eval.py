@@ -8,7 +8,7 @@ import torch
 
 from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.models.registry import build_model
-from gaussians.files.ply import write_ply
+from gaussians.files.ply import read_ply, write_ply
 from gaussians.files.video import read_video
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
@@ -183,3 +183,30 @@ def test_flags_of_captures_are_refused_for_scenes_that_are_described(
 ) -> None:
     with pytest.raises(InputError, match=r"--up, --scale: .*0_ball_duck is no capture"):
         command("videogen.eval", *arguments, "--single_view", 0, "--up=y")
+
+
+def test_predicted_gaussians_are_written_apart_from_the_video(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command("videogen.eval", *arguments, "--single_view", 0)
+    before = (out / "0_ball_duck.mp4").stat().st_mtime_ns
+    command("videogen.eval", *arguments, "--single_view", 0, "--render_gaussians")
+    files = sorted((out / "gaussians").iterdir())
+    assert [path.name for path in files] == [f"{k:04d}.ply" for k in range(FRAMES)]
+    assert (out / "0_ball_duck.mp4").stat().st_mtime_ns == before
+    first, last = read_ply(files[0]), read_ply(files[-1])
+    scene = read_ply(tmp_path / "scenes" / "2" / "0_ball_duck" / "point_cloud.ply")
+    assert len(first) == len(scene)
+    nearest = torch.cdist(scene.means, first.means).argmin(1)
+    torch.testing.assert_close(first.means[nearest], scene.means, rtol=0, atol=1e-5)
+    # The untrained model predicts free flight.
+    assert (last.means[:, 2] < first.means[:, 2]).all()
+    capsys.readouterr()
+    command("videogen.eval", *arguments, "--single_view", 0, "--render_gaussians")
+    assert "nothing to do" in capsys.readouterr().out
+    command("videogen.eval", *arguments, "--single_view", 0, "--render_gaussians", "spz", "--frames", "1")
+    assert "gaussians: made with other format, frames: made anew" in capsys.readouterr().out
+    assert [path.name for path in (out / "gaussians").iterdir()] == ["0001.spz"]
+    with pytest.raises(InputError, match=rf"--frames: expected 0 to {FRAMES - 1}, found {FRAMES}"):
+        command("videogen.eval", *arguments, "--render_gaussians", "--frames", FRAMES)

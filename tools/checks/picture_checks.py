@@ -13,12 +13,14 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
 from gaussians.files.hdf5 import check_size, dataset_of, open_hdf5
+from gaussians.files.splat_formats import read_splats
+from gaussians.files.storage_options import SPLAT_FORMATS
 from gaussians.stage.json_files import read_json_as
 from tools.checks.decoded_video import DecodedVideo, decode
 from tools.checks.findings import Findings
 
 VIEW = r"view_\d+|circle360|circle360_jitter"
-_MOTION_FILES = rf"{VIEW}|depth\.h5|depth\.json|depth"
+_MOTION_FILES = rf"{VIEW}|depth\.h5|depth\.json|depth|gaussians|gaussians\.json"
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def check_initial(path: Path, scene: str, clip: ExpectedClip, quick: bool, findi
 def check_motion(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
     """Check ``dynamic/<group>/<scene>/<background>``: a folder for each view, with its video, images and masks."""
     findings.look_over(path, _MOTION_FILES)
-    findings.check_records(path, "depth.json")
+    findings.check_records(path, "depth.json", "gaussians.json")
     expected = clip.num_frames
     views = sorted(folder for folder in path.iterdir() if re.fullmatch(VIEW, folder.name))
-    if not views:
+    if not views and not (path / "gaussians").is_dir():
         findings.defect(path, "no view: expected folders such as view_0 and circle360")
     for view in views:
         findings.look_over(view, rf"{re.escape(scene)}\.(mp4|json)|rgb|masks\.h5|masks\.json|masks")
@@ -89,6 +91,17 @@ def check_motion(path: Path, scene: str, clip: ExpectedClip, quick: bool, findin
             _check_images(images, expected, size, quick, findings)
         _check_masks(view, expected, size, clip, quick, findings)
     _check_depth(path, None, None, quick, findings)
+    if (path / "gaussians").is_dir():
+        _check_gaussians(path / "gaussians", quick, findings)
+
+
+def _check_gaussians(folder: Path, quick: bool, findings: Findings) -> None:
+    """Check that the Gaussians of frames can be read, all of their rows."""
+    findings.look_over(folder, rf"\d{{4,}}\.({'|'.join(map(re.escape, SPLAT_FORMATS))})")
+    files = sorted(path for path in folder.iterdir() if path.stem[:4].isdecimal())
+    for k in _chosen(len(files), quick):
+        with findings.reading():
+            read_splats(files[k], keep_rows=True)
 
 
 def check_video(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from dataset.config import Config, load_config
 from dataset.layout import Layout, find_point_cloud
@@ -22,6 +23,7 @@ from dataset.simulation.scene_particles import particles_of_scene, still_gaussia
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
+from gaussians.files.splat_formats import write_sequence
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.provenance import Provenance
@@ -50,17 +52,18 @@ def predict_videos(settings: PredictSettings) -> str:
     background = next(iter(settings.pictures.backgrounds), None)
     renderer = create_renderer(settings.pictures, config.orbit(), device, background)
     outputs = _outputs(settings.output_path, name, views)
-    record = Provenance(
-        settings.output_path / f"{name}.json", _made_from(settings, config, scene, info, materials, forces)
-    )
-    kinds = Outputs(images=settings.images)
-    files = [file for _, video in outputs for file in kinds.pictures(video)]
-    if not settings.overwrite:
-        if different := record.different():
-            print(f"{name}: made with other {', '.join(different)}: made anew")
-        elif record.is_current(files):
-            return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
-    record.begin()
+    predicted_from = _predicted_from(settings, config, scene, info, materials, forces)
+    kinds, folder = Outputs(images=settings.images), settings.output_path / "gaussians"
+    drawn = Provenance(settings.output_path / f"{name}.json", predicted_from | _drawn_from(settings, config))
+    wanted = {drawn: [file for _, video in outputs for file in kinds.pictures(video)]}
+    if settings.gaussians is not None:
+        chosen = {"format": settings.gaussians, "frames": settings.frames and list(settings.frames)}
+        wanted[Provenance(folder.with_suffix(".json"), predicted_from | chosen)] = [folder]
+    todo = {record: files for record, files in wanted.items() if _is_stale(record, files, settings.overwrite)}
+    if not todo:
+        return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
+    for record in todo:
+        record.begin()
     for warning in still_gaussians(particles, [entry.name for entry in objects], config):
         print(f"{name}: warning: {warning}")
     notes = scene.notes if materials.note is None else (*scene.notes, materials.note)
@@ -75,9 +78,14 @@ def predict_videos(settings: PredictSettings) -> str:
         particles, objects, materials, forces, model.to(device), info, config, settings.steps, device, f"predict {name}"
     )
     seconds = time.monotonic() - start
-    frames = motion.frames(keypoints)
-    write_clip(renderer, frames, settings.steps, outputs, config.fps, kinds)
-    record.write(files)
+    if drawn in todo:
+        write_clip(renderer, motion.frames(keypoints), settings.steps, outputs, config.fps, kinds)
+    if settings.gaussians is not None and len(todo) > (drawn in todo):
+        numbered = enumerate(tqdm(motion.frames(keypoints), "gaussians", settings.steps, leave=False, unit="frame"))
+        some = ((k, frame) for k, frame in numbered if settings.frames is None or k in settings.frames)
+        write_sequence(folder, some, settings.gaussians)
+    for record, files in todo.items():
+        record.write(files)
     where = outputs[0][1] if len(outputs) == 1 else settings.output_path
     made = f"predicted {settings.steps} frames in {seconds:.1f} s with {checkpoint}"
     return f"{made} and wrote {len(outputs)} videos: {where}"
@@ -89,7 +97,17 @@ def _forces(settings: PredictSettings, scene: str, objects: int) -> tuple[Extern
     return forces_on_scene(read_external_forces(settings.external_forces), scene, objects, settings.external_forces)
 
 
-def _made_from(
+def _is_stale(record: Provenance, files: list[Path], overwrite: bool) -> bool:
+    """Return whether outputs are to be made, and say so where they are there, but made from something else."""
+    if overwrite:
+        return True
+    if different := record.different():
+        print(f"{record.path.stem}: made with other {', '.join(different)}: made anew")
+        return True
+    return not record.is_current(files)
+
+
+def _predicted_from(
     settings: PredictSettings,
     config: Config,
     scene: Scene,
@@ -97,17 +115,14 @@ def _made_from(
     materials: AssumedMaterials,
     forces: Sequence[ExternalForce],
 ) -> dict[str, Any]:
-    """Return what the videos depend on, for the record beside them."""
-    pictures, labels = settings.pictures, scene.gaussians.labels
+    """Return what the predicted motion depends on, for the records beside what shows it."""
+    labels = scene.gaussians.labels
     assert labels is not None
-    background = next(iter(pictures.backgrounds), None)
     return {
         "scene": file_hash(find_point_cloud(settings.model_path)),
         "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
         "objects": [entry.name for entry in scene.objects],
         "checkpoint": info.model_dump(mode="json", exclude={"training", "weights"}),
-        **drawn_from(pictures, config.orbit(), background),
-        "views": [view.name for view in pictures.views],
         "config": config.simulation_settings(),
         "youngs_moduli": materials.youngs_moduli,
         "densities": materials.densities,
@@ -115,6 +130,13 @@ def _made_from(
         "steps": settings.steps,
         **({"capture": settings.capture.record()} if scene.captured else {}),
     }
+
+
+def _drawn_from(settings: PredictSettings, config: Config) -> dict[str, Any]:
+    """Return what the videos depend on beside the motion."""
+    background = next(iter(settings.pictures.backgrounds), None)
+    views = [view.name for view in settings.pictures.views]
+    return {**drawn_from(settings.pictures, config.orbit(), background), "views": views}
 
 
 def _outputs(path: Path, scene: str, views: Sequence[View]) -> list[tuple[View, Path]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dataset.rendering.settings import PictureSettings
 from dataset.scenes.capture_settings import CaptureSettings
+from gaussians.files.storage_options import SplatFormat
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class PredictSettings:
         external_forces: JSON file of forces by scene; None: no forces.
         steps: frames to predict, the present one included.
         images: write every frame as a PNG, too.
+        gaussians: format in which to write the Gaussians themselves, None to leave them out.
+        frames: frames whose Gaussians are written, None for all.
         pictures: what pictures look like.
         data_root: root of the dataset, where objects that people added are described.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -38,6 +41,8 @@ class PredictSettings:
     external_forces: Path | None
     steps: int
     images: bool
+    gaussians: SplatFormat | None
+    frames: tuple[int, ...] | None
     pictures: PictureSettings
     data_root: Path
     device: str
