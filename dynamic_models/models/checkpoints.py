@@ -4,12 +4,13 @@ The weights are written under a name of their own first; the JSON file, replaced
 So the former checkpoint is whole wherever a writer is killed. Nothing is ever unpickled.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -21,6 +22,7 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
 
 FORMAT_VERSION = 1
+_TYPES = ("F16", "BF16", "F32", "F64")
 
 
 class CheckpointInfo(BaseModel):
@@ -89,10 +91,13 @@ def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple
     if file_hash(weights) != info.sha256:
         raise InputError(f"{weights}: truncated or changed: its SHA-256 is not the one in {path.name}")
     try:
-        model = build_model(info.settings)
-        tensors = load_file(weights)
+        with torch.device("meta"):  # where nothing is allocated, however wide the settings make the model
+            outline = build_model(info.settings)
     except InputError as error:
         raise InputError(f"{path}: settings: {error}") from None
+    try:
+        check_shapes(path, outline, _shapes_in(weights))
+        model, tensors = build_model(info.settings), load_file(weights)
     except SafetensorError as error:
         raise InputError(f"{weights}: not a safetensors file: {error}") from None
     check_weights(path, model, tensors)
@@ -100,20 +105,37 @@ def load_checkpoint(path: str | Path, dynamic_model: str | None = None) -> tuple
     return model.eval(), info
 
 
-def check_weights(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def _shapes_in(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a safetensors file, without reading any of them."""
+    shapes = {}
+    with safe_open(weights, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no dictionary
+            tensor = file.get_slice(name)
+            if tensor.get_dtype() not in _TYPES:
+                raise InputError(f"{weights}: {name}: expected float32, found {tensor.get_dtype()}")
+            shapes[name] = tuple(tensor.get_shape())
+    return shapes
+
+
+def check_weights(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise ``InputError`` unless ``tensors`` fit ``model`` by name and shape, and are finite."""
-    expected = model.state_dict()
-    for name in sorted(expected.keys() ^ tensors.keys()):
-        problem = "missing from" if name in expected else "unknown among"
-        raise InputError(f"{path}: weight {name!r} is {problem} the weights; another model or other settings?")
+    check_shapes(path, model, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise InputError(
-                f"{path}: weight {name!r}: expected shape {tuple(expected[name].shape)} by its settings, "
-                f"found {tuple(tensor.shape)}"
-            )
         if not tensor.isfinite().all():
             raise InputError(f"{path}: weight {name!r} has non-finite values")
+
+
+def check_shapes(path: Path, model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ``InputError`` unless tensors of these ``shapes`` are those of ``model`` by name and shape."""
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ shapes.keys()):
+        problem = "missing from" if name in expected else "unknown among"
+        raise InputError(f"{path}: weight {name!r} is {problem} the weights; another model or other settings?")
+    for name, shape in shapes.items():
+        if shape != expected[name].shape:
+            raise InputError(
+                f"{path}: weight {name!r}: expected shape {tuple(expected[name].shape)} by its settings, found {shape}"
+            )
 
 
 def _find(path: Path) -> Path:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import compose, turn
 from dynamic_models.models.building_blocks.integration import OdeMethod, State, advance
-from dynamic_models.models.interface import Carry, FrameModel
+from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameModel
 
 _STAGES = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}
 
@@ -20,9 +20,9 @@ class ForceFieldSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    hidden_dim: int = Field(512, ge=1)
+    hidden_dim: int = Field(512, ge=1, le=MAX_WIDTH)
     """width of the networks"""
-    num_layers: int = Field(2, ge=1)
+    num_layers: int = Field(2, ge=1, le=MAX_LAYERS)
     """depth of the networks"""
     threshold: float = Field(0.1, gt=0)
     """distance below which points feel walls and other objects, metres"""

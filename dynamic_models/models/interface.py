@@ -34,6 +34,10 @@ class DynamicsModel(Protocol):
         """
 
 
+MAX_WIDTH, MAX_LAYERS = 2**16, 1000
+"""The widest and the deepest networks that settings may ask for: far beyond what is trained."""
+
+
 class FrameModel(nn.Module, ABC):
     """A ``FrameModel`` is a ``DynamicsModel`` that goes from frame to frame: ``begin``, then ``step`` after ``step``.
 

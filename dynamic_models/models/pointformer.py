@@ -26,7 +26,7 @@ from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import angular_acceleration, centers, turned
 from dynamic_models.models.building_blocks.exact_attention import exact_attention
 from dynamic_models.models.building_blocks.networks import silent_linear
-from dynamic_models.models.interface import Carry, FrameModel
+from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameModel
 
 EXACT_ATTENTION = True
 """Whether a GPU computes attention in float32 by ``exact_attention``, or by PyTorch's own."""
@@ -43,9 +43,9 @@ class PointformerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     dynamic_model: Literal["pointformer"] = "pointformer"
-    hidden_dim: int = Field(512, ge=1)
+    hidden_dim: int = Field(512, ge=1, le=MAX_WIDTH)
     """width of tokens and of the feed-forward blocks"""
-    num_layers: int = Field(2, ge=1)
+    num_layers: int = Field(2, ge=1, le=MAX_LAYERS)
     """layers of the encoder"""
 
 

@@ -1,16 +1,20 @@
+import hashlib
 import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dynamic_models.models.checkpoints import (
     CheckpointInfo,
     load_checkpoint,
     save_checkpoint,
 )
+from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH
 from dynamic_models.models.keypoint_prediction import predict_keypoints
-from dynamic_models.models.registry import SHIPPED, build_model, default_checkpoint
+from dynamic_models.models.registry import MODELS, SHIPPED, build_model, default_checkpoint
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -95,8 +99,6 @@ def test_truncated_or_changed_weights_are_refused(checkpoint: Path) -> None:
 
 
 def test_pickles_are_not_read(checkpoint: Path) -> None:
-    import hashlib
-
     torch.save({"weights": torch.zeros(3)}, weights(checkpoint))
     digest = hashlib.sha256(weights(checkpoint).read_bytes()).hexdigest()
     edit(checkpoint, sha256=digest)
@@ -184,3 +186,36 @@ def test_shipped_force_fields_drop_a_ball(name: str, ball_points: torch.Tensor) 
     assert float((points[-1] - points[-2]).norm(dim=-1).max()) < 0.02 * 0.5  # slower than 0.5 m/s
     extent = (points[-1] - points[-1].mean(0)).norm(dim=-1).max()
     assert float(extent) == pytest.approx(radius, abs=0.03)
+
+
+@pytest.mark.parametrize("dynamic_model", MODELS)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_dim": MAX_WIDTH},
+            r"expected shape .*65536|is (missing from|unknown among) the weights",
+        ),
+        ({"hidden_dim": 10**6}, "settings: hidden_dim: expected less than or equal to 65536"),
+        ({"num_layers": MAX_LAYERS}, "is (missing from|unknown among) the weights"),
+        ({"num_layers": 10**6}, "settings: num_layers: expected less than or equal to 1000"),
+    ],
+)
+def test_settings_of_networks_far_larger_than_the_weights_allocate_nothing(
+    checkpoint: Path, dynamic_model: str, changes: dict[str, int], message: str
+) -> None:
+    edit(checkpoint, settings={"dynamic_model": dynamic_model, "hidden_dim": 8} | changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(checkpoint)
+    # A layer of that width alone takes 16 GB; the outline of a thousand layers some tens of MB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int64, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(checkpoint: Path, dtype: torch.dtype) -> None:
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(weights(checkpoint)).items()}
+    save_file(tensors, weights(checkpoint))
+    edit(checkpoint, sha256=hashlib.sha256(weights(checkpoint).read_bytes()).hexdigest())
+    with pytest.raises(InputError, match=r"safetensors: .*: expected float32, found"):
+        load_checkpoint(checkpoint)
