@@ -28,11 +28,6 @@ from dynamic_models.models.building_blocks.exact_attention import exact_attentio
 from dynamic_models.models.building_blocks.networks import silent_linear
 from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameModel
 
-EXACT_ATTENTION = True
-"""Whether a GPU computes attention in float32 by ``exact_attention``, or by PyTorch's own."""
-SCENES_AT_ONCE: int | None = None
-"""Scenes that PyTorch's own attention takes at a time, to save memory; None: all of a batch."""
-
 _STEP = 0.1  # metres: one unit of output
 _FLASH_WIDTH = 256  # the widest head that flash attention takes
 
@@ -160,8 +155,8 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, edges: torch.Te
         assert isinstance(mixed, torch.Tensor)
         return mixed.view(batch, total, width)
     counts = edges[1::2] - edges[:-1:2]
-    if EXACT_ATTENTION and q.is_cuda and q.dtype == torch.float32:
+    if q.is_cuda and q.dtype == torch.float32:
         return exact_attention(q, k, v, counts)[0]
-    existing = (torch.arange(total, device=q.device) < counts[:, None])[:, None, None]
-    blocks = [x.split(SCENES_AT_ONCE or batch) for x in (q[:, None], k[:, None], v[:, None], existing)]
-    return torch.cat([scaled_dot_product_attention(*block) for block in zip(*blocks, strict=True)])[:, 0]
+    existing = torch.arange(total, device=q.device) < counts[:, None]
+    q, k, v = (x[:, None] for x in (q, k, v))
+    return scaled_dot_product_attention(q, k, v, existing[:, None, None])[:, 0]

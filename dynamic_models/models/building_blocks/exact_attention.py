@@ -3,6 +3,9 @@
 A number in float32 is a sum of three in bfloat16, and six of the nine products of two such sums hold all that a product
 in float32 does (Henry et al. 2019, "Leveraging the bfloat16 artificial intelligence datatype"). Weights are written to
 memory, those of one scene at a time.
+
+An H100's training iteration of the published size takes 2.9 s so, with PyTorch's own attention in float32 4.0 s, and
+3.9 s where that multiplies in TF32.
 """
 
 from collections.abc import Callable

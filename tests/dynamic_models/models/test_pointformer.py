@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from dynamic_models.data.scene_state import SceneState, collate
-from dynamic_models.models import pointformer
 from dynamic_models.models.building_blocks.exact_attention import exact_attention
 from dynamic_models.models.pointformer import EncoderLayer, attention
 from tests.dynamic_models.models.test_baselines import make_pointformer, single
@@ -24,11 +23,7 @@ def existing(counts: tuple[int, ...], total: int) -> torch.Tensor:
     return torch.arange(total) < torch.tensor(counts)[:, None]
 
 
-@pytest.mark.parametrize("scenes_at_once", [None, 2])
-def test_attention_is_softmax_over_the_points_of_a_scene(
-    scenes_at_once: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pointformer, "SCENES_AT_ONCE", scenes_at_once)
+def test_attention_is_softmax_over_the_points_of_a_scene() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 3, 10, 8, generator=generator, dtype=torch.float64)
     found = attention(q, k, v, edges_of(COUNTS, 10))
