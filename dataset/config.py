@@ -52,7 +52,7 @@ class MaterialRegion(BaseModel):
     nu: PoissonRatio | None = None
     """Poisson's ratio."""
     density: Positive | None = None
-    """kg/m^3."""
+    """Density, kg/m^3."""
 
     def contains(self, positions: np.ndarray) -> np.ndarray:
         """Return which world positions (N, 3), metres, lie inside the box: (N,) bool."""

@@ -1,4 +1,4 @@
-"""Models of how scenes move: their data, training and evaluation, and the trained models that come with them.
+"""Predict how scenes move: models, their data, training and evaluation, and the trained ones that come with them.
 
 ``__init__.pyi`` lists the public names; each loads its module when it is first used.
 """

@@ -1,1 +1,1 @@
-"""Explicit MLS-MPM in Warp, for the CPU and CUDA from the same kernels: every Gaussian is a particle."""
+"""This package simulates with explicit MLS-MPM in Warp, on the CPU and on CUDA: every Gaussian is a particle."""

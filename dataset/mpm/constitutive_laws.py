@@ -1,4 +1,4 @@
-"""Constitutive laws: each gives the Kirchhoff stress of a material's elastic deformation, and how the material flows.
+"""This module defines constitutive laws: the Kirchhoff stress of an elastic deformation, and how a material flows.
 
 A law is a stress and, for a plastic one, a return mapping, which takes the deformation gradient that a substep tried,
 F_trial = (I + dt grad v) F, back to what the material bears, and keeps one number a particle, its ``history`` (0 at
@@ -32,7 +32,7 @@ Angle = Annotated[float, Field(gt=0, lt=90)]
 
 
 class LawSettings(BaseModel):
-    """The settings of plastic materials; each is one value for all objects or a value by object name."""
+    """Holds the settings of plastic materials; each is one value for all objects or a value by object name."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -44,10 +44,10 @@ class LawSettings(BaseModel):
     """Hardening. Metal: the yield stress rises by 2 mu xi per plastic strain (None: 0). Snow: stiffness grows by
     exp(xi (1 - J_P)) as it is packed (None: 10)."""
     friction_angle: Angle | dict[str, Angle] = 25.0
-    """Of sand, degrees, in triaxial compression. Slopes stand up to atan(sqrt(3) 2 sin / (3 - sin)) of it: at 25 up to
-    30 degrees, at 30 up to 35, between which dry sand comes to rest."""
+    """Friction angle of sand, degrees, in triaxial compression. Slopes stand up to atan(sqrt(3) 2 sin / (3 - sin)) of
+    it: at 25 up to 30 degrees, at 30 up to 35, between which dry sand comes to rest."""
     plastic_viscosity: NotNegative | dict[str, NotNegative] = 0.0
-    """Of foam, Pa s: resistance to flowing fast. 0: it flows as fast as it must."""
+    """Resistance of foam to flowing fast, Pa s. 0: it flows as fast as it must."""
     softening: NotNegative | dict[str, NotNegative] = 0.1
     """Yield stress that plasticine loses per plastic strain, Pa."""
     critical_compression: Fraction | dict[str, Fraction] = 0.025
@@ -58,7 +58,7 @@ class LawSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Law:
-    """A constitutive law and what it is configured by.
+    """Describes a constitutive law and names its settings.
 
     Attributes:
         stress, return_mapping: see the module; without a return mapping the material is elastic.

@@ -1,4 +1,4 @@
-"""Export of particles as Gaussians in the world, and a search for particles that have gone wrong."""
+"""This module exports particles as Gaussians in the world, and looks for particles that have gone wrong."""
 
 # mypy: ignore-errors
 
@@ -15,7 +15,7 @@ vec6 = wp.types.vector(length=6, dtype=float)
 
 
 class Problem(IntEnum):
-    """A problem that a particle can have; the worst comes first."""
+    """Names a problem that a particle can have; the worst comes first."""
 
     NOT_FINITE = 0
     TOO_FAST = 1

@@ -1,4 +1,4 @@
-"""The grid's arrays on a device, which scenes of the same lattice can share one after the other."""
+"""This module holds the grid's arrays on a device, which scenes of the same lattice can share one after the other."""
 
 # mypy: ignore-errors
 
@@ -12,7 +12,7 @@ vec4l = wp.types.vector(length=4, dtype=wp.int64)
 
 @wp.struct
 class GridStruct:
-    """The arrays of a ``Grid`` for kernels."""
+    """Holds the arrays of a ``Grid`` for kernels."""
 
     lattice: LatticeStruct
     momenta: wp.array(dtype=wp.vec4)
@@ -24,7 +24,7 @@ class GridStruct:
 
 @wp.struct
 class ExactGridStruct:
-    """The arrays of a ``Grid`` that sums in whole numbers, for kernels."""
+    """Holds the arrays of a ``Grid`` that sums in whole numbers, for kernels."""
 
     lattice: LatticeStruct
     momenta: wp.array(dtype=vec4l)
@@ -35,7 +35,7 @@ class ExactGridStruct:
 
 
 class Grid:
-    """Arrays over the nodes of a lattice in memory order, and over its blocks.
+    """Holds arrays over the nodes of a lattice in memory order, and over its blocks.
 
     Between frames momenta and marks are zero, so that the next frame may be another scene's.
 

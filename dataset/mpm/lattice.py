@@ -1,4 +1,4 @@
-"""The lattice of grid nodes: where they stand in the world, and where they lie in memory.
+"""This module says where the nodes of the grid stand in the world, and where they lie in memory.
 
 Nodes are stored in blocks of BLOCK^3, so that what lies together in space lies together in memory and only the blocks
 near particles need any work.
@@ -33,7 +33,7 @@ _WALL_INSET = 0.12
 
 @wp.struct
 class LatticeStruct:
-    """The numbers of a ``Lattice`` for kernels."""
+    """Holds the numbers of a ``Lattice`` for kernels."""
 
     origin: wp.vec3
     dx: float
@@ -44,7 +44,7 @@ class LatticeStruct:
 
 @dataclass(frozen=True)
 class Lattice:
-    """A cubic lattice of nodes.
+    """Places the nodes of a cubic grid.
 
     Attributes:
         n_grid: cells along a side of ``grid_lim``.
@@ -56,28 +56,29 @@ class Lattice:
 
     @property
     def dx(self) -> float:
-        """The distance between nodes, metres."""
+        """Return the distance between nodes, metres."""
         return self.grid_lim / self.n_grid
 
     @property
     def origin(self) -> Vector:
-        """The world position of node (0, 0, 0), metres."""
+        """Return the world position of node (0, 0, 0), metres."""
         x, y, z = (first - PADDING * self.dx for first in _FIRST_FREE)
         return x, y, z
 
     @property
     def nodes(self) -> int:
-        """The number of nodes along each side, the padding included."""
+        """Return the number of nodes along each side, the padding included."""
         return round((self.grid_lim - _WALL_INSET) / self.dx) + 2 * PADDING
 
     @property
     def blocks(self) -> int:
-        """The number of blocks along each side."""
+        """Return the number of blocks along each side."""
         return math.ceil(self.nodes / BLOCK)
 
     @property
     def walls(self) -> tuple[Vector, Vector]:
-        """The world positions of the lower (floor included) and upper walls: the first free and first blocked nodes."""
+        """Return the world positions of the first free nodes, which are the lower walls and the floor, and of the first
+        blocked nodes, which are the upper walls."""
         span = (self.nodes - 2 * PADDING) * self.dx
         x, y, z = _FIRST_FREE
         return (x, y, z), (x + span, y + span, z + span)

@@ -1,4 +1,4 @@
-"""The constants of a simulation: the grid, the particles' materials, gravity and boundary conditions."""
+"""This module holds the constants of a simulation: grid, materials of particles, gravity and boundary conditions."""
 
 # mypy: ignore-errors
 
@@ -18,13 +18,16 @@ from gaussians.stage.warp_runtime import start_warp
 from gaussians.vector import Vector
 
 STABLE_SHARE = 0.68
-"""Of the time that sound takes through a cell, a substep that is stable with any damping, Poisson's ratio and number of
-particles: measured on jolted bodies. APIC with nu 0.3 bears all of that time, RPIC with nu 0.45 the least."""
+"""Largest stable substep, as a share of the time that sound takes through a cell.
+
+It is stable with any damping, Poisson's ratio and number of particles, as measured on jolted bodies. APIC with nu 0.3
+bears all of that time, RPIC with nu 0.45 the least.
+"""
 
 
 @dataclass(frozen=True)
 class ParticleMaterials:
-    """The materials of N particles.
+    """Holds the materials of N particles.
 
     Attributes:
         youngs_modulus: (N,), Pa.
@@ -42,13 +45,13 @@ class ParticleMaterials:
 
     @property
     def lame(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lame's parameters mu and lambda, (N,) each, Pa."""
+        """Return Lame's parameters mu and lambda, (N,) each, Pa."""
         E, nu = self.youngs_modulus, self.nu
         return E / (2 * (1 + nu)), E * nu / ((1 + nu) * (1 - 2 * nu))
 
     @property
     def speed_of_sound(self) -> np.ndarray:
-        """The speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s, where each material is stiffest."""
+        """Return the speed of pressure waves sqrt((lambda + 2 mu) / rho), (N,), m/s, each material at its stiffest."""
         mu, lam = self.lame
         names, index = np.unique(np.broadcast_to(self.law, mu.shape), return_inverse=True)
         stiffening = np.array([LAWS[name].stiffening for name in names.tolist()])[index]
@@ -73,7 +76,7 @@ def law_parameters(law: str, youngs_modulus: np.ndarray, settings: Mapping[str, 
 
 @wp.struct
 class ModelStruct:
-    """The particles' constants in an ``MPMModel`` for kernels."""
+    """Holds the particles' constants in an ``MPMModel`` for kernels."""
 
     mass: wp.array(dtype=float)
     volume: wp.array(dtype=float)
@@ -85,7 +88,7 @@ class ModelStruct:
 
 @dataclass(frozen=True)
 class MPMModel:
-    """The constants of N particles on one device; ``create`` makes it.
+    """Holds the constants of N particles on one device; ``create`` makes it.
 
     Attributes:
         lattice: the grid.
@@ -195,19 +198,19 @@ class MPMModel:
 
     @property
     def plastic(self) -> bool:
-        """Whether any of the materials is plastic."""
+        """Return whether any of the materials is plastic."""
         return any(LAWS[name].return_mapping is not None for name in self.laws)
 
     @property
     def affine_kept(self) -> tuple[float, float]:
-        """The shares of the symmetric and of the skew affine velocity that stay after each substep."""
+        """Return the shares of the symmetric and of the skew affine velocity that stay after each substep."""
         if self.rpic_damping < 0:
             return 0.0, 0.0
         return (1 - self.pic_damping) * (1 - self.rpic_damping), 1 - self.pic_damping
 
     @cached_property
     def struct(self) -> ModelStruct:
-        """The particles' constants for kernels."""
+        """Return the particles' constants for kernels."""
         struct = ModelStruct()
         for name in ("mass", "volume", "mu", "lam", "law", "parameters"):
             setattr(struct, name, getattr(self, name))

@@ -1,4 +1,4 @@
-"""External forces and torques on whole objects over windows of time.
+"""This module pushes and turns whole objects by external forces and torques over windows of time.
 
 A force gives every particle of its object the same acceleration, a torque the angular acceleration I^-1 torque about
 the object's centre of mass. Mass, centre, velocity and inertia tensor I are measured on the device at the start of each
@@ -33,7 +33,7 @@ _LEAST_INERTIA = 1e-6
 
 @wp.struct
 class ForceStruct:
-    """An ``ExternalForce`` for kernels."""
+    """Holds an ``ExternalForce`` for kernels."""
 
     start: float
     end: float
@@ -44,7 +44,7 @@ class ForceStruct:
 
 @wp.struct
 class BodyStruct:
-    """The mass, place and motion of an object when it was last measured."""
+    """Holds the mass, place and motion of an object when it was last measured."""
 
     time: float  # s
     mass: float  # kg
@@ -55,7 +55,7 @@ class BodyStruct:
 
 @wp.struct
 class ForcesStruct:
-    """All forces for kernels: those of body k are ``first[k]`` to ``first[k + 1] - 1``."""
+    """Holds all forces for kernels; on body k act the forces ``first[k]`` to ``first[k + 1] - 1``."""
 
     body: wp.array(dtype=int)  # of each particle, -1 for none
     forces: wp.array(dtype=ForceStruct)
@@ -65,7 +65,7 @@ class ForcesStruct:
 
 @wp.struct
 class Moments:
-    """Sums over the particles of an object."""
+    """Holds sums over the particles of an object."""
 
     mass: wp.float64
     mass_x: wp.vec3d
@@ -171,7 +171,7 @@ def describe_bodies(
 
 
 class ObjectForces:
-    """The forces on a model's objects, for ``MPMSolver``, which calls ``measure`` at the start of each frame.
+    """Holds the forces on a model's objects for ``MPMSolver``, which calls ``measure`` at the start of each frame.
 
     Args:
         model: what they act on.

@@ -1,4 +1,4 @@
-"""Opacity density: how much opacity the Gaussians of an object put into each cell of a grid.
+"""This module adds up how much opacity the Gaussians of an object put into each cell of a grid.
 
 A cell's density is the sum of opacity * exp(-d^2 / 2) over the Gaussians within three standard deviations of its
 centre, d being the distance in standard deviations. So that no Gaussian slips through between centres, deviations are
@@ -22,8 +22,9 @@ from gaussians.vector import Vector
 WORK = 2**31
 """Cells and rows that all Gaussians together may visit, unless each keeps to ``LEAST_WORK``."""
 LEAST_WORK = 2**12
+"""Cells and rows that every Gaussian may visit, however many there are."""
 MOST_WORK = 2**16
-"""Of one Gaussian."""
+"""Cells and rows that one Gaussian may visit at the most."""
 
 _MARGIN = 1
 _FLAT = 10.0
@@ -33,7 +34,7 @@ _CLOSING = 2
 
 @dataclass(frozen=True)
 class CellGrid:
-    """A grid of cubic cells.
+    """Places a grid of cubic cells.
 
     Attributes:
         origin: of the lower corner of cell (0, 0, 0), metres.
@@ -54,7 +55,7 @@ class CellGrid:
 
 @dataclass(frozen=True)
 class Ellipsoids:
-    """N Gaussians as ellipsoids along their own axes.
+    """Describes N Gaussians as ellipsoids along their own axes.
 
     Attributes:
         means: (N, 3), metres.
@@ -84,7 +85,7 @@ class Ellipsoids:
 
 @dataclass(frozen=True)
 class Splats:
-    """N Gaussians for kernels of a grid; lengths are in cells, and cell i has its centre at i.
+    """Describes N Gaussians for kernels of a grid; lengths are in cells, and cell i has its centre at i.
 
     Attributes:
         centers: (N, 3).

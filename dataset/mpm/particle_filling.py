@@ -1,4 +1,4 @@
-"""Particle filling: new particles for the inside of objects whose Gaussians only show their surface.
+"""This module fills objects whose Gaussians only show their surface with new particles.
 
 Each object is filled by itself. Space is divided into cells; where the Gaussians' opacity density exceeds
 ``search_threshold`` is the object's surface, which may be some cells thick. A cell is inside if rays from it along the
@@ -33,7 +33,7 @@ from gaussians.stage.threads import core_count
 from gaussians.stage.warp_runtime import start_warp
 
 MOST_CELLS = 2**25
-"""Of an object's grid: with up to 40 bytes a cell, 1.3 GiB."""
+"""Largest number of cells in an object's grid: with up to 40 bytes a cell, 1.3 GiB."""
 
 _MOST_N_GRID = 2048
 _FINER = 4
@@ -43,7 +43,7 @@ Direction = Literal[-1, 0, 1, 2, 3, 4, 5]
 
 
 class ParticleFilling(BaseModel):
-    """The settings of particle filling; directions are 0: +x, 1: -x, 2: +y, 3: -y, 4: +z, 5: -z, -1: none."""
+    """Holds the settings of particle filling; directions are 0: +x, 1: -x, 2: +y, 3: -y, 4: +z, 5: -z, -1: none."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -82,7 +82,7 @@ class ParticleFilling(BaseModel):
 
 @dataclass(frozen=True)
 class Filled:
-    """M new particles, ordered by label.
+    """Holds M new particles, ordered by label.
 
     Attributes:
         positions: (M, 3) float32, metres.
@@ -115,7 +115,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Space:
-    """The grid of cells for all objects: cell (0, 0, 0) begins at ``low``, metres; nothing is put beyond ``high``."""
+    """Places the cells for all objects: cell (0, 0, 0) begins at ``low``, metres; nothing is put beyond ``high``."""
 
     low: np.ndarray
     high: np.ndarray
@@ -148,7 +148,7 @@ class _Space:
 
 @dataclass(frozen=True)
 class _Room:
-    """The K cells of an object's box, and how many particles each of them still takes.
+    """Counts how many particles each of the K cells of an object's box still takes.
 
     Attributes:
         first: (3,) the first cell of the box.

@@ -1,4 +1,4 @@
-"""Kernels that find the inside of an object from the opacity density of its Gaussians."""
+"""This module finds the inside of an object from the opacity density of its Gaussians."""
 
 # mypy: ignore-errors
 

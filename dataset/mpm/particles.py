@@ -1,4 +1,4 @@
-"""The solver's sorted copy of the particles: a table with a row for each number and a column for each particle.
+"""This module sorts the solver's copy of the particles: a table of a row for each number, a column for each particle.
 
 Rows make what neighbouring threads read and write adjacent. Columns are sorted by cell, so that neighbouring threads
 have the same nodes to read from and to add to.
@@ -20,7 +20,7 @@ wp.set_module_options({"enable_backward": False})
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of the particles' table; those of vectors and matrices are the first of three and nine.
+    """Numbers the rows of the particles' table: of the three of a vector or nine of a matrix, it gives the first.
 
     Attributes:
         plastic: whether there are plastic materials.
@@ -41,7 +41,7 @@ class Rows:
 
     @property
     def moved(self) -> int:
-        """The number of rows before those that only the ends of a frame need."""
+        """Return how many rows are sorted within a frame; the rows after them are needed at its ends only."""
         return 31 if self.plastic else 17
 
     @property
@@ -59,7 +59,7 @@ class Rows:
 
 @wp.struct
 class ParticlesStruct:
-    """The sorted particles for kernels."""
+    """Holds the sorted particles for kernels."""
 
     count: int
     table: wp.array2d(dtype=float)

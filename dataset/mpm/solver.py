@@ -1,4 +1,4 @@
-"""The MLS-MPM solver, which advances a state by one substep or by all substeps of a frame.
+"""This module advances the state of a simulation by one substep or by all substeps of a frame.
 
 >>> solver = MPMSolver(model)
 >>> solver.step(state, state, dt=1e-4)
@@ -47,7 +47,7 @@ def _without_denormals() -> Iterator[None]:
 
 
 class MPMSolver:
-    """A solver for states of one model; it holds the grid and a sorted copy of the particles.
+    """Advances states of one model; it holds the grid and a sorted copy of the particles.
 
     No call waits for the device: on CUDA a frame is one graph, captured at its first use.
 

@@ -1,4 +1,4 @@
-"""The state of a simulation: what changes from substep to substep."""
+"""This module holds the state of a simulation: what changes from substep to substep."""
 
 # mypy: ignore-errors
 
@@ -13,7 +13,7 @@ from gaussians.stage.shape_checks import check_shape
 
 @wp.struct
 class StateStruct:
-    """The arrays of an ``MPMState`` for kernels."""
+    """Holds the arrays of an ``MPMState`` for kernels."""
 
     x: wp.array(dtype=wp.vec3)
     v: wp.array(dtype=wp.vec3)
@@ -25,7 +25,7 @@ class StateStruct:
 
 @dataclass(frozen=True)
 class MPMState:
-    """The state of N particles at one moment; the arrays' contents change, the arrays do not.
+    """Holds the state of N particles at one moment; the arrays' contents change, the arrays do not.
 
     Attributes:
         x: (N,) vec3, world positions, metres.
@@ -77,7 +77,7 @@ class MPMState:
 
     @cached_property
     def struct(self) -> StateStruct:
-        """The particles' arrays for kernels."""
+        """Return the particles' arrays for kernels."""
         struct = StateStruct()
         struct.x, struct.v, struct.C, struct.F = self.x, self.v, self.C, self.F
         struct.history = self.history
@@ -90,5 +90,5 @@ class MPMState:
 
     @property
     def whole_deformation(self) -> wp.array:
-        """The deformation gradient including plastic flow, (N,) mat33."""
+        """Return the deformation gradient including plastic flow, (N,) mat33."""
         return self.F if self.total is None else self.total

@@ -1,4 +1,4 @@
-"""Functions for kernels: the logarithmic (Hencky) strain of a deformation gradient, and its inverse.
+"""This module computes the logarithmic (Hencky) strain of a deformation gradient, and its inverse, in kernels.
 
 e = log(F F^T) / 2 in the present configuration. Where deformations are moderate, which in a simulation is nearly
 everywhere, series give it without a decomposition.

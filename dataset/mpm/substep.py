@@ -1,6 +1,6 @@
-"""Kernels of one MLS-MPM substep (Hu et al., "A moving least squares material point method", 2018).
+"""This module makes the kernels of a substep (Hu et al., "A moving least squares material point method", 2018).
 
-Two a substep: one for the particles, which takes velocities from the grid, moves and deforms the particles and adds
+A substep has two: one for the particles, which takes velocities from the grid, moves and deforms the particles and adds
 their momenta and stresses to the grid for the next substep, and one for the grid, which turns momenta into velocities
 in the blocks that have particles near them. Substeps take turns with the grid's two counts of such blocks.
 """

@@ -1,4 +1,4 @@
-"""Transfers of mass and momentum from particles to the grid's nodes, and of velocity back.
+"""This module transfers mass and momentum from particles to the grid's nodes, and velocity back.
 
 Particles carry an affine velocity field (APIC, Jiang et al., "The affine particle-in-cell method", 2015) and reach the
 27 nearest nodes through quadratic B-splines.
@@ -24,7 +24,7 @@ wp.set_module_options({"enable_backward": False})
 INVERSE_INERTIA = wp.constant(4.0)
 """The quadratic B-spline's D^-1 = 4 / dx^2 (Jiang et al. 2015), in units of nodes."""
 THREADS_IN_BLOCK = 128
-"""Of the CUDA kernels that scatter; ``scatter_by_warp`` shares memory among them."""
+"""Number of threads in a block of the CUDA kernels that scatter; ``scatter_by_warp`` shares memory among them."""
 
 
 @wp.func_native("""
@@ -61,7 +61,7 @@ def spline(f: float) -> wp.vec3:
 
 @wp.struct
 class SubstepStruct:
-    """A substep for kernels."""
+    """Describes a substep for kernels."""
 
     dt: float  # s
     units: wp.vec4  # of momenta [kg m/s] and mass [kg] in whole numbers, see ``scatter_exactly``
@@ -70,7 +70,7 @@ class SubstepStruct:
 
 @wp.struct
 class Contribution:
-    """The contribution of a particle to the grid: a mass, and a momentum field that is affine around the particle."""
+    """Holds what a particle adds to the grid: a mass, and a momentum field that is affine around the particle."""
 
     active: bool  # whether the particle takes part
     first: wp.vec3i  # the first of its 27 nodes

@@ -26,7 +26,7 @@ CHUNKED_TABLES = ("chunk", "vertex", "sh")
 _CHUNK = 256
 _PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 _POSITION_BITS = (11, 10, 11)
-_SH_RANGE = 8.0  # of coefficients, -4 to 4, that a byte spans
+_SH_RANGE = 8.0  # the range of coefficients, -4 to 4, that a byte spans
 _LOG_SCALES = (-20.0, 20.0)
 _POSITIONS, _SCALES, _COLOURS = (
     tuple(f"{end}_{name}" for end in ("min", "max") for name in names)

@@ -85,7 +85,7 @@ class TrajectoryReader:
 
     @cached_property
     def moving(self) -> int:
-        """How many Gaussians move, the first ones of all; the others stay where they are in every frame.
+        """Return how many Gaussians move, the first ones of all; the others stay where they are in every frame.
 
         meta.json says it, or the number of rotations in published files; else those at the end that no frame moves.
 

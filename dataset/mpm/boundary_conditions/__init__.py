@@ -1,4 +1,4 @@
-"""Boundary conditions: each is a settings type and a function that changes the velocity of a grid node or a particle.
+"""This package defines boundary conditions: settings, and functions that change velocities of grid nodes or particles.
 
 Settings are a pydantic model whose ``type`` is the condition's name in the configuration, with ``pack`` for the
 kernels, which are compiled for the conditions that a scene uses. Places are in the coordinates of the configuration,

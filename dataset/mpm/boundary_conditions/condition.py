@@ -1,4 +1,4 @@
-"""Parts that all boundary conditions share: the struct for kernels, base classes of settings, tests of box and time."""
+"""This module has what all boundary conditions share: a struct for kernels, base classes, tests of box and time."""
 
 # mypy: ignore-errors
 
@@ -17,7 +17,7 @@ PositiveVector = tuple[Positive, Positive, Positive]
 
 @wp.struct
 class ConditionStruct:
-    """The settings of one condition for kernels, in world coordinates; a condition uses only some of the fields."""
+    """Holds the settings of one condition for kernels, in world coordinates; each condition uses only some fields."""
 
     start_time: float
     end_time: float
@@ -33,7 +33,7 @@ class ConditionStruct:
 
 
 class Condition(BaseModel):
-    """The settings of a condition in a configuration file."""
+    """Holds the settings of a condition in a configuration file."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class Condition(BaseModel):
 
 
 class Timed(Condition):
-    """The settings of a condition that acts during a window of time."""
+    """Holds the settings of a condition that acts during a window of time."""
 
     start_time: NotNegative = 0.0
     """When it begins, s."""

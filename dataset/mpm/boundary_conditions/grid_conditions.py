@@ -1,4 +1,4 @@
-"""Boundary conditions that act on grid nodes: their settings, and functions that change the velocity of a node.
+"""This module defines boundary conditions that act on grid nodes: settings, and functions that change velocities.
 
 Adding one: write its settings, its function with the signature of ``bounding_box``, and enter both in the tables at the
 end.
@@ -27,7 +27,7 @@ from gaussians.vector import Vector
 
 
 class BoundingBox(Condition):
-    """A box of floor, four walls and ceiling, each within one cell of its place in the world; see ``Lattice.walls``."""
+    """Encloses the grid in floor, walls and ceiling, each within a cell of its place in ``Lattice.walls``."""
 
     type: Literal["bounding_box"]
 
@@ -68,13 +68,13 @@ _CUT = wp.constant(3)
 
 
 class SurfaceCollider(Timed):
-    """A solid half-space behind a plane, on whose surface matter sticks, slips or separates."""
+    """Fills the half-space behind a plane with a solid, on whose surface matter sticks, slips or separates."""
 
     type: Literal["surface_collider"]
     point: Vector
     """A point of the plane, m."""
     normal: Vector
-    """Where free space is; of any length."""
+    """Vector of any length from the plane into free space."""
     surface: Literal["sticky", "slip", "separate", "cut"] = "sticky"
     """sticky: everything stops. slip: what touches it slides along it and cannot leave. separate: as slip, but free to
     leave. cut: a wall with a slot at heights 0.4 to 0.53, sticky elsewhere, in which matter creeps along x and z."""
@@ -131,7 +131,7 @@ def surface_collider(
 
 
 class Cuboid(Timed):
-    """A box that moves at a constant velocity and takes everything in it along."""
+    """Moves a box at a constant velocity, which takes everything in it along."""
 
     type: Literal["cuboid"]
     point: Vector
@@ -139,7 +139,7 @@ class Cuboid(Timed):
     size: PositiveVector
     """Half extents, m."""
     velocity: Vector
-    """m/s."""
+    """Velocity of the box, m/s."""
     reset: Literal[0, 1] = 0
     """1: everything in the scene is stopped for 15 substeps after end_time."""
 
@@ -165,7 +165,7 @@ def cuboid(
 
 
 GridCondition = BoundingBox | SurfaceCollider | Cuboid
-"""Settings of any of them."""
+"""Settings of any grid condition."""
 GRID_CONDITIONS: dict[str, wp.Function] = {
     "bounding_box": bounding_box,
     "surface_collider": surface_collider,

@@ -1,4 +1,4 @@
-"""Boundary conditions that act on particles which start in a region, wherever these go: settings and functions.
+"""This module defines boundary conditions that act on particles which start in a region, wherever these go.
 
 Adding one: write its settings, its function with the signature of ``particle_impulse``, and enter both in the tables at
 the end.
@@ -29,7 +29,7 @@ from gaussians.vector import Vector
 
 
 class Regional(Condition):
-    """The settings of a condition that acts on the particles which start in a region."""
+    """Holds the settings of a condition that acts on the particles which start in a region."""
 
     def acts_on(self, positions: np.ndarray) -> np.ndarray:
         """Return (N,) bool: whether the condition acts on particles that start at world positions (N, 3), metres."""
@@ -37,7 +37,7 @@ class Regional(Condition):
 
 
 class InBox(Regional):
-    """The settings of a condition whose region is a box."""
+    """Holds the settings of a condition whose region is a box."""
 
     point: Vector
     """Centre of the box, m."""
@@ -49,13 +49,13 @@ class InBox(Regional):
 
 
 class ParticleImpulse(InBox):
-    """A force on every particle that starts in a box."""
+    """Pushes every particle that starts in a box with a force."""
 
     type: Literal["particle_impulse"]
     force: Vector
-    """N, on each particle."""
+    """Force on each particle, N."""
     num_dt: Annotated[int, Field(ge=1)] = 1
-    """For how many substeps."""
+    """Number of substeps that it acts for."""
     point: Vector = (1.0, 1.0, 1.0)
     """Centre of the box, m."""
     size: PositiveVector = (1.0, 1.0, 1.0)
@@ -91,11 +91,11 @@ def particle_impulse(
 
 
 class EnforceParticleTranslation(InBox, Timed):
-    """A constant velocity for all particles that start in a box."""
+    """Gives all particles that start in a box a constant velocity."""
 
     type: Literal["enforce_particle_translation"]
     velocity: Vector
-    """m/s."""
+    """Velocity of the particles, m/s."""
 
     def pack(self) -> ConditionStruct:
         packed = super().pack()
@@ -113,19 +113,19 @@ def enforce_particle_translation(
 
 
 class EnforceParticleVelocityRotation(Regional, Timed):
-    """A rotation about the axis of a cylinder, and a motion along it, for all particles that start in the cylinder."""
+    """Turns all particles that start in a cylinder about its axis, and moves them along it."""
 
     type: Literal["enforce_particle_velocity_rotation"]
     point: Vector
     """Centre of the cylinder, m."""
     normal: Vector
-    """Its axis; of any length."""
+    """Vector of any length along its axis."""
     half_height_and_radius: tuple[Positive, Positive]
-    """m."""
+    """Half height and radius of the cylinder, m."""
     rotation_scale: float
-    """rad/s, clockwise for who looks against ``normal``, as published."""
+    """Angular velocity, rad/s, clockwise for who looks against ``normal``, as published."""
     translation_scale: float
-    """m/s along ``normal``."""
+    """Velocity along ``normal``, m/s."""
 
     _direction = field_validator("normal")(has_direction)
 
@@ -159,7 +159,7 @@ def enforce_particle_velocity_rotation(
 
 
 class ReleaseParticlesSequentially(Regional, Timed):
-    """A hold on all particles, which are released layer by layer from start_position to end_position."""
+    """Holds all particles where they are, and releases them layer by layer from start_position to end_position."""
 
     type: Literal["release_particles_sequentially"]
     normal: Vector
@@ -169,7 +169,7 @@ class ReleaseParticlesSequentially(Regional, Timed):
     end_position: float
     """Coordinate of the last one, m."""
     num_layers: Annotated[int, Field(ge=1)] = 50
-    """How many layers."""
+    """Number of layers."""
     end_time: Positive
     """When the last one is let go, s; the others at equal intervals from 0 on."""
 
@@ -206,7 +206,7 @@ def release_particles_sequentially(
 ParticleCondition = (
     ParticleImpulse | EnforceParticleTranslation | EnforceParticleVelocityRotation | ReleaseParticlesSequentially
 )
-"""Settings of any of them."""
+"""Settings of any particle condition."""
 PARTICLE_CONDITIONS: dict[str, wp.Function] = {
     "particle_impulse": particle_impulse,
     "enforce_particle_translation": enforce_particle_translation,
