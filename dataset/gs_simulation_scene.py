@@ -95,7 +95,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--save_fields",
         type=_parse_fields,
-        default=FIELDS,
+        default=",".join(FIELDS),
         metavar=",".join(FIELDS),
         help="what a frame holds; pos alone suffices for training",
     )
