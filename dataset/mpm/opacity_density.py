@@ -84,7 +84,7 @@ class Ellipsoids:
 
 
 @dataclass(frozen=True)
-class Splats:
+class GridSplats:
     """Describes N Gaussians for kernels of a grid; lengths are in cells, and cell i has its centre at i.
 
     Attributes:
@@ -103,7 +103,7 @@ class Splats:
     work: np.ndarray
 
     @classmethod
-    def of(cls, ellipsoids: Ellipsoids, grid: CellGrid) -> "Splats":
+    def of(cls, ellipsoids: Ellipsoids, grid: CellGrid) -> "GridSplats":
         # Beyond ten times the grid a Gaussian is flat within it; without an upper limit float32 could not hold it.
         scales = np.clip(ellipsoids.scales / grid.size, 0.5, _FLAT * max(grid.shape))
         whitening = ellipsoids.axes.transpose(0, 2, 1) / scales[:, :, None]
@@ -118,8 +118,8 @@ class Splats:
         work = sides[:, 0] * sides[:, 1] * (1 + np.minimum(sides[:, 2], chords.astype(np.int64) + 1))
         return cls(centers, whitening, low, high, ellipsoids.opacities, work)
 
-    def __getitem__(self, rows: np.ndarray) -> "Splats":
-        return Splats(
+    def __getitem__(self, rows: np.ndarray) -> "GridSplats":
+        return GridSplats(
             self.centers[rows],
             self.whitening[rows],
             self.low[rows],
@@ -137,12 +137,12 @@ def without_haze(ellipsoids: Ellipsoids, grid: CellGrid) -> Ellipsoids:
     return ellipsoids[ellipsoids.scales[:, 0] < _HAZE * grid.size * max(grid.shape)]
 
 
-def levels(ellipsoids: Ellipsoids, grid: CellGrid) -> list[tuple[CellGrid, Splats]]:
+def levels(ellipsoids: Ellipsoids, grid: CellGrid) -> list[tuple[CellGrid, GridSplats]]:
     """Return ``grid`` and coarser ones, each with the Gaussians for which it is the finest they can afford."""
     share = min(max(WORK // max(len(ellipsoids), 1), LEAST_WORK), MOST_WORK)
     found = []
     while True:
-        splats = Splats.of(ellipsoids, grid)
+        splats = GridSplats.of(ellipsoids, grid)
         fits = splats.work <= share
         found.append((grid, splats[fits]))
         if fits.all():

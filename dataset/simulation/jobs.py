@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Record:
+class TrajectoryRecord:
     """Records what a trajectory is made from, as its meta.json does.
 
     Attributes:
@@ -159,7 +159,7 @@ def input_hashes(path: Path) -> dict[str, str]:
     return hashes | ({"segmentation": file_hash(segmentation)} if segmentation.is_file() else {})
 
 
-def record_of(job: Job, settings: SimulationSettings) -> Record:
+def record_of(job: Job, settings: SimulationSettings) -> TrajectoryRecord:
     """Return the record of a job's trajectory; trajectories of equal records are equal."""
     materials = [
         {key: getattr(material, key) for key in ("name", "youngs_modulus", "nu", "density", "material")}
@@ -175,10 +175,10 @@ def record_of(job: Job, settings: SimulationSettings) -> Record:
     if job.captured:
         recorded["capture"] = settings.capture.record()
     digest = hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
-    return Record(recorded, {"config": digest} | input_hashes(job.path))
+    return TrajectoryRecord(recorded, {"config": digest} | input_hashes(job.path))
 
 
-def is_complete(output: Path, record: Record) -> bool:
+def is_complete(output: Path, record: TrajectoryRecord) -> bool:
     """Return whether ``output`` holds the whole trajectory that is made from ``record``.
 
     Raises:
@@ -209,7 +209,7 @@ def is_complete(output: Path, record: Record) -> bool:
     return True
 
 
-def simulate_job(job: Job, record: Record, settings: SimulationSettings, grid: Grid) -> None:
+def simulate_job(job: Job, record: TrajectoryRecord, settings: SimulationSettings, grid: Grid) -> None:
     """Simulate one scene on the device and in the memory of ``grid``, and write its trajectory.
 
     Raises:

@@ -11,7 +11,7 @@ from dynamic_models.data.scene_state import MATERIAL_FIELDS
 from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.evaluation.contenders import Prediction
 from dynamic_models.evaluation.metrics import trajectory_errors
-from dynamic_models.evaluation.penetration import Solid
+from dynamic_models.evaluation.penetration import Interior
 from dynamic_models.evaluation.plausibility import Motion, contact_reach, plausibility
 from gaussians.files.trajectory_reader import TrajectoryReader
 
@@ -55,7 +55,7 @@ class SceneMeasurements:
         reader = TrajectoryReader(layout.root / "mpm" / scene.name)
         self._group = scene.name.partition("/")[0]
         labels, cloud = trajectory_objects(reader, layout).labels, reader.positions(0)
-        self._solids = [Solid(cloud[labels == label]) for label in scene.clip.labels]
+        self._interiors = [Interior(cloud[labels == label]) for label in scene.clip.labels]
         masses = scene.materials[:, MATERIAL_FIELDS.index("mass")].double()
         self._masses = torch.ones_like(masses) if masses.isnan().any() else masses
 
@@ -89,7 +89,7 @@ class SceneMeasurements:
             pushed=self.scene.window(0, self.frames).pushes[0].ne(0).any(-1),
             reach=contact_reach(self.scene.dx),
         )
-        metrics = {key: getattr(errors, key) for key in ERRORS} | asdict(plausibility(motion, self._solids))
+        metrics = {key: getattr(errors, key) for key in ERRORS} | asdict(plausibility(motion, self._interiors))
         return metrics, errors.over_time
 
     def _diverged(self, positions: torch.Tensor) -> tuple[dict[str, float], torch.Tensor]:

@@ -19,8 +19,8 @@ _FEW = 0.02  # share of the points whose neighbours may be farther away than tha
 _MARGIN = 2  # empty cells around an object
 
 
-class Solid:
-    """A ``Solid`` is the inside of an undeformed object.
+class Interior:
+    """An ``Interior`` is the inside of an undeformed object.
 
     Attributes:
         resolution: cell size of its grid, metres; depths are good to about half of it, and what is thinner has none.
@@ -56,13 +56,13 @@ class Solid:
         return depths.clip(0)
 
 
-def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequence[Solid]) -> torch.Tensor:
+def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, interiors: Sequence[Interior]) -> torch.Tensor:
     """Return the depth (T,) in each frame of the keypoint deepest inside another object, metres; 0 where none is.
 
     Args:
         positions: (T, O, P, 3), metres; objects are undeformed in frame 0.
         mask: (O, P), bool, which keypoints exist.
-        solids: the insides of the O objects, as they lie in frame 0.
+        interiors: the insides of the O objects, as they lie in frame 0.
     """
     own = [positions[:, i, mask[i]].double() for i in range(len(mask))]  # (T, P_i, 3) each
     deepest = torch.zeros(len(positions), dtype=torch.float64)
@@ -77,7 +77,7 @@ def penetration_depths(positions: torch.Tensor, mask: torch.Tensor, solids: Sequ
         nearest = torch.from_numpy(np.concatenate(found))
         arms = candidates - outer[frames, nearest]
         undone = outer[0, nearest] + (arms[:, None] @ _rotations(outer)[frames]).squeeze(1)
-        depths = torch.from_numpy(solids[j].depths(undone.numpy()))
+        depths = torch.from_numpy(interiors[j].depths(undone.numpy()))
         deepest = deepest.scatter_reduce(0, frames, depths, "amax")
     return deepest
 

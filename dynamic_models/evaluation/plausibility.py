@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dynamic_models.evaluation.penetration import Solid, penetration_depths
+from dynamic_models.evaluation.penetration import Interior, penetration_depths
 
 _LAST_STEPS = 5  # over which the final speed is a mean
 _LEAST_REACH = 0.1  # metres: the distance at which objects of the published models begin to act on each other
@@ -72,13 +72,13 @@ class Plausibility:
     final_speed: float
 
 
-def plausibility(motion: Motion, solids: Sequence[Solid]) -> Plausibility:
+def plausibility(motion: Motion, interiors: Sequence[Interior]) -> Plausibility:
     """Return all measures of one motion.
 
     Args:
-        solids: the insides of its objects, as they lie in frame 0.
+        interiors: the insides of its objects, as they lie in frame 0.
     """
-    depths = penetration_depths(motion.positions, motion.mask, solids)
+    depths = penetration_depths(motion.positions, motion.mask, interiors)
     return Plausibility(
         momentum_drift=momentum_drift(motion),
         energy_gain=energy_gain(motion),

@@ -15,29 +15,29 @@ from tools.downloads.sources import DATASET, Source, WebFile
 
 
 @dataclass(frozen=True)
-class Job:
-    """A ``Job`` is a file to download, and where it goes."""
+class Download:
+    """A ``Download`` is a file to download, and where it goes."""
 
     remote: RemoteFile
     path: Path
 
 
-def checkpoint_jobs(sources: Sequence[Source], root: Path) -> list[Job]:
+def checkpoint_jobs(sources: Sequence[Source], root: Path) -> list[Download]:
     """Return the files of ``sources``; one that several of them have comes once."""
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Path, Download] = {}
     for source in sources:
         for part in source.parts:
             if isinstance(part, WebFile):
                 path = root / part.path
-                jobs[path] = Job(RemoteFile(part.url, None, part.checksum), path)
+                jobs[path] = Download(RemoteFile(part.url, None, part.checksum), path)
             else:
                 for name, remote in hub_files(part):
                     path = root / part.path / name
-                    jobs[path] = Job(remote, path)
+                    jobs[path] = Download(remote, path)
     return list(jobs.values())
 
 
-def dataset_jobs(names: Sequence[str], root: Path) -> list[Job]:
+def dataset_jobs(names: Sequence[str], root: Path) -> list[Download]:
     """Return the files of the dataset that are called, or lie in folders or archives called, as ``names`` say; or all.
 
     Raises:
@@ -49,7 +49,7 @@ def dataset_jobs(names: Sequence[str], root: Path) -> list[Job]:
         if not any(_is_within(file, name) for file, _ in files):
             raise InputError(f"{name}: nothing of the dataset is called so; --list says what there is")
     return [
-        Job(remote, root / DATASET.path / file)
+        Download(remote, root / DATASET.path / file)
         for file, remote in files
         if not wanted or any(_is_within(file, name) for name in wanted)
     ]
@@ -59,7 +59,7 @@ def _is_within(file: str, name: str) -> bool:
     return file == name or file.startswith((f"{name}/", f"{name}."))
 
 
-def check_space(jobs: Sequence[Job], root: Path) -> None:
+def check_space(jobs: Sequence[Download], root: Path) -> None:
     """Refuse to begin what does not fit.
 
     Raises:
@@ -77,12 +77,12 @@ def free_space(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _present(job: Job) -> int:
+def _present(job: Download) -> int:
     partial = partial_path(job.path)
     return min(partial.stat().st_size, job.remote.size or 0) if partial.is_file() else 0
 
 
-def download_all(jobs: Sequence[Job], threads: int, policy: RetryPolicy) -> None:
+def download_all(jobs: Sequence[Download], threads: int, policy: RetryPolicy) -> None:
     """Download several files at a time; one that fails does not keep the others.
 
     Raises:
@@ -97,7 +97,7 @@ def download_all(jobs: Sequence[Job], threads: int, policy: RetryPolicy) -> None
         ThreadPool(threads) as pool,
     ):
 
-        def fetch(job: Job) -> None:
+        def fetch(job: Download) -> None:
             try:
                 download(job.remote, job.path, policy, bar.update)
             except InputError as error:

@@ -79,7 +79,7 @@ def test_work_counts_every_cell_that_is_visited() -> None:
     cells = np.stack([i, j, k], -1)
     for scales in ((0.0, 0.0, 0.3), (0.02, 0.1, 0.1), (0.1, 0.1, 0.1)):
         gaussians = random_cloud(20, scales, rng)
-        splats = od.Splats.of(od.Ellipsoids.of(*gaussians[:3]), grid)
+        splats = od.GridSplats.of(od.Ellipsoids.of(*gaussians[:3]), grid)
         for n in range(len(splats)):
             inside = (((cells - splats.centers[n]) @ splats.whitening[n].T) ** 2).sum(-1) < 9
             rows = np.prod((splats.high[n] - splats.low[n] + 1)[:2])

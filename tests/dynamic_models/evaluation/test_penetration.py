@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dynamic_models.evaluation.penetration import Solid, penetration_depths
+from dynamic_models.evaluation.penetration import Interior, penetration_depths
 from gaussians.rotations import axis_rotation
 
 SIDE, SPACING = 0.4, 0.02
@@ -38,7 +38,7 @@ def depth(a: torch.Tensor, b: torch.Tensor, shapes: tuple[torch.Tensor, torch.Te
     for i, (start, end) in enumerate(zip(shapes, (a, b), strict=True)):
         positions[0, i, : len(start)], positions[1, i, : len(end)] = start, end
         mask[i, : len(start)] = True
-    before, after = penetration_depths(positions, mask, [Solid(points) for points in shapes]).tolist()
+    before, after = penetration_depths(positions, mask, [Interior(points) for points in shapes]).tolist()
     return before, after
 
 
@@ -49,7 +49,7 @@ def test_cubes_that_overlap(make, overlap: float) -> None:  # type: ignore[no-un
     start = make(), make() + torch.tensor([1.0, 0.0, 0.0])
     before, after = depth(start[0], make() + torch.tensor([SIDE - overlap, 0.0, 0.0]), start)
     assert before == 0
-    assert after == pytest.approx(overlap, abs=Solid(make()).resolution / 2)
+    assert after == pytest.approx(overlap, abs=Interior(make()).resolution / 2)
 
 
 def test_depth_goes_with_the_object() -> None:
@@ -58,14 +58,14 @@ def test_depth_goes_with_the_object() -> None:
     rotation = axis_rotation(1, 30).double() @ axis_rotation(2, 70).double()
     shift = torch.tensor([0.3, -0.2, 0.5])
     a, b = (points @ rotation.T + shift for points in (shell(), shell() + torch.tensor([SIDE - 0.1, 0.0, 0.0])))
-    assert depth(a, b, start)[1] == pytest.approx(0.1, abs=Solid(shell()).resolution / 2)
+    assert depth(a, b, start)[1] == pytest.approx(0.1, abs=Interior(shell()).resolution / 2)
 
 
 def test_one_inside_the_other() -> None:
     """Of a small sphere in the middle of a large one, every point is as deep as the radii differ."""
     large, small = sphere(0.5, 4000), sphere(0.2, 1000)
     start = large, small + torch.tensor([0.0, 0.0, 2.0])
-    assert depth(large, small, start)[1] == pytest.approx(0.3, abs=Solid(large).resolution / 2)
+    assert depth(large, small, start)[1] == pytest.approx(0.3, abs=Interior(large).resolution / 2)
 
 
 def test_a_bowl_has_no_inside_above_it() -> None:
@@ -97,4 +97,4 @@ def test_a_slab_that_was_bent_is_looked_into_where_it_is_now() -> None:
 def test_single_points_have_no_inside() -> None:
     positions = torch.zeros(3, 2, 1, 3, dtype=torch.float64)
     mask = torch.ones(2, 1, dtype=torch.bool)
-    assert penetration_depths(positions, mask, [Solid(positions[0, i]) for i in range(2)]).tolist() == [0, 0, 0]
+    assert penetration_depths(positions, mask, [Interior(positions[0, i]) for i in range(2)]).tolist() == [0, 0, 0]
