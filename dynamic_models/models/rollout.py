@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import psutil
 import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from tqdm import tqdm
 
 from dynamic_models.data.scene_state import SceneState
-from dynamic_models.models.activation_memory import exceeds_memory
 from dynamic_models.models.cuda_graphs import CapturedFunction, copy_into, is_captured
 from dynamic_models.models.interface import Carry, FrameModel, NeedsRoom, enlarge_room
+
+_SHARE_OF_FREE_MEMORY = {"cpu": 0.5, "cuda": 0.8}  # the share that activations may take
+_LARGEST_ON_CPU = 2**32  # bytes that activations may take at the most: jobs on a cluster may use less than what is free
 
 
 def roll_out(
@@ -126,7 +129,7 @@ def _later_frames(
         for some in pushes.split(model.frames_in_graph, 1):
             yield from graph(some).unbind(1)
         return
-    recomputed = torch.is_grad_enabled() and exceeds_memory(model, scene, 1 + pushes.shape[1], frame_dt)
+    recomputed = torch.is_grad_enabled() and _exceeds_memory(model, scene, 1 + pushes.shape[1], frame_dt)
     frame = _recomputed_frame if recomputed else _frame
     later = torch.compile(frame, dynamic=False, backend=model.compiler) if compiled else frame
     for k, push in enumerate(_by_frame(pushes)):
@@ -152,6 +155,22 @@ def _recomputed_frame(
     if model.expensive:
         settings["context_fn"] = partial(create_selective_checkpoint_contexts, list(model.expensive))
     return checkpoint(lambda: _frame(model, scene, carry, push, frame_dt), **settings)
+
+
+def _exceeds_memory(model: FrameModel, scene: SceneState, num_frames: int, frame_dt: float) -> bool:
+    """Return whether the activations of a rollout of ``num_frames`` take more memory than there is for them."""
+    needed = model.activation_bytes(scene, frame_dt) * (num_frames - 1)
+    return needed > min(model.activation_limit, _memory_for_activations(scene.points.device))
+
+
+def _memory_for_activations(device: torch.device) -> float:
+    """Return how many bytes of ``device`` activations may take now."""
+    share = _SHARE_OF_FREE_MEMORY[device.type]
+    if device.type != "cuda":
+        return min(_LARGEST_ON_CPU, share * psutil.virtual_memory().available)
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return share * (free + unused)
 
 
 def _advance(model: FrameModel, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> torch.Tensor:
