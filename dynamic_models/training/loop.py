@@ -125,7 +125,11 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         film_every = max(1, round(settings.video_interval * len(scenes) / batch))
         stop, former, start = stop or StopSignal(), replace(progress), clock()
 
-        with progress_bar(settings, total, progress, lead) as bar, closing(WindowStream(scenes, sampling)) as stream:
+        with (
+            stop,
+            progress_bar(settings, total, progress, lead) as bar,
+            closing(WindowStream(scenes, sampling)) as stream,
+        ):
             ending = False
             while not ending:
                 done = progress.iteration / total
@@ -181,9 +185,8 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
                 shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
                 bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
                 bar.update(bar_position(settings, progress) - bar.n)
+            accelerator.end_training()
 
-        accelerator.end_training()
-        stop.restore()
         if log:
             log.close()
             verb = "trained" if progress.finished else "interrupted and saved"

@@ -276,7 +276,10 @@ def _logged_iteration(line: bytes) -> int | None:
 
 
 class StopSignal:
-    """A ``StopSignal`` remembers that SIGTERM came, as it does before Slurm takes a node away."""
+    """A ``StopSignal`` remembers that SIGTERM came, as it does before Slurm takes a node away.
+
+    It is a context manager: when the block ends, SIGTERM does again what it did before.
+    """
 
     def __init__(self) -> None:
         self._came = False
@@ -290,6 +293,8 @@ class StopSignal:
         """Return whether the training is to end."""
         return self._came
 
-    def restore(self) -> None:
-        """Let SIGTERM do what it did before."""
+    def __enter__(self) -> "StopSignal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._former)

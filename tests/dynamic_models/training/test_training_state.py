@@ -1,9 +1,11 @@
 """What a training goes on from, whole or damaged."""
 
+import contextlib
 import copy
 import json
 import math
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,15 @@ def go_on(root: Path, output: Path, stop: StopSignal | None = None) -> None:
 
 def iterations(output: Path) -> list[int]:
     return [json.loads(line)["iteration"] for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_sigterm_does_what_it_did_once_a_training_has_failed() -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with contextlib.suppress(InputError), StopSignal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+        raise InputError("the loss is not finite")
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
