@@ -72,3 +72,18 @@ def test_splat_without_extent_is_named_and_leaves_nothing(tmp_path: Path, comman
             *("--splat", tmp_path / "dot.ply", "--name", "dot"),
         )
     assert not (tmp_path / "root").exists()
+
+
+def test_object_of_another_file_or_setting_is_refused_until_overwritten(
+    tmp_path: Path, command: Callable[..., None]
+) -> None:
+    write_ply(tmp_path / "column.ply", column("z"))
+    arguments = ["dataset.generate_objects", "--data_root", tmp_path, "--splat", tmp_path / "column.ply"]
+    command(*arguments, "--name", "pole", "--up", "z")
+    command(*arguments, "--name", "pole", "--up", "z")
+    with pytest.raises(InputError, match=r"pole/made_from\.json: made with other up; --overwrite"):
+        command(*arguments, "--name", "pole", "--up=-y")
+    write_ply(tmp_path / "column.ply", column("z").transformed(scale=2.0))
+    with pytest.raises(InputError, match="made with other file; --overwrite"):
+        command(*arguments, "--name", "pole", "--up", "z")
+    command(*arguments, "--name", "pole", "--up", "z", "--overwrite")
