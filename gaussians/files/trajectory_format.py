@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json, validated
+from gaussians.stage.json_files import read_versioned_json
 from gaussians.vector import Vector
 
 FORMAT_VERSION = 1
@@ -113,11 +112,7 @@ def read_meta(path: str | Path) -> TrajectoryMeta | None:
     file = Path(path) / "meta.json"
     if not file.is_file():
         return None
-    contents = read_json(file)
-    version = contents.get("format_version") if isinstance(contents, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise InputError(f"{file}: format_version: expected at most {FORMAT_VERSION}, found {version}")
-    return validated(file, contents, TrajectoryMeta)
+    return read_versioned_json(file, FORMAT_VERSION, TrajectoryMeta)
 
 
 def trajectory_digest(path: str | Path) -> str:

@@ -85,6 +85,19 @@ def read_json_as(path: str | Path, kind: type[T]) -> T:
     return validated(path, read_json(path), kind)
 
 
+def read_versioned_json(path: str | Path, newest: int, kind: type[T]) -> T:
+    """Read a JSON file as ``kind``, whose ``format_version``, if it has one, is at most ``newest``.
+
+    Raises:
+        InputError: as in ``read_json_as``, or the file is of a later format version.
+    """
+    contents = read_json(path)
+    version = contents.get("format_version") if isinstance(contents, dict) else None
+    if isinstance(version, int) and version > newest:
+        raise InputError(f"{path}: format_version: expected at most {newest}, found {version}")
+    return validated(path, contents, kind)
+
+
 def validated(where: str | Path, value: Any, kind: type[T]) -> T:
     """Convert ``value``, as JSON has it, to ``kind``.
 

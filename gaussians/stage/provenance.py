@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from gaussians import __version__
 from gaussians.stage.atomic_files import remove
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json, validated, write_json
+from gaussians.stage.json_files import read_versioned_json, write_json
 
 FORMAT_VERSION = 1
 
@@ -134,11 +134,7 @@ def read_record(path: Path) -> Record | None:
     """
     if not path.is_file():
         return None
-    contents = read_json(path)
-    version = contents.get("format_version") if isinstance(contents, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise InputError(f"{path}: format_version: expected at most {FORMAT_VERSION}, found {version}")
-    return validated(path, contents, Record)
+    return read_versioned_json(path, FORMAT_VERSION, Record)
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
