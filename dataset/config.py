@@ -31,6 +31,8 @@ _CAMERA_KEYS = (
 MIN_N_GRID = 16
 """The coarsest grid, cells along a side."""
 
+_MOST_SUBSTEPS = 1e9
+
 PerObject = dict[str, Positive]
 PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -173,6 +175,8 @@ class Config(LawSettings):
         if self.substep_dt == "auto":
             return self
         ratio = self.frame_dt / self.substep_dt
+        if ratio > _MOST_SUBSTEPS:
+            raise ValueError(f"substep_dt: expected at most {_MOST_SUBSTEPS:g} substeps in a frame, found {ratio:g}")
         if ratio < 0.5 or not math.isclose(ratio, round(ratio), rel_tol=1e-6):
             fitting = self.frame_dt / max(1, math.ceil(ratio))
             raise ValueError(

@@ -30,7 +30,7 @@ def model_class(name: Any) -> "type[FrameModel]":
     Raises:
         InputError: there is no such model.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise InputError(f"dynamic_model: expected one of {', '.join(MODELS)}, found {name!r}")
     module, _, attribute = MODELS[name].partition(":")
     found: type[FrameModel] = getattr(import_module(module), attribute)

@@ -70,4 +70,4 @@ def tensor_of(path: str | Path, contents: dict[Any, Any], name: str) -> torch.Te
     stored = tensor.untyped_storage().nbytes() // tensor.element_size()
     if tensor.numel() > max(stored, MAX_REPEATED):
         raise InputError(f"{path}: {name}: {tensor.numel()} values declared, of which the file holds {stored}")
-    return tensor
+    return tensor.detach()  # a parameter of a model is saved with its wish for a gradient
