@@ -68,8 +68,8 @@ def main() -> None:
     settings = _settings(_parser().parse_args())
 
     from dataset.summary.contact_sheet import write_contact_sheet
+    from dataset.summary.contents import collect
     from dataset.summary.dataset_readme import check_is_ours, write_readme
-    from dataset.summary.statistics import collect
 
     page, picture = settings.root / _README, settings.root / _SHEET
     if not settings.overwrite:

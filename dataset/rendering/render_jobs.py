@@ -17,8 +17,8 @@ from dataset.layout import BACKGROUND_CLOUDS, Layout, find_point_cloud, subdirec
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.frame_reader import moving_gaussians
 from dataset.rendering.initial_views import depth_files, write_depth, write_initial_views
+from dataset.rendering.picture_inputs import drawn_from
 from dataset.rendering.prompts import object_prompt
-from dataset.rendering.provenance import drawn_from
 from dataset.rendering.scene_renderer import SceneRenderer, create_renderer, write_clip
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dataset.config import Config
 from dataset.rendering.background import ground_plane
 from dataset.rendering.scene_renderer import SceneRenderer
-from dataset.summary.statistics import SceneSummary, Statistics
+from dataset.summary.contents import SceneSummary, Statistics
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video, to_uint8
 from gaussians.stage.atomic_files import atomic_path

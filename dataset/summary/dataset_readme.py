@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dataset.layout import FOLDERS, STAGES
-from dataset.summary.statistics import SceneSummary, Statistics, split_of
+from dataset.summary.contents import SceneSummary, Statistics, split_of
 from gaussians.files.trajectory_format import FORMAT_VERSION, PUBLISHED_FRAME_DT
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError

@@ -27,7 +27,7 @@ def _is_below(name: str) -> str:
 
 
 class Record(BaseModel):
-    """The content of a record file.
+    """A ``Record`` is the content of a record file.
 
     Attributes:
         format_version: version of the format.
@@ -45,7 +45,7 @@ class Record(BaseModel):
 
 
 class Provenance:
-    """What one or more outputs are to be made from, and the record of what those that are there were made from.
+    """A ``Provenance`` says what outputs are to be made from, and compares it with what those that are there were.
 
     Args:
         path: the record file, in the folder of the outputs or above it.

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dataset.summary.contact_sheet import choose
-from dataset.summary.statistics import collect
+from dataset.summary.contents import collect
 from gaussians.files.trajectory_format import read_meta
 from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video

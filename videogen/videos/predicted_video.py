@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dataset.config import Config, load_config
 from dataset.layout import Layout, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
-from dataset.rendering.provenance import drawn_from
+from dataset.rendering.picture_inputs import drawn_from
 from dataset.rendering.scene_renderer import create_renderer, write_clip
 from dataset.rendering.views import View
 from dataset.scenes.scene_files import Scene, read_scene
