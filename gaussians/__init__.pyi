@@ -1,7 +1,8 @@
 from .cameras import Cameras, Orbit, look_at, read_cameras, write_cameras
 from .files.labels import read_labels
-from .files.ply import read_ply, write_ply
-from .files.tensor_file import read_tensor_file
+from .files.splats.ply import read_ply, write_ply
+from .files.splats.splat_formats import read_splats, write_splats
+from .files.splats.tensor_file import read_tensor_file
 from .files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls, read_meta
 from .files.trajectory_reader import TrajectoryReader
 from .files.trajectory_writer import TrajectoryWriter
@@ -33,11 +34,13 @@ __all__ = [
     "read_labels",
     "read_meta",
     "read_ply",
+    "read_splats",
     "read_tensor_file",
     "read_video",
     "rgb_to_sh",
     "write_cameras",
     "write_ply",
+    "write_splats",
 ]
 
 __version__: str

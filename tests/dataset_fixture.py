@@ -18,7 +18,7 @@ from dataset.catalog import BACKGROUNDS, object_by_name, object_json
 from dataset.layout import POINT_CLOUD
 from gaussians.cameras import Cameras, Orbit, write_cameras
 from gaussians.files.hdf5 import write_hdf5
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.storage_options import FIELDS, Compression
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
 from gaussians.files.trajectory_writer import TrajectoryWriter

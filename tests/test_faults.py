@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dataset.catalog import objects_of_split
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import FALLING, cube, gaussians_at, make_scene

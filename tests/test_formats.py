@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset.layout import POINT_CLOUD
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.files.storage_options import COMPRESSIONS
 from gaussians.files.trajectory_format import TrajectoryMeta, TrajectoryObject
 from gaussians.files.trajectory_reader import TrajectoryReader

@@ -12,7 +12,7 @@ import torch
 from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.training.training_state import Progress, save_state
 from gaussians.files.hdf5 import write_hdf5
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians
 

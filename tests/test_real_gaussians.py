@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video
 

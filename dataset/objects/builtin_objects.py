@@ -15,7 +15,7 @@ from dataset.shapes.household import bowl, can, phone, toy
 from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import Solid, object_gaussians
 from dataset.shapes.toys import ball, duck, duck2, soccer
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.stage.json_files import write_json
 from gaussians.stage.provenance import Provenance
 

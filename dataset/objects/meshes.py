@@ -12,7 +12,7 @@ from trimesh.visual.material import PBRMaterial
 from dataset.objects.mesh_interior import sample_inside
 from dataset.shapes.covering import ITERATIONS, SAMPLES_PER_CELL, SurfaceSamples, cover_surface, fill_volume
 from dataset.shapes.solid import soft_light, surface_share
-from gaussians.files.splats import UPRIGHT
+from gaussians.files.splats.splat_rows import UPRIGHT
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

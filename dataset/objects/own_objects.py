@@ -10,7 +10,7 @@ from dataset.layout import MADE_FROM, Layout
 from dataset.objects.meshes import EXTENT, default_up, mesh_gaussians
 from dataset.objects.settings import OwnObjectSettings
 from dataset.scenes.captures import Capture, read_capture
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json

@@ -6,7 +6,7 @@ import torch
 
 from dataset.catalog import load_placement
 from dataset.layout import BACKGROUND_CLOUDS, find_point_cloud
-from gaussians.files.splat_formats import read_splats
+from gaussians.files.splats.splat_formats import read_splats
 from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.rotations import euler_xyz_to_matrix

@@ -23,7 +23,7 @@ from dataset.rendering.scene_renderer import SceneRenderer, create_renderer, wri
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
-from gaussians.files.splat_formats import write_sequence
+from gaussians.files.splats.splat_formats import write_sequence
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians

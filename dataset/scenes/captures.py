@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 from dataset.scenes.capture_settings import CaptureSettings
 from dataset.scenes.scene_names import scene_of
 from dataset.scenes.scene_objects import DEFAULT_DENSITY, DEFAULT_YOUNGS_MODULUS, SceneObject
-from gaussians.files.splat_formats import read_splats
-from gaussians.files.splats import CAPTURE_UP, UPRIGHT
+from gaussians.files.splats.splat_formats import read_splats
+from gaussians.files.splats.splat_rows import CAPTURE_UP, UPRIGHT
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

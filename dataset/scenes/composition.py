@@ -12,7 +12,7 @@ from dataset.layout import MADE_FROM, Layout
 from dataset.scenes.scene_configs import PlacedObject, read_scenes
 from dataset.scenes.scene_files import SCENE_FILES, write_scene
 from gaussians.cameras import Orbit
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import take_shard

@@ -11,7 +11,7 @@ from dataset.scenes.composition import check_object_clouds
 from dataset.scenes.placement import GAP, SPACE, Body, fits_at_origin, place
 from dataset.scenes.scene_configs import PlacedObject, Scenes
 from dataset.scenes.scene_names import scene_name
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.stage.errors import InputError
 
 _DRAWS = 100

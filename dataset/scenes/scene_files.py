@@ -13,8 +13,8 @@ from dataset.scenes.capture_settings import CaptureSettings
 from dataset.scenes.captures import capture_object, placed_capture
 from dataset.scenes.scene_objects import SceneObject, is_described, scene_labels, scene_objects
 from gaussians.cameras import Cameras, write_cameras
-from gaussians.files.ply import write_ply
-from gaussians.files.splat_formats import read_splats
+from gaussians.files.splats.ply import write_ply
+from gaussians.files.splats.splat_formats import read_splats
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError

@@ -15,7 +15,7 @@ from dataset.scenes.scene_files import read_scene
 from dataset.simulation.materials import object_materials
 from dataset.simulation.scene_particles import particles_of_scene
 from dataset.simulation.simulation import Simulation
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.representation import Gaussians
 
 POINT_CLOUD = "point_cloud/iteration_30000/point_cloud.ply"

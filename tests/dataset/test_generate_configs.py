@@ -15,7 +15,7 @@ from dataset.objects.builtin_objects import write_object
 from dataset.scenes.placement import Body, place
 from dataset.scenes.random_scenes import draw_scenes, load_bodies
 from dataset.scenes.scene_names import objects_in_name
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

@@ -9,7 +9,7 @@ import trimesh
 
 from dataset.catalog import object_by_name, object_json
 from dataset.layout import Layout
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.errors import InputError
 

@@ -17,7 +17,7 @@ from dataset.scenes import scene_files
 from dataset.scenes.composition import DEFAULT_ORBIT
 from dataset.scenes.scene_configs import read_scenes
 from gaussians.cameras import read_cameras
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

@@ -12,7 +12,7 @@ from dataset.config import Config
 from dataset.mpm.solver import MPMSolver
 from dataset.scenes.scene_files import read_scene
 from dataset.simulation.scene_particles import particles_of_scene
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import gaussians_at, make_scene, simulate, write_config

@@ -13,9 +13,9 @@ import torch
 from dataset.render import main
 from dataset.rendering.background import load_background
 from gaussians.cameras import Orbit, read_cameras
-from gaussians.files.ply import write_ply
-from gaussians.files.splat_formats import read_splats
-from gaussians.files.splats import CAPTURE_UP, UPRIGHT
+from gaussians.files.splats.ply import write_ply
+from gaussians.files.splats.splat_formats import read_splats
+from gaussians.files.splats.splat_rows import CAPTURE_UP, UPRIGHT
 from gaussians.files.storage_options import SPLAT_FORMATS
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject
 from gaussians.files.trajectory_reader import TrajectoryReader

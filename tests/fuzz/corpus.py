@@ -27,13 +27,13 @@ from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint, s
 from dynamic_models.models.registry import build_model
 from gaussians.cameras import read_cameras
 from gaussians.files.external_forces import read_external_forces
-from gaussians.files.splat_formats import read_splats, write_splats
+from gaussians.files.splats.splat_formats import read_splats, write_splats
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from gaussians.stage.provenance import Provenance, read_record
 from tests.dataset_fixture import BACKGROUND, GROUP, SCENES, object_gaussians, write_dataset, write_published_dataset
-from tests.gaussians.files.test_ply import encode, random_columns
+from tests.gaussians.files.splats.test_ply import encode, random_columns
 from tools.checks.dataset_walk import DatasetTree
 from tools.viewer.splat_source import open_source
 

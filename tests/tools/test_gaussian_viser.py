@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject, Walls
 from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.representation import Gaussians

@@ -8,7 +8,7 @@ import torch
 
 from dynamic_models.models.checkpoints import CheckpointInfo, save_checkpoint
 from dynamic_models.models.registry import build_model
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.files.video import read_video
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

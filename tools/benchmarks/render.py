@@ -21,7 +21,7 @@ from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_cl
 from dataset.rendering.views import View, fixed_view
 from gaussians.cameras import Orbit
 from gaussians.covariance import transform_covariance
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_format import Frame, TrajectoryMeta
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.trajectory_writer import TrajectoryWriter

@@ -12,7 +12,7 @@ from dataset.scenes.scene_names import objects_in_name
 from dataset.scenes.scene_objects import IndistinctObjectsError, SceneObject, scene_labels, scene_objects
 from gaussians.cameras import read_cameras
 from gaussians.files.labels import read_labels
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from tools.checks.findings import Findings
 
 

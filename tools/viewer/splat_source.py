@@ -17,8 +17,8 @@ from dataset.scenes.scene_objects import (
     scene_objects,
     trajectory_objects,
 )
-from gaussians.files.splat_formats import read_splats
-from gaussians.files.splats import CAPTURE_UP
+from gaussians.files.splats.splat_formats import read_splats
+from gaussians.files.splats.splat_rows import CAPTURE_UP
 from gaussians.files.trajectory_format import Walls
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians

@@ -14,7 +14,7 @@ import torch
 import viser
 
 from gaussians.covariance import unpack_covariance
-from gaussians.files.splats import UPRIGHT
+from gaussians.files.splats.splat_rows import UPRIGHT
 from gaussians.files.trajectory_format import Walls
 from gaussians.stage.errors import InputError
 from tools.viewer.guarded_server import Controls, start_server

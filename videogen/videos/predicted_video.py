@@ -23,7 +23,7 @@ from dataset.simulation.scene_particles import particles_of_scene, still_gaussia
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
-from gaussians.files.splat_formats import write_sequence
+from gaussians.files.splats.splat_formats import write_sequence
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.provenance import Provenance

@@ -17,7 +17,7 @@ from dataset.mpm import opacity_density as od
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.particle_filling import MOST_CELLS, Filled, ParticleFilling, _Space, fill
 from dataset.objects.mesh_interior import sample_inside
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import validated
 

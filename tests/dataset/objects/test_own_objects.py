@@ -10,7 +10,7 @@ from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from dataset.objects.meshes import EXTENT
 from dataset.objects.own_objects import splat_gaussians
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.files.storage_options import UP_AXES
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataset.rendering.background import capture_center, ground_plane, load_background
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

@@ -8,7 +8,7 @@ import torch
 
 from dataset.scenes.capture_settings import CaptureSettings
 from dataset.scenes.captures import dense_bounds, placed_capture, read_capture
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

@@ -15,7 +15,7 @@ from dataset.scenes.scene_objects import (
     scene_objects,
     trajectory_objects,
 )
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 from tests.dataset.scene_files import cube, gaussians_at, make_scene

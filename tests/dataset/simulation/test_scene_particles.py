@@ -13,7 +13,7 @@ from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.materials import object_materials
 from dataset.simulation.scene_particles import SceneParticles, particles_of_scene, with_filling
 from dataset.simulation.simulation import Simulation
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gaussians.cameras import Cameras, look_at
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.rasterization import Rendered, rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh

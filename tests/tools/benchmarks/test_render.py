@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataset.config import load_config
-from gaussians.files.ply import read_ply
+from gaussians.files.splats.ply import read_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from tools.benchmarks import render as benchmark_render
 from tools.benchmarks.render import RenderWorkload, psnr, ssim, write_trajectory

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataset.layout import POINT_CLOUD, Layout
-from gaussians.files.ply import write_ply
+from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json

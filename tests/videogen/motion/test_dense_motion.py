@@ -6,7 +6,7 @@ import torch
 
 from gaussians.cameras import Orbit
 from gaussians.covariance import transform_covariance
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp

@@ -11,7 +11,7 @@ import torch
 import zstandard
 from scipy.spatial.transform import Rotation
 
-from gaussians.files.spz import MAX_UNSTORED, read_spz, write_spz
+from gaussians.files.splats.spz import MAX_UNSTORED, read_spz, write_spz
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import sh_to_rgb
 from gaussians.stage.errors import InputError

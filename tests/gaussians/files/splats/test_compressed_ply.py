@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.files.compressed_ply import write_compressed_ply
-from gaussians.files.ply import read_ply, read_ply_splats
+from gaussians.files.splats.compressed_ply import write_compressed_ply
+from gaussians.files.splats.ply import read_ply, read_ply_splats
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians

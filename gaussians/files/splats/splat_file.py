@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gaussians.files.splats import RowChecks, Splats
+from gaussians.files.splats.splat_rows import RowChecks, Splats
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gaussians.files.labels import int32_labels
-from gaussians.files.splats import RowChecks, Splats
+from gaussians.files.splats.splat_rows import RowChecks, Splats
 from gaussians.files.torch_file import load_dictionary, tensor_of
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import MAX_DEGREE

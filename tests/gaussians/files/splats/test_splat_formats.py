@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.files.ply import write_ply
-from gaussians.files.splat_formats import read_splats, write_splats
-from gaussians.files.splats import CAPTURE_UP, UPRIGHT
+from gaussians.files.splats.ply import write_ply
+from gaussians.files.splats.splat_formats import read_splats, write_splats
+from gaussians.files.splats.splat_rows import CAPTURE_UP, UPRIGHT
 from gaussians.files.storage_options import SPLAT_FORMATS, UP_AXES
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians

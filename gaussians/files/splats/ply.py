@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from plyfile import PlyData, PlyElement
 
-from gaussians.files.compressed_ply import CHUNKED_TABLES, is_compressed, unpacked
-from gaussians.files.ply_tables import PlyTables, axis_comments, read_ply_tables
-from gaussians.files.splats import RowChecks, Splats
+from gaussians.files.splats.compressed_ply import CHUNKED_TABLES, is_compressed, unpacked
+from gaussians.files.splats.ply_tables import PlyTables, axis_comments, read_ply_tables
+from gaussians.files.splats.splat_rows import RowChecks, Splats
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import MAX_DEGREE, rgb_to_sh
 from gaussians.stage.atomic_files import atomic_path

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gaussians.files.compressed_ply import write_compressed_ply
-from gaussians.files.ply import read_ply_splats, write_ply
-from gaussians.files.splat_file import read_splat_file
-from gaussians.files.splats import CAPTURE_UP, UPRIGHT, Splats
-from gaussians.files.spz import GZIP_MAGIC, SPZ_MAGIC, read_spz, write_spz
+from gaussians.files.splats.compressed_ply import write_compressed_ply
+from gaussians.files.splats.ply import read_ply_splats, write_ply
+from gaussians.files.splats.splat_file import read_splat_file
+from gaussians.files.splats.splat_rows import CAPTURE_UP, UPRIGHT, Splats
+from gaussians.files.splats.spz import GZIP_MAGIC, SPZ_MAGIC, read_spz, write_spz
+from gaussians.files.splats.tensor_file import read_tensor_splats
 from gaussians.files.storage_options import SplatFormat
-from gaussians.files.tensor_file import read_tensor_splats
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from gaussians.files.tensor_file import read_tensor_file, read_tensor_splats
+from gaussians.files.splats.tensor_file import read_tensor_file, read_tensor_splats
 from gaussians.stage.errors import InputError
 from tests.gaussians.samples import random_gaussians
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from plyfile import PlyData, PlyElement
 
-from gaussians.files.ply_tables import PlyTables, axis_comments
-from gaussians.files.smallest_three import from_smallest_three, smallest_three
-from gaussians.files.splats import RowChecks, Splats
+from gaussians.files.splats.ply_tables import PlyTables, axis_comments
+from gaussians.files.splats.smallest_three import from_smallest_three, smallest_three
+from gaussians.files.splats.splat_rows import RowChecks, Splats
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import C0, MAX_DEGREE, rgb_to_sh
 from gaussians.stage.atomic_files import atomic_path

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import zstandard
 
-from gaussians.files.smallest_three import from_smallest_three, smallest_three
-from gaussians.files.splats import RowChecks, Splats
+from gaussians.files.splats.smallest_three import from_smallest_three, smallest_three
+from gaussians.files.splats.splat_rows import RowChecks, Splats
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import MAX_DEGREE
 from gaussians.stage.atomic_files import atomic_path

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaussians.files.ply import read_ply, write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 

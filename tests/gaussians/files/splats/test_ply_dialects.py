@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaussians.files.ply import read_ply, read_ply_splats, write_ply
-from gaussians.files.ply_tables import MAX_HEADER, MAX_LISTS
+from gaussians.files.splats.ply import read_ply, read_ply_splats, write_ply
+from gaussians.files.splats.ply_tables import MAX_HEADER, MAX_LISTS
 from gaussians.stage.errors import InputError
-from tests.gaussians.files.test_ply import check_against, encode, random_columns, random_gaussians, write
+from tests.gaussians.files.splats.test_ply import check_against, encode, random_columns, random_gaussians, write
 
 COUNT = 6
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.files.splat_file import read_splat_file
+from gaussians.files.splats.splat_file import read_splat_file
 from gaussians.stage.errors import InputError
 
 ROW = np.dtype([("position", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quaternion", "u1", 4)])
