@@ -1,12 +1,16 @@
 """This module turns meshes into Gaussians of their coloured surface and their interior."""
 
+import json
 import logging
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
+from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
 from dataset.objects.mesh_interior import sample_inside
@@ -18,6 +22,11 @@ from gaussians.stage.errors import InputError
 
 EXTENT = 0.5
 """Largest extent of an object as it is stored, metres, before its scale."""
+
+MAX_UNPACKED = 2**28
+"""The most bytes that an archive of meshes may unpack to."""
+MAX_ZEROS = 10**5
+"""The most values that an accessor of glTF may have without a buffer."""
 
 PLAIN = (0.72, 0.70, 0.67)
 """Colour (red, green, blue), 0 to 1, of a mesh that has none."""
@@ -51,8 +60,13 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
         raise InputError(f"{path}: no such file")
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)
     try:
-        # Processing would silently drop vertices that are NaN.
-        loaded = trimesh.load_scene(path, process=False)
+        _check_declared_sizes(path)
+        with warnings.catch_warnings():  # trimesh goes on without an image that is refused
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Processing would silently drop vertices that are NaN.
+            loaded = trimesh.load_scene(path, process=False)
+    except InputError:
+        raise
     except Exception as error:  # the formats' readers raise whatever they meet
         raise InputError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from None
     pieces = [piece for piece in loaded.dump() if isinstance(piece, trimesh.Trimesh) and len(piece.faces)]
@@ -68,6 +82,30 @@ def load_mesh(path: Path, up: str) -> list[trimesh.Trimesh]:
         turned = (piece.vertices - (low + high) / 2) * (EXTENT / (high - low).max()) @ UPRIGHT[up].double().numpy().T
         piece.vertices = turned
     return pieces
+
+
+def _check_declared_sizes(path: Path) -> None:
+    """Refuse meshes that would take far more memory than their file does.
+
+    Those are archives that unpack to more than ``MAX_UNPACKED`` bytes, and glTF accessors that stand for zeros.
+
+    Raises:
+        InputError: the file is one of these.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_UNPACKED:
+            raise InputError(f"{path}: unpacks to {size} bytes: expected at most {MAX_UNPACKED}")
+    if path.suffix.lower() not in (".glb", ".gltf"):
+        return
+    data = path.read_bytes()
+    if data[:4] == b"glTF":
+        data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
+    for i, accessor in enumerate(json.loads(data).get("accessors", [])):
+        if "bufferView" not in accessor and accessor["count"] > MAX_ZEROS:
+            found = accessor["count"]
+            raise InputError(f"{path}: accessors.{i}: expected values in a buffer, found {found} zeros declared")
 
 
 def mesh_gaussians(path: Path, up: str, count: int, rng: np.random.Generator) -> MeshObject:

@@ -20,6 +20,8 @@ from gaussians.stage.json_files import read_json_as, validated
 
 Positive = Annotated[float, Field(gt=0)]
 
+MAX_OBJECTS = 2**16
+"""More objects than any scene has: labels are below this."""
 DEFAULT_YOUNGS_MODULUS = 1e5
 """Pa, of objects that nothing describes."""
 DEFAULT_DENSITY = 500.0
@@ -37,13 +39,13 @@ class SceneObject(BaseModel):
         extra="ignore", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    label: Annotated[int, Field(ge=0)]
+    label: Annotated[int, Field(ge=0, lt=MAX_OBJECTS)]
     """The label of its Gaussians."""
     name: str
     """What it is called, in the catalogue if it has an entry there."""
     index: int = -1
     """Its number in the catalogue, -1 for unknown."""
-    count: int | None = None
+    count: Annotated[int, Field(ge=0)] | None = None
     """Its number of Gaussians before any opacity cut."""
     youngs_modulus: Positive | None = None
     """Pa"""
@@ -217,6 +219,8 @@ def trajectory_objects(trajectory: TrajectoryReader, layout: Layout) -> Trajecto
     if meta is not None and meta.objects and labels is not None:
         entries = [vars(entry) for entry in meta.objects]
         recorded = validated(f"{path / 'meta.json'}: objects", entries, list[SceneObject])
+        if (highest := int(labels.max())) >= MAX_OBJECTS:
+            raise InputError(f"{path}: expected labels below {MAX_OBJECTS}, found {highest}")
         return TrajectoryObjects(tuple(sorted(recorded, key=lambda entry: entry.label)), labels)
     if labels is not None:
         objects = _undescribed_objects(path, labels, layout)

@@ -50,7 +50,7 @@ class TrajectoryReader:
         self.frame_dt = self.meta.frame_dt if self.meta else PUBLISHED_FRAME_DT
         self.num_frames = self._count_frames(allow_incomplete)
         opacities = read_values(self.path / "opacity.h5", "opacity")
-        if opacities.ndim not in (1, 2) or opacities.numel() != len(opacities):
+        if opacities.ndim not in (1, 2) or not 0 < opacities.numel() == len(opacities):
             found = tuple(opacities.shape)
             raise InputError(f"{self.path / 'opacity.h5'}: opacity: expected shape (N, 1), found {found}")
         self.count = len(opacities)

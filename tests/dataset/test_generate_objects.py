@@ -1,6 +1,7 @@
 """The command that makes objects and backgrounds."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import trimesh
 
 from dataset.catalog import object_by_name, object_json
 from dataset.layout import Layout
+from dataset.objects.meshes import MAX_UNPACKED
 from gaussians.files.splats.ply import read_ply
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.errors import InputError
@@ -127,3 +129,31 @@ def test_bad_meshes_are_named(
         command("dataset.generate_objects", "--data_root", tmp_path / "root", "--mesh", path, "--name", "thing")
     assert message in str(error.value)
     assert not (tmp_path / "root").exists()
+
+
+def test_meshes_that_declare_far_more_than_they_hold_are_refused(tmp_path: Path, command: Callable[..., None]) -> None:
+    export(trimesh.creation.box(), tmp_path / "zeros.glb")
+    data = (tmp_path / "zeros.glb").read_bytes()
+    size = int.from_bytes(data[12:16], "little")
+    tree = json.loads(data[20 : 20 + size])
+    for accessor in tree["accessors"]:
+        accessor["count"] = 10**9
+        del accessor["bufferView"]
+    head = json.dumps(tree).encode()
+    head += b" " * (-len(head) % 4)
+    rest = data[20 + size :]
+    whole = (20 + len(head) + len(rest)).to_bytes(4, "little")
+    changed = data[:8] + whole + len(head).to_bytes(4, "little") + data[16:20] + head + rest
+    (tmp_path / "zeros.glb").write_bytes(changed)
+    with zipfile.ZipFile(tmp_path / "bomb.3mf", "w", zipfile.ZIP_DEFLATED) as archive:
+        for k in range(MAX_UNPACKED // 2**26 + 1):
+            archive.writestr(f"{k}.model", bytes(2**26))
+    for name, message in (
+        ("zeros.glb", "expected values in a buffer, found 1000000000 zeros"),
+        ("bomb.3mf", "unpacks"),
+    ):
+        with pytest.raises(InputError, match=message):
+            command(
+                *("dataset.generate_objects", "--data_root", tmp_path / "root"),
+                *("--mesh", tmp_path / name, "--name", "chair"),
+            )

@@ -119,3 +119,17 @@ def test_published_trajectories_are_told_apart_by_their_scenes_labels(tmp_path: 
     reader.path.rename(single)
     found = trajectory_objects(TrajectoryReader(single), layout)
     assert (found.names, found.labels.tolist()) == (("ball",), [0] * 2 * COUNT)
+
+
+def test_labels_past_any_number_of_objects_are_refused(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path)
+    path = root / "mpm" / GROUP / "0_ball_duck"
+    labels = np.load(path / "labels.npy")
+    labels[0] = 2**31 - 1
+    np.save(path / "labels.npy", labels)
+    with pytest.raises(InputError, match="expected labels below 65536, found 2147483647"):
+        trajectory_objects(TrajectoryReader(path), Layout(root))
+    objects = root / "scenes" / GROUP / "0_ball_duck" / "objects.json"
+    objects.write_text('[{"label": 0, "name": "ball", "count": -1}]')
+    with pytest.raises(InputError, match=r"objects\.json: 0\.count: expected greater than or equal to 0"):
+        scene_objects(objects.parent, Layout(root))
