@@ -21,6 +21,7 @@ _VISIBLE = 0.02  # opacity; fainter Gaussians do not tell where the object ends
 _TAIL = 0.02  # share of the opacity that may lie outside on either side while a size is looked for
 _LEAST_SHARE = 0.02  # of the opacity; a part that is not connected to others and has less is not the object's
 _CELLS = 24  # along the largest extent; parts that are two cells apart are not connected
+_MOST_POINTS = 200_000  # that are looked at; of more, every n-th
 _SAMPLES = 2000
 _NEIGHBOUR = 4
 _MARGIN = 0.25  # of the largest extent; what is farther outside is left out
@@ -135,27 +136,35 @@ def dense_bounds(points: np.ndarray, opacities: np.ndarray) -> tuple[np.ndarray,
     """
     if not len(points):
         return None
+    everything, step = points, -(-len(points) // _MOST_POINTS)
+    points, opacities = points[::step], opacities[::step]
     while True:
-        low, high = (_weighted_quantiles(points, opacities, share) for share in (_TAIL, 1 - _TAIL))
+        low, high = _weighted_quantiles(points, opacities, (_TAIL, 1 - _TAIL))
         extent = (high - low).max()
         if not extent > 0:
             low, high = points.min(0), points.max(0)
             return (low, high) if (high - low).max() > 0 else None
-        parts = _connected(points, max(extent / _CELLS, _spacing(points)))
+        cell = max(extent / _CELLS, _spacing(points))
+        parts = _connected(points, cell)
         shares = np.bincount(parts, opacities) / opacities.sum()
         kept = shares[parts] >= min(_LEAST_SHARE, shares.max())
         if kept.all():
-            return points.min(0), points.max(0)
+            low, high = points.min(0), points.max(0)
+            if step > 1:  # those that were not looked at reach a bit farther
+                near = ((everything >= low - cell) & (everything <= high + cell)).all(1)
+                low, high = everything[near].min(0), everything[near].max(0)
+            return low, high
         points, opacities = points[kept], opacities[kept]
 
 
-def _weighted_quantiles(points: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
-    """Return, for each axis, the coordinate below which ``share`` of the weight lies: (3,)."""
-    found = np.empty(3)
+def _weighted_quantiles(points: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """Return, for each share and axis, the coordinate below which that share of the weight lies: (len(shares), 3)."""
+    found = np.empty((len(shares), 3))
     for axis in range(3):
         order = np.argsort(points[:, axis])
         below = np.cumsum(weights[order])
-        found[axis] = points[order[np.searchsorted(below, share * below[-1])], axis]
+        places = np.searchsorted(below, np.multiply(shares, below[-1])).clip(0, len(order) - 1)
+        found[:, axis] = points[order[places], axis]
     return found
 
 
@@ -171,8 +180,10 @@ def _spacing(points: np.ndarray) -> float:
 
 def _connected(points: np.ndarray, cell: float) -> np.ndarray:
     """Return the number of the connected part of each point (N,); cells that touch each other connect their points."""
-    places = np.floor(((points - points.min(0)) / cell).clip(0, 2.0**40)).astype(np.int64)
-    cells, of_point = np.unique(places, axis=0, return_inverse=True)
+    # What is more than two million cells away from the lowest point counts as in the last one.
+    places = np.floor(((points - points.min(0)) / cell).clip(0, 2**21 - 1)).astype(np.int64)
+    keys, of_point = np.unique(places @ np.array([2**42, 2**21, 1]), return_inverse=True)
+    cells = np.stack([keys >> 42, keys >> 21 & 2**21 - 1, keys & 2**21 - 1], 1)
     pairs = cKDTree(cells.astype(np.float64)).query_pairs(1.5, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(cells), len(cells)))
-    return connected_components(links, directed=False)[1][of_point.reshape(-1)]
+    return connected_components(links, directed=False)[1][of_point]

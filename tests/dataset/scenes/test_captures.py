@@ -150,3 +150,11 @@ def test_a_capture_that_fits_stays_and_others_are_scaled_and_centred(
     scales, _ = capture.gaussians.scales_and_quaternions()
     torch.testing.assert_close(scales, torch.full_like(scales, 0.02 * factor))
     assert f"it is {extent:.3g} m large" in capture.notes[-1]
+
+
+def test_of_very_many_points_all_count() -> None:
+    points = np.concatenate([ball(450_000), scattered(5_000, 40)])
+    bounds = dense_bounds(points, np.ones(len(points)))
+    assert bounds is not None
+    assert np.array_equal(bounds[0], np.full(3, -RADIUS))
+    assert np.array_equal(bounds[1], np.full(3, RADIUS))
