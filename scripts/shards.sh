@@ -1,6 +1,8 @@
 # Sourced by the scripts that work on a dataset in shards, as a Slurm job array or here. Goes to the repository's root.
 # shellcheck shell=bash
 #
+# (submitit would start Python functions instead: these stay scripts that people can read, change and sbatch.)
+#
 # What all of them take from the environment:
 #   DATA_ROOT      the dataset (default: GSCOLLISION_ROOT, or data/GSCollision)
 #   SCENE_GROUPS   its groups of scenes (default: 3_0 to 3_9, 4, 5 and 6)
