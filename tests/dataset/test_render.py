@@ -198,6 +198,12 @@ def test_pictures_of_another_simulation_are_refused(render: Render, tmp_path: Pa
     (trajectory / "meta.json").write_text(json.dumps(meta | {"hashes": {"config": "other"}}))
     with pytest.raises(InputError, match="made with other trajectory"):
         render(*arguments)
+    (trajectory / "meta.json").write_text(json.dumps(meta))
+    render(*arguments)
+    with h5py.File(trajectory / "0002.h5", "r+") as file:
+        file["pos"][...] += 0.3
+    with pytest.raises(InputError, match="made with other trajectory"):
+        render(*arguments)
 
 
 @pytest.mark.parametrize("damage", [b"", b"half"])
