@@ -58,7 +58,7 @@ def test_a_dictionary_of_tensors_and_a_splat_are_read(tmp_path: Path) -> None:
         ("a.glb", b"glTF", "a mesh holds no Gaussians: .*generate_objects --mesh a.glb"),
         ("a.ply", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: `git lfs pull`"),
         ("a.ply", b"<html>", "not a PLY file"),
-        ("a.ply", gzip.compress(b"ply\nformat ascii 1.0\nelement"), "not a .spz file"),
+        ("a.ply", gzip.compress(b"ply\nformat ascii 1.0\nelement", mtime=0), "not a .spz file"),
         ("a.xyz", b"0 0 0", "points hold no Gaussians"),
         ("a", b"", "not a file of Gaussians: expected a PLY of 3D Gaussian Splatting"),
     ],
