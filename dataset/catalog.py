@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.layout import Layout, subdirectories
+from gaussians.numbers import Positive, Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as
-from gaussians.vector import Vector
 
 Split = Literal["train", "novel", "custom"]
 
@@ -65,7 +65,7 @@ class Placement:
 
     rotation: Vector
     translation: Vector
-    scale: Annotated[float, Field(gt=0)]
+    scale: Positive
     center: Vector | None = None
     crop: bool = True
 
@@ -117,9 +117,9 @@ class _ObjectFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     index: Annotated[int, Field(ge=0)] | None = None
-    youngs_modulus: Annotated[float, Field(gt=0)] | None = None
-    density: Annotated[float, Field(gt=0)] | None = None
-    scale: Annotated[float, Field(gt=0)] | None = None
+    youngs_modulus: Positive | None = None
+    density: Positive | None = None
+    scale: Positive | None = None
     prompt: str | None = None
     material: str | None = None
 

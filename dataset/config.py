@@ -15,24 +15,27 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, BoundaryCondition
-from dataset.mpm.constitutive_laws import LAWS, LawSettings, Positive
+from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.particle_filling import ParticleFilling
-from gaussians.cameras import Orbit
+from gaussians.cameras import FARTHEST, NEAREST, Orbit
+from gaussians.limits import LARGEST
+from gaussians.numbers import FrameTime, Positive, PositiveVector, Real, Vector, within
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated
-from gaussians.vector import Vector
 
 _CAMERA_KEYS = (
     *("mpm_space_vertical_upward_axis", "mpm_space_viewpoint_center", "default_camera_index", "show_hint"),
     *("init_azimuthm", "init_elevation", "init_radius", "move_camera", "delta_a", "delta_e", "delta_r"),
 )
 
+MOST_SUBSTEPS = 100_000
+"""The most substeps that a frame may have: several times what diamond needs on a grid of 200 cells."""
 MIN_N_GRID = 16
 """The coarsest grid, cells along a side."""
 
-_MOST_SUBSTEPS = 1e9
 
+Coordinate = Annotated[float, within(-FARTHEST, FARTHEST)]
 PerObject = dict[str, Positive]
 PoissonRatio = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -47,7 +50,7 @@ class MaterialRegion(BaseModel):
 
     point: Vector
     """Centre at the start, metres, in MPM coordinates: world + (2, 2, 1)."""
-    size: tuple[Positive, Positive, Positive]
+    size: PositiveVector
     """Half extents, metres."""
     E: Positive | None = None
     """Young's modulus, pascals."""
@@ -69,16 +72,16 @@ class Config(LawSettings):
 
     opacity_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Gaussians of this opacity or less (0 to 1) are left out."""
-    rotation_degree: tuple[float, ...] = ()
+    rotation_degree: tuple[Real, ...] = ()
     """Rotations about the origin, degrees, done one after the other before the simulation and undone after it."""
     rotation_axis: tuple[Literal[0, 1, 2], ...] = ()
     """The world axis (0, 1 or 2) of each rotation."""
-    sim_area: tuple[float, float, float, float, float, float] | None = None
+    sim_area: tuple[Real, Real, Real, Real, Real, Real] | None = None
     """x0, x1, y0, y1, z0, z1, world metres after the rotations: Gaussians outside do not move. None: all move."""
 
     substep_dt: Positive | Literal["auto"] = 1e-4
     """Time step of the solver, seconds; must stay under 0.68 cell size / speed of sound. auto: a safe one a scene."""
-    frame_dt: Positive = 2e-2
+    frame_dt: FrameTime = 2e-2
     """Time between two frames, seconds: a whole number of substeps."""
     frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Number of frames; the first is the initial state."""
@@ -107,7 +110,7 @@ class Config(LawSettings):
     """Cells along each side of the grid."""
     grid_lim: Annotated[float, Field(ge=1, le=100)] = 4.0
     """Side of the grid, metres."""
-    rpic_damping: Annotated[float, Field(le=1)] = 0.0
+    rpic_damping: Annotated[float, Field(ge=-LARGEST, le=1)] = 0.0
     """0: APIC, 1: only the rotational part of the affine velocity is kept (RPIC), negative: PIC."""
     pic_damping: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the affine velocity that is dropped each substep; 1: PIC."""
@@ -118,25 +121,25 @@ class Config(LawSettings):
 
     mpm_space_vertical_upward_axis: Vector = (0.0, 0.0, 1.0)
     """The direction up; only (0, 0, 1)."""
-    mpm_space_viewpoint_center: Vector = (2.0, 2.0, 0.7)
+    mpm_space_viewpoint_center: tuple[Coordinate, Coordinate, Coordinate] = (2.0, 2.0, 0.7)
     """What the cameras look at, metres, in MPM coordinates: world + (2, 2, 1)."""
     default_camera_index: Literal[-1] = -1
     """-1: the orbit below."""
     show_hint: bool = False
     """Accepted because published files have it; it has no effect."""
-    init_azimuthm: float = 120.0
+    init_azimuthm: Real = 120.0
     """Azimuth of the first view, degrees, clockwise from above."""
     init_elevation: Annotated[float, Field(gt=-90, lt=90)] = 20.0
     """Elevation of the first view, degrees."""
-    init_radius: Positive = 4.0
+    init_radius: Annotated[float, Field(gt=0), within(NEAREST, FARTHEST)] = 4.0
     """Distance of the first view from the centre, metres."""
     move_camera: bool = True
     """Whether the views differ by the three deltas; if not, all are like the first."""
-    delta_a: float = 3.6
+    delta_a: Real = 3.6
     """Change of azimuth from view to view, degrees."""
-    delta_e: float = 0.0
+    delta_e: Real = 0.0
     """Change of elevation from view to view, degrees."""
-    delta_r: float = 0.0
+    delta_r: Real = 0.0
     """Change of radius from view to view, metres."""
 
     @field_validator("substep_dt", mode="before")
@@ -175,8 +178,11 @@ class Config(LawSettings):
         if self.substep_dt == "auto":
             return self
         ratio = self.frame_dt / self.substep_dt
-        if ratio > _MOST_SUBSTEPS:
-            raise ValueError(f"substep_dt: expected at most {_MOST_SUBSTEPS:g} substeps in a frame, found {ratio:g}")
+        if ratio > MOST_SUBSTEPS:
+            raise ValueError(
+                f"substep_dt: expected at most {MOST_SUBSTEPS} substeps in a frame, found {ratio:.4g} of "
+                f"{self.substep_dt:.4g} s in {self.frame_dt:g} s"
+            )
         if ratio < 0.5 or not math.isclose(ratio, round(ratio), rel_tol=1e-6):
             fitting = self.frame_dt / max(1, math.ceil(ratio))
             raise ValueError(

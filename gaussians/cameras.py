@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from gaussians.numbers import Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, write_json
 from gaussians.stage.shape_checks import check_shape
-from gaussians.vector import Vector
+
+NEAREST, FARTHEST = 1e-3, 1e5
+"""Metres that a camera of an orbit may stand away from what it looks at: farther away, objects vanish."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,21 @@ class Orbit:
     delta_radius: float = 0.0
 
     def positions(self, views: Sequence[int]) -> torch.Tensor:
-        """Return the camera centres (len(views), 3) of some views, metres."""
+        """Return the camera centres (len(views), 3) of some views, metres.
+
+        Raises:
+            InputError: one would stand nearer to the centre or farther from it than a camera that shows something.
+        """
         k = torch.as_tensor(views, dtype=torch.float64)
         a = torch.deg2rad(self.azimuth + k * self.delta_azimuth)[:, None]
         e = torch.deg2rad(self.elevation + k * self.delta_elevation)[:, None]
         r = (self.radius + k * self.delta_radius)[:, None]
+        for number, radius in zip(views, r[:, 0].tolist(), strict=True):
+            if not NEAREST <= radius <= FARTHEST:
+                raise InputError(
+                    f"init_radius, delta_r: expected cameras {NEAREST:g} to {FARTHEST:g} m from their centre, found "
+                    f"view {number} at {radius:g} m"
+                )
         u = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
         v = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
         up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)

@@ -23,12 +23,11 @@ import warp as wp
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataset.mpm.strain import logarithmic_strain, logarithms, with_strain
+from gaussians.numbers import NotNegative, Positive, within
 from gaussians.rotation_kernels import polar_rotation, svd
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Angle = Annotated[float, Field(gt=0, lt=90)]
+Fraction = Annotated[float, Field(gt=0, lt=1), within(1e-6, 0.999)]
+Angle = Annotated[float, Field(gt=0, lt=90), within(1e-3, 90)]
 
 
 class LawSettings(BaseModel):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+from gaussians.numbers import Vector
 from gaussians.stage.shape_checks import check_shape
-from gaussians.vector import Vector
 
 WORLD_TO_MPM = (2.0, 2.0, 1.0)
 """What is added to world coordinates to get those of the configuration, metres."""

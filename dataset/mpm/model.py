@@ -13,9 +13,9 @@ import warp as wp
 from dataset.mpm.boundary_conditions import PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.lattice import Lattice
+from gaussians.numbers import Vector
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.warp_runtime import start_warp
-from gaussians.vector import Vector
 
 STABLE_SHARE = 0.68
 """Largest stable substep, as a share of the time that sound takes through a cell.

@@ -17,7 +17,7 @@ import numpy as np
 import warp as wp
 
 from dataset.mpm import particle_filling_kernels as kernels
-from gaussians.vector import Vector
+from gaussians.numbers import Vector
 
 WORK = 2**31
 """Cells and rows that all Gaussians together may visit, unless each keeps to ``LEAST_WORK``."""

@@ -27,6 +27,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from dataset.mpm import particle_filling_kernels as kernels
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.opacity_density import CellGrid, Ellipsoids, closed, opacity_density, without_haze
+from gaussians.numbers import NotNegative, Real
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.threads import core_count
@@ -49,9 +50,9 @@ class ParticleFilling(BaseModel):
 
     n_grid: Annotated[int, Field(ge=4, le=_MOST_N_GRID)] | None = None
     """Cells along the longest side of ``boundary``, else along ``grid_lim``. None: four times the simulation's."""
-    density_threshold: Annotated[float, Field(ge=0)] = 5.0
+    density_threshold: NotNegative = 5.0
     """Cells with more opacity density than this are filled whether inside or not."""
-    search_threshold: Annotated[float, Field(ge=0)] = 3.0
+    search_threshold: NotNegative = 3.0
     """Cells with more opacity density than this are the surface that rays meet."""
     max_particles_num: Annotated[int, Field(ge=1, le=20_000_000)] = 2_000_000
     """New particles of all objects together; if there is room for more, they are thinned out evenly."""
@@ -64,7 +65,7 @@ class ParticleFilling(BaseModel):
     """The direction in which nothing need lie; -1: rays in all six must meet the surface."""
     ray_cast_direction: Direction = 4
     """The direction in which the surface must be met an odd number of times; -1: any number will do."""
-    boundary: tuple[float, float, float, float, float, float] | None = None
+    boundary: tuple[Real, Real, Real, Real, Real, Real] | None = None
     """x0, x1, y0, y1, z0, z1, metres, in MPM coordinates: world + (2, 2, 1). What lies outside is neither looked at nor
     filled."""
     smooth: bool = False

@@ -50,4 +50,6 @@ def capture_settings(args: Namespace) -> CaptureSettings:
     """
     if args.scale is not None and not 0 < args.scale < math.inf:
         raise InputError(f"--scale: expected a positive number, found {args.scale}")
+    if args.scale is not None and not 1e-6 <= args.scale <= 1e6:
+        raise InputError(f"--scale: expected 1e-06 to 1e+06, found {args.scale}")
     return CaptureSettings(args.up, args.scale)

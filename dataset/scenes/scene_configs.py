@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from dataset.catalog import ObjectEntry, all_objects
 from dataset.layout import Layout
 from dataset.scenes.scene_names import objects_in_name
+from gaussians.numbers import Positive, Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
-from gaussians.vector import Vector
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _SceneFields(BaseModel):
 
     scene_object_idxs: Annotated[list[int], Field(min_length=1)]
     translation: list[Vector]
-    scale: list[Annotated[float, Field(gt=0)]]
+    scale: list[Positive]
 
 
 def read_scenes(path: Path, layout: Layout) -> Scenes:

@@ -15,10 +15,9 @@ from dataset.layout import Layout
 from dataset.scenes.scene_names import objects_in_name, scene_directory, scene_of
 from gaussians.files.labels import read_labels
 from gaussians.files.trajectory_reader import TrajectoryReader
+from gaussians.numbers import Positive
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, validated
-
-Positive = Annotated[float, Field(gt=0)]
 
 MAX_OBJECTS = 2**16
 """More objects than any scene has: labels are below this."""

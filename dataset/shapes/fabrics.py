@@ -15,7 +15,7 @@ from dataset.shapes.fields import (
 )
 from dataset.shapes.patterns import checks, smooth_noise, stripes
 from dataset.shapes.solid import Part, Solid
-from gaussians.vector import Vector
+from gaussians.numbers import Vector
 
 WHITE = (0.97, 0.97, 0.95)
 BLACK = (0.08, 0.08, 0.09)

@@ -17,7 +17,7 @@ from dataset.shapes.fields import (
 )
 from dataset.shapes.patterns import Pattern, Rgb, blend, choose, smooth_noise
 from dataset.shapes.solid import Part, Solid
-from gaussians.vector import Vector
+from gaussians.numbers import Vector
 
 
 def mug(colour: Rgb) -> Solid:

@@ -12,9 +12,9 @@ import torch
 from dataset.shapes.covering import SurfaceSamples, cover_surface
 from dataset.shapes.patterns import Pattern
 from dataset.shapes.solid import Solid, surface_samples
+from gaussians.numbers import Vector
 from gaussians.representation import Gaussians
 from gaussians.rotations import axis_rotation
-from gaussians.vector import Vector
 
 ARENA = 2.3
 """Objects move inside [-ARENA, ARENA]^2, metres: there the table top has most of its Gaussians, and nothing stands."""

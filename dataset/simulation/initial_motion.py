@@ -8,9 +8,9 @@ import numpy as np
 from dataset.catalog import object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
+from gaussians.numbers import Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
-from gaussians.vector import Vector
 
 
 def check_names(config: Config, names: Sequence[str], layout: Layout, config_path: Path | str = "config") -> None:

@@ -1,7 +1,6 @@
 """This module holds the settings of the simulation command, and the flags that it shares with prediction."""
 
 import json
-import math
 from argparse import ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 
 from dataset.scenes.capture_settings import CaptureSettings
 from gaussians.files.storage_options import Compression
+from gaussians.limits import LARGEST, SMALLEST
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
 
@@ -69,8 +69,10 @@ def _parse_values(text: str) -> tuple[float, ...]:
     except (ValueError, RecursionError):
         values = None
     numbers = isinstance(values, list) and all(type(value) is float for value in values)
-    if not numbers or not values or not all(0 < value < math.inf for value in values):
+    if not numbers or not values or not all(value > 0 for value in values):
         raise ArgumentTypeError(f"expected a list of positive numbers such as '[1e5, 2e6]', found {text!r}")
+    if not all(SMALLEST <= value <= LARGEST for value in values):
+        raise ArgumentTypeError(f"expected numbers from {SMALLEST:g} to {LARGEST:g}, found {text!r}")
     return tuple(values)
 
 

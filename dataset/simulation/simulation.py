@@ -40,10 +40,10 @@ from gaussians.covariance import transform_covariance
 from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
 from gaussians.files.trajectory_reader import moved
+from gaussians.numbers import Vector
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
-from gaussians.vector import Vector
 
 MIN_PARTICLES_PER_CELL = 4
 GOOD_PARTICLES_PER_CELL = 6

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.config import Config, MaterialRegion, with_flag
+from dataset.config import MOST_SUBSTEPS, Config, MaterialRegion, with_flag
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.model import STABLE_SHARE, ParticleMaterials
 from dataset.simulation.initial_motion import initial_velocity
@@ -152,5 +152,11 @@ def with_automatic_substep(config: Config, materials: Sequence[ObjectMaterial]) 
     """
     if config.substep_dt != "auto":
         return config
-    limit = min(entry.seconds for entry in limits(config, materials, regions=True))
-    return with_flag(config, "substep_dt", config.frame_dt / math.ceil(config.frame_dt / (SAFETY * limit)))
+    limit = min(limits(config, materials, regions=True), key=lambda entry: entry.seconds)
+    substeps = math.ceil(config.frame_dt / (SAFETY * limit.seconds))
+    if substeps > MOST_SUBSTEPS:
+        raise InputError(
+            f"substep_dt: expected at most {MOST_SUBSTEPS} substeps in a frame, found {substeps:.4g}: each is shorter "
+            f"than {limit.seconds:.4g} s, {limit.reason}"
+        )
+    return with_flag(config, "substep_dt", config.frame_dt / substeps)

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import TrajectoryMeta
+from gaussians.numbers import Real, Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
-from gaussians.vector import Vector
 
 MATERIAL_FIELDS = ("youngs_modulus", "nu", "density", "mass")
 WALL_FIELDS = ("x_min", "x_max", "y_min", "y_max", "floor")
@@ -25,11 +25,11 @@ _NO_WALL = 1e6  # metres: so far away that nothing gets there
 class World(BaseModel):
     """A ``World`` is gravity and the walls of a box that is open above, by default those of the published data."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     gravity: Vector = (0.0, 0.0, -5.0)
     """m/s^2"""
-    walls: tuple[float, float, float, float, float] = (-1.94, 1.94, -1.94, 1.94, -0.94)
+    walls: tuple[Real, Real, Real, Real, Real] = (-1.94, 1.94, -1.94, 1.94, -0.94)
     """x_min, x_max, y_min, y_max, floor, metres"""
 
     @staticmethod

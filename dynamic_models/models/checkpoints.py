@@ -17,6 +17,7 @@ from torch import nn
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.registry import CHECKPOINT_NAMES, build_model
+from gaussians.numbers import FrameTime, NotNegative
 from gaussians.stage.atomic_files import atomic_path, file_hash, writable
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated, write_json
@@ -35,11 +36,11 @@ class CheckpointInfo(BaseModel):
     """what the model is built from; ``dynamic_model`` is its name"""
     num_keypoints: int = Field(ge=1)
     """keypoints of every object, in training"""
-    frame_dt: float = Field(gt=0)
+    frame_dt: FrameTime
     """seconds from frame to frame, in training"""
     world: World = World()
     """gravity and walls of the training data"""
-    materials: dict[str, float] = {}
+    materials: dict[str, NotNegative] = {}
     """medians over the training objects, for objects that nothing is known of"""
     training: dict[str, Any] = {}
     """how it was trained and how well that went, for people"""

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gaussians.numbers import NotNegative, Positive, Real, Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, validated
-from gaussians.vector import Vector
 
 
 class ExternalForce(BaseModel):
@@ -26,15 +26,15 @@ class ExternalForce(BaseModel):
 
     obj_id: Annotated[int, Field(ge=0)]
     """The object's label."""
-    start: Annotated[float, Field(ge=0)]
+    start: NotNegative
     """When it begins, s."""
-    end: float
+    end: Real
     """When it ends, s."""
     force: Vector = (0.0, 0.0, 0.0)
     """N, in the world."""
     torque: Vector = (0.0, 0.0, 0.0)
     """N m, in the world, about the object's centre of mass."""
-    mass: Annotated[float, Field(gt=0)] | None = None
+    mass: Positive | None = None
     """kg: the acceleration is that of an object of this mass and shape. None: of the object's own mass."""
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from gaussians.numbers import FrameTime, NotNegative, Positive, Real, Vector
 from gaussians.stage.json_files import read_versioned_json
-from gaussians.vector import Vector
 
 FORMAT_VERSION = 1
 PUBLISHED_FRAME_DT = 0.02
@@ -39,24 +39,24 @@ class TrajectoryObject(_Record):
     moving: int | None = None
     """How many of them move, the first ones; None in trajectories from before this was recorded."""
     material: str = "jelly"
-    youngs_modulus: float
+    youngs_modulus: Positive
     """Pa"""
-    nu: float
+    nu: Real
     """Poisson's ratio"""
-    density: float
+    density: Positive
     """kg/m^3"""
-    mass: float
+    mass: NotNegative
     """kg"""
-    volume: float
+    volume: NotNegative
     """m^3"""
 
 
 class Walls(_Record):
     """A ``Walls`` holds the world positions of the simulation box's sides, metres; the box is open above."""
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    floor: float
+    x: tuple[Real, Real]
+    y: tuple[Real, Real]
+    floor: Real
 
 
 class TrajectoryMeta(_Record):
@@ -64,13 +64,13 @@ class TrajectoryMeta(_Record):
 
     format_version: int = FORMAT_VERSION
     complete: bool = False
-    frame_dt: float = Field(gt=0)
+    frame_dt: FrameTime
     """seconds from frame to frame"""
-    substep_dt: float = Field(gt=0)
+    substep_dt: Positive
     """seconds"""
     frame_count: int = Field(ge=0)
     """frames that a complete directory holds"""
-    dx: float = Field(gt=0)
+    dx: Positive
     """cell size of the simulation grid, metres"""
     gravity: Vector
     """m/s^2"""

@@ -138,4 +138,5 @@ def _shortened(text: str) -> str:
 
 def _is_alternative(step: int | str) -> bool:
     """Return whether a step of an error's place is pydantic's name for one alternative of a union."""
-    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(("dict[", "tuple[", "constrained-")))
+    names = ("dict[", "tuple[", "constrained-", "function-after[")
+    return isinstance(step, str) and (step in {"float", "str"} or step.startswith(names))

@@ -137,6 +137,42 @@ def test_camera_settings_are_no_simulation_settings() -> None:
             "boundary_conditions.0.bounding_box.size: unknown key",
         ),
         ({"additional_material_params": [{"point": [0, 0, 0]}]}, "additional_material_params.0.size: missing"),
+        ({"density": 1e-320}, "density: expected 1e-15 to 1e+15, found 9.99989e-321"),
+        ({"density": {"duck": 1e300}}, "density.duck: expected 1e-15 to 1e+15, found 1e+300"),
+        ({"E": 1e30}, "E: expected 1e-15 to 1e+15, found 1e+30"),
+        ({"g": [0, 0, -1e300]}, "g.2: expected -1e+15 to 1e+15, found -1e+300"),
+        ({"initial_velocity": {"duck": [1e30, 0, 0]}}, "initial_velocity.duck.0: expected -1e+15 to 1e+15"),
+        ({"sim_area": [-1e300, 1e300, -1, 1, -1, 1]}, "sim_area.0: expected -1e+15 to 1e+15"),
+        ({"rotation_degree": [1e300], "rotation_axis": [0]}, "rotation_degree.0: expected -1e+15 to 1e+15"),
+        ({"rpic_damping": -1e300}, "rpic_damping: expected greater than or equal to -1"),
+        ({"grid_v_damping_scale": 1e-320}, "grid_v_damping_scale: expected 1e-15 to 1e+15"),
+        ({"xi": 1e300}, "xi: expected 0 to 1e+15, found 1e+300"),
+        ({"critical_stretch": 1e-320}, "critical_stretch: expected 1e-06 to 0.999"),
+        ({"frame_dt": 1e300}, "frame_dt: expected 1e-06 to 1000, found 1e+300"),
+        (
+            {"substep_dt": 2e-8},
+            "substep_dt: expected at most 100000 substeps in a frame, found 1e+06 of 2e-08 s in 0.02",
+        ),
+        ({"init_radius": 1e300}, "init_radius: expected 0.001 to 100000, found 1e+300"),
+        ({"delta_r": 1e300}, "delta_r: expected -1e+15 to 1e+15"),
+        ({"mpm_space_viewpoint_center": [1e300, 0, 0]}, "mpm_space_viewpoint_center.0: expected -100000 to 100000"),
+        (
+            {"boundary_conditions": [{"type": "surface_collider", "point": [0, 0, 0], "normal": [0, 0, 1e-320]}]},
+            "boundary_conditions.0.surface_collider.normal: expected a direction, found zero",
+        ),
+        (
+            {
+                "boundary_conditions": [
+                    {"type": "cuboid", "point": [0, 0, 0], "size": [1e-320, 1, 1], "velocity": [0] * 3}
+                ]
+            },
+            "boundary_conditions.0.cuboid.size.0: expected 1e-15 to 1e+15",
+        ),
+        (
+            {"additional_material_params": [{"point": [0, 0, 0], "size": [1, 1, 1], "density": 1e-320}]},
+            "additional_material_params.0.density: expected 1e-15 to 1e+15",
+        ),
+        ({"particle_filling": {"density_threshold": 1e300}}, "particle_filling.density_threshold: expected 0 to 1e+15"),
         (
             {"additional_material_params": [{"point": [0, 0, 0], "size": [1, 1, 1], "nu": 0.5}]},
             "additional_material_params.0.nu: expected less than 0.5",

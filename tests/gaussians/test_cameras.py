@@ -111,6 +111,16 @@ def test_cameras_json_round_trip(tmp_path):
     torch.testing.assert_close(read.viewmats, cameras.viewmats, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("radius", [1e-9, 1e6, 1e300])
+def test_cameras_stand_where_they_see_something(radius):
+    with pytest.raises(InputError, match=r"init_radius, delta_r: expected cameras 0\.001 to 100000 m from"):
+        Orbit((0, 0, 0), azimuth=0, elevation=0, radius=radius).cameras([0], 8)
+    inwards = Orbit((0, 0, 0), azimuth=0, elevation=0, radius=1, delta_radius=-0.1)
+    assert inwards.cameras(range(10), 8).viewmats.isfinite().all()
+    with pytest.raises(InputError, match="found view 10 at "):
+        inwards.cameras(range(12), 8)
+
+
 def test_cameras_json_holds_camera_to_world(tmp_path):
     write_cameras(tmp_path / "cameras.json", look_at(torch.tensor([[0.0, -5.0, 0.0]]), torch.zeros(3), 64, 48, 50))
     (entry,) = json.loads((tmp_path / "cameras.json").read_text())

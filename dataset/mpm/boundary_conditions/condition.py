@@ -2,17 +2,13 @@
 
 # mypy: ignore-errors
 
-from typing import Annotated
+import math
 
 import warp as wp
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from dataset.mpm.lattice import WORLD_TO_MPM
-from gaussians.vector import Vector
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-PositiveVector = tuple[Positive, Positive, Positive]
+from gaussians.numbers import SMALLEST, NotNegative, Positive, Vector
 
 
 @wp.struct
@@ -74,7 +70,7 @@ def has_direction(normal: Vector) -> Vector:
     Raises:
         ValueError: it is zero.
     """
-    if not any(normal):
+    if math.hypot(*normal) < SMALLEST:
         raise ValueError("expected a direction, found zero")
     return normal
 

@@ -14,8 +14,6 @@ from pydantic import field_validator, model_validator
 from dataset.mpm.boundary_conditions.condition import (
     Condition,
     ConditionStruct,
-    NotNegative,
-    PositiveVector,
     Timed,
     has_direction,
     is_active,
@@ -23,7 +21,7 @@ from dataset.mpm.boundary_conditions.condition import (
     world,
 )
 from dataset.mpm.lattice import PADDING, WORLD_TO_MPM, LatticeStruct
-from gaussians.vector import Vector
+from gaussians.numbers import NotNegative, PositiveVector, Vector
 
 
 class BoundingBox(Condition):

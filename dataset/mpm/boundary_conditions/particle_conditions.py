@@ -15,9 +15,6 @@ from pydantic import Field, field_validator, model_validator
 from dataset.mpm.boundary_conditions.condition import (
     Condition,
     ConditionStruct,
-    NotNegative,
-    Positive,
-    PositiveVector,
     Timed,
     has_direction,
     is_active,
@@ -25,7 +22,9 @@ from dataset.mpm.boundary_conditions.condition import (
     world,
 )
 from dataset.mpm.lattice import WORLD_TO_MPM
-from gaussians.vector import Vector
+from gaussians.numbers import NotNegative, Positive, PositiveVector, Real, Vector
+
+_MOST_SUBSTEPS = 10**9  # what kernels count with
 
 
 class Regional(Condition):
@@ -54,7 +53,7 @@ class ParticleImpulse(InBox):
     type: Literal["particle_impulse"]
     force: Vector
     """Force on each particle, N."""
-    num_dt: Annotated[int, Field(ge=1)] = 1
+    num_dt: Annotated[int, Field(ge=1, le=_MOST_SUBSTEPS)] = 1
     """Number of substeps that it acts for."""
     point: Vector = (1.0, 1.0, 1.0)
     """Centre of the box, m."""
@@ -122,9 +121,9 @@ class EnforceParticleVelocityRotation(Regional, Timed):
     """Vector of any length along its axis."""
     half_height_and_radius: tuple[Positive, Positive]
     """Half height and radius of the cylinder, m."""
-    rotation_scale: float
+    rotation_scale: Real
     """Angular velocity, rad/s, clockwise for who looks against ``normal``, as published."""
-    translation_scale: float
+    translation_scale: Real
     """Velocity along ``normal``, m/s."""
 
     _direction = field_validator("normal")(has_direction)
@@ -164,11 +163,11 @@ class ReleaseParticlesSequentially(Regional, Timed):
     type: Literal["release_particles_sequentially"]
     normal: Vector
     """The axis across the layers: only one number is not zero."""
-    start_position: float
+    start_position: Real
     """Coordinate of the first layer along that axis, m."""
-    end_position: float
+    end_position: Real
     """Coordinate of the last one, m."""
-    num_layers: Annotated[int, Field(ge=1)] = 50
+    num_layers: Annotated[int, Field(ge=1, le=_MOST_SUBSTEPS)] = 50
     """Number of layers."""
     end_time: Positive
     """When the last one is let go, s; the others at equal intervals from 0 on."""

@@ -119,6 +119,9 @@ def test_automatic_substep_is_a_safe_whole_fraction_of_a_frame() -> None:
     stiff = config.model_copy(update={"additional_material_params": (region,)})
     found = with_automatic_substep(stiff, materials_of(config)).substep_seconds
     assert found == pytest.approx(chosen.substep_seconds / 10, rel=0.02)
+    endless = config.model_copy(update={"E": dict.fromkeys(config.E, 1e15)})
+    with pytest.raises(InputError, match=r"expected at most 100000 substeps in a frame, found .*sound takes"):
+        with_automatic_substep(endless, materials_of(endless))
 
 
 def test_angular_velocity_counts_at_the_surface(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ def test_forces_arrive(tmp_path: Path) -> None:
         ({"torque": [1, 2, "x"]}, "0_ball.1.torque.2: expected a valid number"),
         ({"mass": 0}, "0_ball.1.mass: expected greater than 0, found 0"),
         ({"weight": 1}, "0_ball.1.weight: unknown key"),
+        ({"force": [1e308, 0, 0]}, "0_ball.1.force.0: expected -1e+15 to 1e+15, found 1e+308"),
+        ({"torque": [0, -1e30, 0]}, "0_ball.1.torque.1: expected -1e+15 to 1e+15, found -1e+30"),
+        ({"mass": 1e-320}, "0_ball.1.mass: expected 1e-15 to 1e+15, found 9.99989e-321"),
+        ({"end": 1e300}, "0_ball.1.end: expected -1e+15 to 1e+15, found 1e+300"),
     ],
 )
 def test_refusals_name_file_scene_entry_and_field(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
