@@ -61,7 +61,7 @@ def parse_settings() -> DownloadSettings:
     parser.add_argument("what", choices=("dataset", "checkpoints"))
     parser.add_argument("names", nargs="*", help="folders or files of the dataset, or models")
     add_data_root(parser)
-    parser.add_argument("--root", type=Path, default=Path(), help="directory below which the models go")
+    parser.add_argument("--root", type=Path, help="directory below which the models go (default: .)")
     parser.add_argument("--list", action="store_true", help="say what there is, and end")
     parser.add_argument("--dry_run", action="store_true", help="say what would be downloaded, and end")
     parser.add_argument("--verify", action="store_true", help="check the checksums of complete files too")
@@ -71,10 +71,12 @@ def parse_settings() -> DownloadSettings:
     for name in arguments.names if arguments.what == "checkpoints" else ():
         if name not in CHECKPOINTS:
             raise InputError(f"{name}: no such model: expected any of {', '.join(CHECKPOINTS)}")
+    if arguments.what == "dataset" and arguments.root is not None:
+        raise InputError("--root: says where models go: for the dataset, expected --data_root")
     return DownloadSettings(
         what=arguments.what,
         names=tuple(arguments.names),
-        root=arguments.root if arguments.what == "checkpoints" else arguments.data_root,
+        root=(arguments.root or Path()) if arguments.what == "checkpoints" else arguments.data_root,
         list=arguments.list,
         dry_run=arguments.dry_run,
         verify=arguments.verify,

@@ -13,8 +13,10 @@ from gaussians.stage.errors import InputError
 
 T = TypeVar("T")
 
-MAX_BYTES = 64 * 2**20
-"""The largest JSON file that is read."""
+MAX_BYTES = 16 * 2**20
+"""The largest JSON file that is read; its values may take twenty times as much memory."""
+MAX_VALUES = 500_000
+"""The most values that are checked at once; what is wrong with each may take a kilobyte."""
 
 
 def read_json(path: str | Path) -> Any:
@@ -26,9 +28,11 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise InputError(f"{path}: expected at most {MAX_BYTES} bytes of JSON, found {size}")
-        return parse_json(path.read_text(encoding="utf-8-sig"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"{path}: expected at most {MAX_BYTES} bytes of JSON")
+        return parse_json(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
@@ -105,6 +109,8 @@ def validated(where: str | Path, value: Any, kind: type[T]) -> T:
         InputError: it does not fit; the message begins with ``where`` and names the field, what was expected and what
             was found.
     """
+    if (count := _count_values(value)) > MAX_VALUES:
+        raise InputError(f"{where}: expected at most {MAX_VALUES} values, found {count}")
     try:
         # Validating JSON text lets strict types take arrays as tuples, and convert nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(value))
@@ -112,6 +118,19 @@ def validated(where: str | Path, value: Any, kind: type[T]) -> T:
         raise InputError(f"{where}: {describe_problem(error)}") from None
     except RecursionError as error:
         raise InputError(f"{where}: not usable JSON: {error}") from None
+
+
+def _count_values(value: Any) -> int:
+    """Return the number of values in a tree of JSON, lists and objects included."""
+    count, pending = 0, [value]
+    while pending:
+        inner = pending.pop()
+        count += 1
+        if isinstance(inner, dict):
+            pending.extend(inner.values())
+        elif isinstance(inner, list):
+            pending.extend(inner)
+    return count
 
 
 def describe_problem(error: ValidationError) -> str:

@@ -176,3 +176,8 @@ def test_table_names_files_by_secure_links_and_whole_checksums() -> None:
     # The published places, which .gitignore keeps out of the repository.
     assert all(part.path.startswith(("videogen/checkpoints/", "videogen/externals/")) for part in parts)
     assert len({part.path for part in web}) == len(web)
+
+
+def test_a_flag_of_models_is_refused_for_the_dataset(tmp_path: Path, command: Callable[..., None]) -> None:
+    with pytest.raises(InputError, match="--root: says where models go: for the dataset, expected --data_root"):
+        command("tools.download", "dataset", "--root", tmp_path)

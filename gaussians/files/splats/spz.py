@@ -27,7 +27,7 @@ from gaussians.stage.errors import InputError
 
 GZIP_MAGIC, SPZ_MAGIC = b"\x1f\x8b", b"NGSP"
 """How .spz files begin: versions 2 and 3, and version 4."""
-MAX_UNSTORED = 64 * 2**20
+MAX_UNSTORED = 32 * 2**20
 """The number of bytes that a file may unpack to however small it is."""
 MAX_RATIO = 50
 """How many times as large as the file what it unpacks to may be."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import MAX_BYTES, parse_json, read_json, write_json
+from gaussians.stage.json_files import MAX_BYTES, MAX_VALUES, parse_json, read_json, validated, write_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -78,6 +78,13 @@ def test_a_file_of_more_bytes_than_any_setting_has_is_refused_unread(tmp_path):
         file.truncate(MAX_BYTES + 1)  # a hole, which takes no space
     with pytest.raises(InputError, match=rf"large\.json: expected at most {MAX_BYTES} bytes of JSON"):
         read_json(path)
+
+
+def test_more_values_than_any_setting_has_are_refused_unchecked():
+    many = {"a": [[]] * MAX_VALUES}
+    with pytest.raises(InputError, match=f"a file: expected at most {MAX_VALUES} values, found {MAX_VALUES + 2}"):
+        validated("a file", many, dict[str, list[float]])
+    assert validated("a file", [[1.0] * 9] * 1000, list[list[float]])[999] == [1.0] * 9
 
 
 def test_a_missing_file_and_a_directory_are_named(tmp_path):
