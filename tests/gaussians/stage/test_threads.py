@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from gaussians.stage.threads import _quotas, choose_threads, core_count
+from gaussians.stage.threads import choose_threads, core_count
 from tests.conftest import ROOT
 
 
@@ -18,7 +17,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.setenv(name, "")  # so that what is set is undone
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr("gaussians.stage.threads._quotas", lambda *_: iter(()))
+    monkeypatch.setattr("gaussians.stage.threads.cpu_quotas", lambda *_: iter(()))
     core_count.cache_clear()
     return monkeypatch
 
@@ -33,7 +32,7 @@ def test_slurm_and_quotas_leave_fewer_cores(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("SLURM_CPUS_PER_TASK", "3")
     core_count.cache_clear()
     assert core_count() == 3
-    bare.setattr("gaussians.stage.threads._quotas", lambda *_: iter((2.5, 0.5)))
+    bare.setattr("gaussians.stage.threads.cpu_quotas", lambda *_: iter((2.5, 0.5)))
     core_count.cache_clear()
     assert core_count() == 1
 
@@ -54,27 +53,6 @@ def test_what_a_person_chose_stays(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("GOMP_SPINCOUNT", "100")
     choose_threads()
     assert "OMP_WAIT_POLICY" not in os.environ
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def test_quotas_of_both_versions_of_control_groups_are_found(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    write(own, "0::/job/step\n")
-    write(tmp_path / "job/cpu.max", "250000 100000\n")
-    write(tmp_path / "job/step/cpu.max", "max 100000\n")
-    assert list(_quotas(tmp_path, own)) == [2.5]
-
-    write(own, "4:memory:/box\n1:cpu,cpuacct:/box\n0::/\n")
-    write(tmp_path / "cpu,cpuacct/box/cpu.cfs_quota_us", "150000\n")
-    write(tmp_path / "cpu,cpuacct/box/cpu.cfs_period_us", "100000\n")
-    write(tmp_path / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
-    write(tmp_path / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert list(_quotas(tmp_path, own)) == [1.5]
-    assert list(_quotas(tmp_path, tmp_path / "none")) == []
 
 
 def test_commands_do_not_spin() -> None:
