@@ -7,10 +7,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gaussians.stage.errors import InputError, Terminated
+from gaussians.stage.memory import check_address_space
 from gaussians.stage.threads import choose_threads
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_ADDRESSES = 3 * 2**29  # bytes: PyTorch takes 0.9 GiB
 EXTRAS = {
     "accelerate": "train",
     "gsplat": "cuda",
@@ -35,6 +38,16 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, and see that there is room for the libraries that the work needs.
+
+        Raises:
+            InputError: there is not.
+        """
+        found = super().parse_args(args, namespace)
+        check_address_space(_ADDRESSES, Path(sys.argv[0]).stem)
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (--help shows every flag)\n")
@@ -96,6 +109,30 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output went away (`| head`); Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        # What the system refuses, such as a name that is too long, or a file that is not ours to read.
+        print(f"error: {InputError(_shortened(os.fsdecode(error.filename)))}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not _is_for_want_of_memory(error):
+            raise
+        print(f"error: not enough memory: {_shortened(str(InputError(str(error))))}".rstrip(": "), file=sys.stderr)
+        sys.exit(2)
+
+
+_SHOWN = 200  # characters
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+
+
+def _is_for_want_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out; libraries have words for it, but no exception of their own."""
+    words = ("allocate memory", "out of memory", "not enough memory", "failed to map segment", "failed to allocate")
+    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in words)
 
 
 @contextmanager

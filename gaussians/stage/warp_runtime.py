@@ -9,6 +9,10 @@ from typing import Any
 import torch
 import warp as wp
 
+from gaussians.stage.memory import check_address_space
+
+_ADDRESSES = 2**30  # bytes; loading takes 360 MiB, compiling and running the largest kernels 500 MiB
+
 
 def _has_cuda_driver() -> bool:
     for name in ("libcuda.so.1", "libcuda.so"):
@@ -25,7 +29,11 @@ def start_warp() -> None:
     """Start Warp without its banner, and on machines without a GPU without its remark about the missing driver.
 
     To be called before Warp is first used; later calls do nothing.
+
+    Raises:
+        InputError: ``ulimit -v`` leaves less than Warp needs, which would end in a crash.
     """
+    check_address_space(_ADDRESSES, "Warp")
     wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
     if _has_cuda_driver():
         wp.init()

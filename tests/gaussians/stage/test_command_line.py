@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gaussians.stage.command_line import ArgumentParser, parse_shard, resolve_device, run, take_shard
 from gaussians.stage.errors import InputError
+from tests.conftest import ROOT
 
 
 def fail_with(error: BaseException) -> None:
@@ -167,3 +168,60 @@ def test_missing_library_that_is_not_optional_is_a_fault() -> None:
 
     with pytest.raises(ModuleNotFoundError):
         run(main)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "folder/" * 1000, "n" * 300 + "/line\nbreak"])
+def test_what_the_system_refuses_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: open(name).close())
+    assert ended.value.code == 2
+    assert re.fullmatch(r"error: .{203}: File name too long\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 3.00 TiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_want_of_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 2
+    message = f": {error}" if str(error) else ""
+    assert capsys.readouterr().err == f"error: not enough memory{message}\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), OSError("a fault"), ImportError("a fault")])
+def test_faults_stay_faults(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error), match="a fault"):
+        run(main)
+
+
+@pytest.mark.parametrize(("addresses", "who"), [(2**29, "-c"), (13 * 2**27, "Warp")])
+def test_a_limit_of_addresses_is_one_line(addresses: int, who: str) -> None:
+    """What runs out of them crashes or hangs in C++: 1.5 GiB are asked for at first, and 1 GiB as Warp starts."""
+    program = f"""
+import resource
+from gaussians.stage.command_line import ArgumentParser, run
+
+def main():
+    ArgumentParser("").parse_args([])
+    from gaussians.stage.warp_runtime import start_warp
+    start_warp()
+
+resource.setrlimit(resource.RLIMIT_AS, ({addresses}, {addresses}))
+run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: {who} needs [\d.]+ GiB of addresses, of which `ulimit -v` leaves .*\n", done.stderr)
