@@ -19,7 +19,7 @@ from dataset.mpm.constitutive_laws import LAWS, LawSettings
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import FARTHEST, NEAREST, Orbit
-from gaussians.limits import LARGEST
+from gaussians.limits import LARGEST, MOST_FRAMES
 from gaussians.numbers import FrameTime, Positive, PositiveVector, Real, Vector, within
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json, validated
@@ -83,7 +83,7 @@ class Config(LawSettings):
     """Time step of the solver, seconds; must stay under 0.68 cell size / speed of sound. auto: a safe one a scene."""
     frame_dt: FrameTime = 2e-2
     """Time between two frames, seconds: a whole number of substeps."""
-    frame_num: Annotated[int, Field(ge=1, le=100_000)] = 100
+    frame_num: Annotated[int, Field(ge=1, le=MOST_FRAMES)] = 100
     """Number of frames; the first is the initial state."""
 
     material: str | dict[str, str] | None = None

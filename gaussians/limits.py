@@ -8,3 +8,7 @@ LARGEST = 1e15
 """The largest number, whatever its unit."""
 SMALLEST = 1e-15
 """The smallest number where only positive ones have a meaning."""
+MOST_FRAMES = 100_000
+"""The most frames of a trajectory or prediction."""
+LARGEST_PICTURE = 16_000
+"""Pixels along a side of the largest picture: the encoder of videos takes no larger ones."""

@@ -36,6 +36,7 @@ from dataset.rendering.settings import (
 from dataset.scenes.capture_settings import add_capture_arguments, capture_settings
 from dataset.simulation.settings import add_force_arguments, add_material_arguments, external_forces_file
 from dynamic_models.models.registry import MODELS
+from gaussians.limits import MOST_FRAMES
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 from videogen.videos.settings import PredictSettings
@@ -71,6 +72,8 @@ def _parser() -> ArgumentParser:
 def _settings(args: Namespace) -> PredictSettings:
     if args.steps < 2:
         raise InputError(f"--steps: expected at least 2, found {args.steps}")
+    if args.steps > MOST_FRAMES:
+        raise InputError(f"--steps: expected at most {MOST_FRAMES}, found {args.steps}")
     kind, frames = gaussians_settings(args)
     if frames is not None and frames[-1] >= args.steps:
         raise InputError(f"--frames: expected 0 to {args.steps - 1}, found {frames[-1]}")

@@ -5,6 +5,7 @@
 import warp as wp
 
 from dataset.mpm.lattice import NODES_IN_BLOCK, Lattice, LatticeStruct
+from gaussians.stage.memory import check_memory
 from gaussians.stage.warp_runtime import start_warp
 
 vec4l = wp.types.vector(length=4, dtype=wp.int64)
@@ -62,6 +63,9 @@ class Grid:
         self.exact = deterministic and self.device.is_cuda
         blocks = lattice.blocks**3
         nodes = blocks * NODES_IN_BLOCK
+        momentum = 32 if self.exact else 16  # bytes
+        free = self.device.free_memory if self.device.is_cuda else None
+        check_memory(momentum * nodes, f"n_grid {lattice.n_grid}", free)
         self.struct = ExactGridStruct() if self.exact else GridStruct()
         self.struct.lattice = lattice.struct()
         self.struct.momenta = wp.zeros(nodes, dtype=vec4l if self.exact else wp.vec4, device=device)

@@ -19,7 +19,7 @@ from dataset.rendering.frame_reader import moving_gaussians
 from dataset.rendering.initial_views import depth_files, write_depth, write_initial_views
 from dataset.rendering.picture_inputs import drawn_from
 from dataset.rendering.prompts import object_prompt
-from dataset.rendering.scene_renderer import SceneRenderer, create_renderer, write_clip
+from dataset.rendering.scene_renderer import SceneRenderer, check_pictures, create_renderer, write_clip
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
@@ -103,6 +103,7 @@ def render_all(settings: RenderSettings) -> str:
             are done all the same.
     """
     config, device = load_config(settings.pictures.config), resolve_device(settings.device)
+    check_pictures(settings.pictures)
     found = find_jobs(settings.model_path, settings.pictures.backgrounds, settings.output_path, settings.initial_path)
     jobs = take_shard(found, settings.shard)
 

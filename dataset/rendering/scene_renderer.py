@@ -14,9 +14,13 @@ from dataset.rendering.views import View
 from gaussians.cameras import Cameras, Orbit, look_at
 from gaussians.rasterization import Rendered, instance_masks, rasterize
 from gaussians.representation import Gaussians
+from gaussians.stage.memory import check_memory
 
 _JITTER = 0.01
 _JITTER_KEYFRAMES = 10
+
+
+_BYTES_OF_A_PIXEL = 44  # of a view: the picture, its depth and opacity, and three frames on their way to files
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,17 @@ def create_renderer(
     """
     placed = load_background(background) if background else ground_plane()
     return SceneRenderer(orbit, settings.resolution, placed, settings.white, settings.sh_degree, device)
+
+
+def check_pictures(settings: PictureSettings) -> None:
+    """Refuse pictures that do not fit into memory, before any work is done.
+
+    Raises:
+        InputError: those of one frame take more than there is.
+    """
+    views, side = len(settings.views), settings.resolution
+    what = f"--resolution {side}" + (f" of {views} views" if views > 1 else "")
+    check_memory(_BYTES_OF_A_PIXEL * views * side**2, what)
 
 
 def view_cameras(view: View, orbit: Orbit, resolution: int, num_frames: int, seed: int = 0) -> Cameras:

@@ -7,6 +7,7 @@ from pathlib import Path
 from dataset.layout import check_config_path, find_point_cloud
 from dataset.rendering.views import View, chosen_views, parse_views
 from gaussians.files.storage_options import SPLAT_FORMATS, SplatFormat
+from gaussians.limits import LARGEST_PICTURE
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
 
@@ -140,6 +141,8 @@ def picture_settings(args: Namespace) -> PictureSettings:
     check_config_path(args.config)
     if args.resolution < 2:
         raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
+    if args.resolution > LARGEST_PICTURE:
+        raise InputError(f"--resolution: expected at most {LARGEST_PICTURE} pixels, found {args.resolution}")
     given = args.background_path if isinstance(args.background_path, list) else [args.background_path]
     backgrounds = tuple(path for path in given if path is not None)
     for path in backgrounds:

@@ -91,6 +91,29 @@ def test_forces_and_materials_are_told_and_make_another_video(
     assert record["external_forces"][0]["force"] == [0, 0, 50]
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", 10**9], r"--steps: expected at most 100000, found 1000000000"),
+        (["--resolution", 99999], r"--resolution: expected at most 16000 pixels, found 99999"),
+        (["--resolution", 16000, "--single_view", -1], r"--resolution 16000 of 25 views: takes at least .* of memory"),
+        (["--steps", 100000], r"100000 frames of 64 keypoints: takes at least .* of memory"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused_before_anything_is_written(
+    command: Callable[..., None],
+    arguments: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[object],
+    message: str,
+) -> None:
+    monkeypatch.setattr("gaussians.stage.memory.free_memory", lambda: 10**8)
+    with pytest.raises(InputError, match=message):
+        command("videogen.eval", *arguments, *flags)
+    assert not (tmp_path / "out").exists()
+
+
 def edit(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 

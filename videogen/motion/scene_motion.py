@@ -21,7 +21,10 @@ from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.registry import MODELS, SHIPPED, default_checkpoint
 from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
+from gaussians.stage.memory import check_memory
 from videogen.motion.dense_motion import DenseMotion
+
+_BYTES_OF_A_POINT = 36  # in a frame: its position as it is computed, joined with others, and by objects
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ def predict_motion(
     Gaussians that the scene's simulation would leave in place stay there. ``progress`` is the title of a progress bar.
 
     Raises:
-        InputError: a force is on an object that neither it nor ``materials`` has a mass for.
+        InputError: a force is on an object that neither it nor ``materials`` has a mass for, the frames do not fit into
+            memory, or the prediction diverges.
     """
     still = torch.arange(len(scene.gaussians)) >= scene.moving
     assert scene.gaussians.labels is not None
@@ -158,6 +162,8 @@ def predict_motion(
     ]
     velocities = torch.zeros_like(gaussians.means)
     velocities[: scene.moving] = particles.velocities(config, objects)[: scene.moving]
+    points = min(info.num_keypoints, len(gaussians)) * len(present)
+    check_memory(_BYTES_OF_A_POINT * points * steps, f"{steps} frames of {points} keypoints")
     pushes = mean_pushes(forces, present, masses, steps, config.frame_dt)
     keypoints = predict_keypoints(
         model,

@@ -13,7 +13,7 @@ from dataset.config import Config, load_config
 from dataset.layout import Layout, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.picture_inputs import drawn_from
-from dataset.rendering.scene_renderer import create_renderer, write_clip
+from dataset.rendering.scene_renderer import check_pictures, create_renderer, write_clip
 from dataset.rendering.views import View
 from dataset.scenes.scene_files import Scene, read_scene
 from dataset.scenes.scene_names import scene_of
@@ -41,6 +41,7 @@ def predict_videos(settings: PredictSettings) -> str:
     config = load_config(settings.pictures.config)
     views, layout = settings.pictures.views, Layout(settings.data_root)
     device = resolve_device(settings.device)
+    check_pictures(settings.pictures)
     scene = read_scene(settings.model_path, layout, capture=settings.capture)
     objects, particles = scene.objects, particles_of_scene(scene, config)
     checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
@@ -62,8 +63,6 @@ def predict_videos(settings: PredictSettings) -> str:
     todo = {record: files for record, files in wanted.items() if _is_stale(record, files, settings.overwrite)}
     if not todo:
         return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
-    for record in todo:
-        record.begin()
     for warning in still_gaussians(particles, [entry.name for entry in objects], config):
         print(f"{name}: warning: {warning}")
     notes = scene.notes if materials.note is None else (*scene.notes, materials.note)
@@ -78,6 +77,8 @@ def predict_videos(settings: PredictSettings) -> str:
         particles, objects, materials, forces, model.to(device), info, config, settings.steps, device, f"predict {name}"
     )
     seconds = time.monotonic() - start
+    for record in todo:
+        record.begin()
     if drawn in todo:
         write_clip(renderer, motion.frames(keypoints), settings.steps, outputs, config.fps, kinds)
     if settings.gaussians is not None and len(todo) > (drawn in todo):

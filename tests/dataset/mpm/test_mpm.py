@@ -12,10 +12,18 @@ from pydantic import TypeAdapter
 
 from dataset.mpm.boundary_conditions import BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.state import MPMState
 from gaussians.rotations import rotation_exp
+from gaussians.stage.errors import InputError
 from tests.dataset.mpm.mpm_world import BOX, World, block, deformed
+
+
+def test_a_grid_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr("gaussians.stage.memory.free_memory", lambda: 10**9)
+    with pytest.raises(InputError, match=r"n_grid 1024: takes at least .* GiB of memory, of which"):
+        Grid(Lattice(1024))
 
 
 def test_free_fall_is_exact() -> None:
