@@ -116,11 +116,13 @@ def polar_rotation(matrices: torch.Tensor) -> torch.Tensor:
     """Return the proper rotation (..., 3, 3) nearest to each matrix: R of the polar decomposition F = R S.
 
     Where det F < 0 the singular vector of the smallest singular value is turned over, so that det R = 1
-    (Kabsch 1976). The gradient is NaN where two singular values are equal, as they are for a rotation.
+    (Kabsch 1976). The gradient is NaN where two singular values are equal, as they are for a rotation. A matrix that is
+    not finite has a rotation of NaN.
     """
     check_shape("matrices", matrices.reshape(-1, *matrices.shape[-2:]), "N", 3, 3)
-    u, _, vh = torch.linalg.svd(matrices)
+    finite = matrices.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    u, _, vh = torch.linalg.svd(matrices.where(finite, 0))  # which refuses others on a CPU
     sign = torch.det(u @ vh).sign()
     flip = torch.ones(*sign.shape, 3, dtype=matrices.dtype, device=matrices.device)
     flip[..., 2] = sign
-    return (u * flip[..., None, :]) @ vh
+    return ((u * flip[..., None, :]) @ vh).where(finite, torch.nan)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +12,11 @@ from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import compose, turn
 from dynamic_models.models.building_blocks.integration import OdeMethod, State, advance
 from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameModel
+from gaussians.numbers import within
 
+Length = Annotated[float, Field(gt=0), within(1e-6, 1e3)]
+"""The distance at which points feel something, metres."""
+Tolerance = Annotated[float, Field(gt=0), within(1e-9, 1e3)]
 _STAGES = {"euler": 1, "leapfrog": 1, "midpoint": 2, "rk4": 4, "adaptive": 12}
 
 
@@ -24,15 +29,15 @@ class ForceFieldSettings(BaseModel):
     """width of the networks"""
     num_layers: int = Field(2, ge=1, le=MAX_LAYERS)
     """depth of the networks"""
-    threshold: float = Field(0.1, gt=0)
+    threshold: Length = 0.1
     """distance below which points feel walls and other objects, metres"""
     ode_method: OdeMethod = "euler"
     """how a frame is integrated"""
-    step_size: float = Field(5e-3, gt=0)
+    step_size: Annotated[float, Field(gt=0), within(1e-6, 1e3)] = 5e-3
     """longest step of a fixed-step method, seconds"""
-    rtol: float = Field(1e-3, gt=0)
+    rtol: Tolerance = 1e-3
     """relative tolerance of the adaptive method"""
-    atol: float = Field(1e-4, gt=0)
+    atol: Tolerance = 1e-4
     """absolute tolerance of the adaptive method"""
 
 

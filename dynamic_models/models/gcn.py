@@ -25,6 +25,7 @@ from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import angular_acceleration, centers
 from dynamic_models.models.building_blocks.networks import silent_linear
 from dynamic_models.models.building_blocks.radius_graph import radius_graph, sum_neighbours
+from dynamic_models.models.force_field import Length
 from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameModel
 
 _CHANGE_LIMIT = 50.0  # metres or metres per second in a frame: far more than any object changes
@@ -40,7 +41,7 @@ class GCNSettings(BaseModel):
     """numbers of each point in every hidden layer"""
     num_layers: int = Field(2, ge=1, le=MAX_LAYERS)
     """number of graph convolutions"""
-    radius: float = Field(0.1, gt=0)
+    radius: Length = 0.1
     """distance below which points are neighbours, metres"""
 
 

@@ -13,6 +13,8 @@ from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
+_FARTHEST = 1e6  # metres
+
 
 @dataclass(frozen=True)
 class PredictedKeypoints:
@@ -60,7 +62,7 @@ def predict_keypoints(
         progress: title of a progress bar of a model that goes from frame to frame; None: none.
 
     Raises:
-        InputError: no Gaussian has a label of 0 or more.
+        InputError: no Gaussian has a label of 0 or more, or the model's prediction is not finite.
         ValueError: an argument has another shape.
     """
     if gaussians.labels is None:
@@ -89,6 +91,10 @@ def predict_keypoints(
         predicted = roll_out(model, state.to(device), num_frames, frame_dt, pushes, progress)[0].cpu()
     else:
         predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
+    near = (predicted.abs() <= _FARTHEST).flatten(1).all(1)  # false for NaN, too
+    if not near.all():
+        frame = int((~near).nonzero()[0, 0])
+        raise InputError(f"the prediction diverges: in frame {frame} points are beyond {_FARTHEST:g} m or not finite")
     return PredictedKeypoints(
         labels=labels.tolist(),
         rows=[row[own] for row, own in zip(rows, mask, strict=True)],

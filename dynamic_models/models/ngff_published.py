@@ -16,7 +16,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from dynamic_models.contact.body_contact import PairContact, WallContact, pair_contact, wall_contact
@@ -26,6 +25,7 @@ from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import PointEncoder, StressNet, block, mlp, silent_linear
 from dynamic_models.models.force_field import ForceField, ForceFieldSettings, limit
 from dynamic_models.models.interface import Carry
+from gaussians.numbers import Positive
 from gaussians.rotations import euler_xyz_to_matrix, matrix_to_euler_xyz
 
 ACCELERATION_LIMIT = 50.0
@@ -38,7 +38,7 @@ class NGFFPublishedSettings(ForceFieldSettings):
     """An ``NGFFPublishedSettings`` holds the settings of a force field, and the mass in its equations."""
 
     dynamic_model: Literal["ngff_published"] = "ngff_published"
-    mass: float = Field(0.1, gt=0)
+    mass: Positive = 0.1
     """mass of every object, kg"""
 
 

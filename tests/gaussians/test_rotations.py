@@ -120,6 +120,14 @@ def test_polar_rotation_of_a_stretched_rotation_is_the_rotation():
     torch.testing.assert_close(polar_rotation(rotations @ stretch), rotations, rtol=0, atol=1e-13)
 
 
+def test_polar_rotation_of_what_is_not_finite_is_nan():
+    matrices = torch.eye(3, dtype=torch.float64).repeat(3, 1, 1)
+    matrices[0, 1, 2], matrices[2, 0, 0] = torch.nan, torch.inf
+    found = polar_rotation(matrices)
+    assert found[[0, 2]].isnan().all()
+    torch.testing.assert_close(found[1], torch.eye(3, dtype=torch.float64))
+
+
 def test_polar_rotation_of_a_reflection_is_the_nearest_proper_rotation():
     # diag(3, 2, -1) = I diag(3, 2, -1): the trace of R^T F is largest, 3 + 2 - 1, for R = I.
     matrix = torch.diag(torch.tensor([3.0, 2.0, -1.0]))

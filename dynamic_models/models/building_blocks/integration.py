@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from gaussians.stage.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -15,6 +17,9 @@ State: TypeAlias = "tuple[torch.Tensor, ...]"
 Derivative = Callable[[float, State], State]
 Step = Callable[[Derivative, float, State, float], State]
 OdeMethod = Literal["euler", "leapfrog", "midpoint", "rk4", "adaptive"]
+
+
+_MOST_STEPS = 10_000
 
 
 def euler_step(derivative: Derivative, t: float, state: State, h: float) -> State:
@@ -67,8 +72,15 @@ def _add(state: State, *terms: tuple[float, State]) -> State:
 
 
 def substeps(interval: float, step_size: float) -> int:
-    """Return how many equal steps, none longer than ``step_size``, fill ``interval``, both in seconds."""
-    return max(1, math.ceil(interval / step_size - 1e-6))
+    """Return how many equal steps, none longer than ``step_size``, fill ``interval``, both in seconds.
+
+    Raises:
+        InputError: they are more than anybody waits for.
+    """
+    count = max(1, math.ceil(interval / step_size - 1e-6))
+    if count > _MOST_STEPS:
+        raise InputError(f"step_size: expected at most {_MOST_STEPS} steps in {interval:g} s, found {count}")
+    return count
 
 
 def advance(

@@ -78,3 +78,13 @@ def test_gaussians_without_objects_are_refused() -> None:
         predict_keypoints(Ballistic(), bare, 8, 6, 0.02, World())
     with pytest.raises(ValueError, match=r"materials: expected shape \(2, 4\)"):
         predict_keypoints(Ballistic(), gaussians, 8, 6, 0.02, World(), materials=torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e38])
+def test_a_diverging_model_is_named(factor: float) -> None:
+    """Weights that are finite, but lead to points far away or to no numbers."""
+    model = NGFF(NGFFSettings(hidden_dim=8, num_layers=1, step_size=0.02))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=factor)
+    with pytest.raises(InputError, match=r"the prediction diverges: in frame [12] points are beyond 1e\+06 m or not"):
+        predict_keypoints(model, blobs(), 8, 3, 0.02, World())

@@ -5,6 +5,7 @@ import torch
 import torchdiffeq
 
 from dynamic_models.models.building_blocks.integration import FIXED_STEP, OdeMethod, State, advance, substeps
+from gaussians.stage.errors import InputError
 
 
 def oscillator(t: float, state: State) -> State:
@@ -72,6 +73,8 @@ def test_adaptive_meets_its_tolerance() -> None:
 
 def test_substeps_divide_the_interval_evenly() -> None:
     assert [substeps(0.02, h) for h in (0.02, 5e-3, 0.03, 0.015, 1e-3)] == [1, 4, 1, 2, 20]
+    with pytest.raises(InputError, match=r"step_size: expected at most 10000 steps in 1000 s, found 100000"):
+        substeps(1000.0, 0.01)
 
 
 def test_every_fixed_method_is_in_the_type() -> None:
