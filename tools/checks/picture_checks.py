@@ -12,11 +12,11 @@ from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
+from gaussians.files.decoded_video import DecodedVideo, decode
 from gaussians.files.hdf5 import check_size, dataset_of, open_hdf5
 from gaussians.files.splats.splat_formats import read_splats
 from gaussians.files.storage_options import SPLAT_FORMATS
 from gaussians.stage.json_files import read_json_as
-from tools.checks.decoded_video import DecodedVideo, decode
 from tools.checks.findings import Findings
 
 VIEW = r"view_\d+|circle360|circle360_jitter"

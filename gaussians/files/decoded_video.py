@@ -30,11 +30,12 @@ class DecodedVideo:
     problem: str
 
 
-def decode(path: Path, whole: bool = True) -> DecodedVideo:
+def decode(path: Path, whole: bool = True, threads: int = 1) -> DecodedVideo:
     """Decode a video and count its frames.
 
     Args:
         whole: whether to decode all frames, or else to believe the index.
+        threads: how many the decoder takes.
 
     Raises:
         InputError: the file is missing or no video.
@@ -50,13 +51,13 @@ def decode(path: Path, whole: bool = True) -> DecodedVideo:
         reader.close()
     (width, height), fps = index["size"], float(index["fps"])
     declared = round(index["duration"] * fps)
-    frames, problem = _count(path) if whole else (declared, "")
+    frames, problem = _count(path, threads) if whole else (declared, "")
     return DecodedVideo(width, height, fps, declared, frames, problem)
 
 
-def _count(path: Path) -> tuple[int, str]:
+def _count(path: Path, threads: int) -> tuple[int, str]:
     """Return the number of frames that decode, and the decoder's first complaint."""
-    source = ["-threads", "1", "-i", str(path), "-map", "0:v:0"]
+    source = ["-threads", str(threads), "-i", str(path), "-map", "0:v:0"]
     # Count every packet's frame once; none is repeated to fill up time.
     sink = ["-fps_mode", "passthrough", "-f", "null", "-progress", "pipe:1", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *source, *sink]
