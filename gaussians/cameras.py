@@ -45,6 +45,11 @@ class Cameras:
     def to(self, device: torch.device | str) -> "Cameras":
         return Cameras(self.viewmats.to(device), self.Ks.to(device), self.width, self.height)
 
+    def resized(self, width: int, height: int) -> "Cameras":
+        """Return the same cameras with images of another size, pixels."""
+        factors = torch.tensor([width / self.width, height / self.height, 1.0]).to(self.Ks)
+        return Cameras(self.viewmats, factors[:, None] * self.Ks, width, height)
+
     @property
     def positions(self) -> torch.Tensor:
         """Return the camera centres (C, 3), metres."""

@@ -5,7 +5,7 @@ Colours follow ITU-R BT.601 in its limited range; the files say so, and readers 
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -120,13 +120,30 @@ class VideoWriter:
             self._stack.__exit__(kind, error, traceback)
 
 
-def read_video(path: str | Path) -> Iterator[np.ndarray]:
-    """Yield the frames (H, W, 3) uint8 of a video file, one after the other.
+def read_video(
+    path: str | Path, chosen: Sequence[int] | None = None, size: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the frames (H, W, 3) uint8 of a video file, one after the other, turned upright as the file says.
+
+    Args:
+        chosen: numbers of the frames to yield, ascending, counted in the file from 0; None: all, where a file of
+            uneven times has some frames twice or not at all so that their rate is even.
+        size: (width, height) that frames are scaled to, pixels, each pixel a mean of those that it covers.
 
     Raises:
         InputError: the file is missing or not a video.
     """
-    with _open(path) as reader:
+    filters: list[str] = []
+    options: list[str] = []
+    if chosen is not None:
+        terms = "+".join(f"eq(n,{number})" for number in chosen)
+        filters.append(f"select='{terms}'")
+        options += ["-fps_mode", "passthrough", "-frames:v", str(len(chosen))]
+    if size is not None:
+        filters.append(f"scale={size[0]}:{size[1]}:flags=area")
+    if filters:
+        options += ["-vf", ",".join(filters)]
+    with _open(path, options) as reader:
         yield from reader
 
 
@@ -140,11 +157,11 @@ def frame_rate(path: str | Path) -> float:
         return float(reader.get_meta_data()["fps"])
 
 
-def _open(path: str | Path) -> Any:
+def _open(path: str | Path, options: Sequence[str] = ()) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return imageio.get_reader(path, format="FFMPEG")
+        return imageio.get_reader(path, format="FFMPEG", output_params=list(options))
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a readable video: {str(error).splitlines()[0]}") from None
 

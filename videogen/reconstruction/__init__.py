@@ -1,0 +1,1 @@
+"""Make Gaussians of objects and their background from pictures: one module for each stage."""
