@@ -15,8 +15,8 @@ from dataset.rendering.prompts import object_prompts
 from dataset.rendering.scene_renderer import SceneRenderer, cameras_at, write_clip
 from dataset.rendering.views import ORBIT_VIEWS, View
 from gaussians.cameras import write_cameras
+from gaussians.files.prompts import write_prompts
 from gaussians.representation import Gaussians
-from gaussians.stage.json_files import write_json
 from gaussians.stage.threads import core_count
 
 _VIEWS_AT_ONCE = 25
@@ -44,7 +44,7 @@ def write_initial_views(
     cameras = renderer.orbit.cameras(range(ORBIT_VIEWS), renderer.resolution)
     if texts:
         first = renderer.masks(gaussians, cameras[:1], len(texts))[0].cpu().numpy()
-        write_json(video.parent / "prompts.json", object_prompts(gaussians, cameras, list(texts), first))
+        write_prompts(video.parent / "prompts.json", object_prompts(gaussians, cameras, list(texts), first))
     write_cameras(video.parent / "cameras.json", cameras)
     # The camera goes round while nothing moves.
     still = itertools.repeat(gaussians.to(renderer.device), ORBIT_VIEWS)

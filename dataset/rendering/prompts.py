@@ -1,7 +1,5 @@
 """This module makes the content of prompts.json: where each object is in the first view, and what it is."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 import torch
@@ -9,6 +7,7 @@ import torch
 from dataset.catalog import object_by_name
 from dataset.layout import Layout
 from gaussians.cameras import Cameras
+from gaussians.files.prompts import Prompts
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -25,7 +24,7 @@ def object_prompt(name: str, layout: Layout) -> str:
         return f"A {name}."
 
 
-def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mask: np.ndarray) -> dict[str, list[Any]]:
+def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mask: np.ndarray) -> Prompts:
     """Return a point, a box and a text for each object, in pixels of the first camera.
 
     The box bounds the pixels that show the object, and the point is the one of them that lies deepest inside. Of an
@@ -38,8 +37,8 @@ def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mas
         mask: (H, W), what the first camera shows: label + 1, 0 for none.
 
     Returns:
-        {"point": [[u, v]], "center_point": the same, "bbox": [[u0, v0, u1, v1]], "text": [str]}, boxes within
-        0 .. W - 1 and 0 .. H - 1 and, as far as the image is that large, at least two pixels wide and high.
+        One of each an object, boxes within 0 .. W - 1 and 0 .. H - 1 and, as far as the image is that large, at least
+        two pixels wide and high.
     """
     if gaussians.labels is None:
         raise ValueError("gaussians: expected labels")
@@ -58,9 +57,9 @@ def object_prompts(gaussians: Gaussians, cameras: Cameras, texts: list[str], mas
         low, high = low - missing, high + missing
         inside = np.maximum(-low, 0) - np.maximum(high - limit, 0)
         low, high = np.clip(low + inside, 0, limit), np.clip(high + inside, 0, limit)
-        points.append(point.tolist())
-        boxes.append([*low.tolist(), *high.tolist()])
-    return {"point": points, "center_point": points, "bbox": boxes, "text": texts}
+        points.append(tuple(point.tolist()))
+        boxes.append((*low.tolist(), *high.tolist()))
+    return Prompts(points=tuple(points), boxes=tuple(boxes), texts=tuple(texts))
 
 
 def _deepest(shown: np.ndarray) -> np.ndarray:

@@ -4,19 +4,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import h5py
 import numpy as np
 from PIL import Image
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gaussians.cameras import Cameras, read_cameras
 from gaussians.files.decoded_video import DecodedVideo, decode
 from gaussians.files.hdf5 import check_size, dataset_of, open_hdf5
+from gaussians.files.prompts import read_prompts
 from gaussians.files.splats.splat_formats import read_splats
 from gaussians.files.storage_options import SPLAT_FORMATS
-from gaussians.stage.json_files import read_json_as
 from tools.checks.findings import Findings
 
 VIEW = r"view_\d+|circle360|circle360_jitter"
@@ -36,18 +34,6 @@ class ExpectedClip:
     num_frames: int | None = None
     fps: int | None = None
     num_objects: int | None = None
-
-
-class _Prompts(BaseModel):
-    """A ``_Prompts`` is the contents of prompts.json, under the published writer's names or the published reader's."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
-
-    point: Annotated[
-        list[tuple[FiniteFloat, FiniteFloat]], Field(validation_alias=AliasChoices("point", "center_point"))
-    ]
-    bbox: list[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]]
-    text: list[str]
 
 
 def check_initial(path: Path, scene: str, clip: ExpectedClip, quick: bool, findings: Findings) -> None:
@@ -130,20 +116,15 @@ def _check_size(path: Path, found: Sequence[int], size: tuple[int, int] | None, 
 
 
 def _check_prompts(path: Path, cameras: Cameras, num_objects: int | None, findings: Findings) -> None:
-    prompts = read_json_as(path, _Prompts)
-    counts = {"point": len(prompts.point), "bbox": len(prompts.bbox), "text": len(prompts.text)}
-    expected = counts["text"] if num_objects is None else num_objects
-    for key, count in counts.items():
-        if count != expected:
-            findings.defect(path, f"{key}: expected one entry for each of {expected} objects, found {count}")
-    width, height = cameras.width, cameras.height
-    for index, (u, v) in enumerate(prompts.point):
-        if not (0 <= u <= width and 0 <= v <= height):
-            findings.defect(path, f"point.{index}: expected a pixel of {width} x {height}, found ({u:g}, {v:g})")
-    for index, (u0, v0, u1, v1) in enumerate(prompts.bbox):
-        if not (0 <= u0 <= u1 <= width and 0 <= v0 <= v1 <= height):
-            found = f"found ({u0:g}, {v0:g}, {u1:g}, {v1:g})"
-            findings.defect(path, f"bbox.{index}: expected (u0, v0, u1, v1) within {width} x {height}, {found}")
+    prompts = read_prompts(path)
+    expected = len(prompts) if num_objects is None else num_objects
+    for key, found in {"point": prompts.points, "bbox": prompts.boxes, "text": prompts.texts}.items():
+        if found is None:
+            findings.defect(path, f"{key}: missing")
+        elif len(found) != expected:
+            findings.defect(path, f"{key}: expected one entry for each of {expected} objects, found {len(found)}")
+    for problem in prompts.outside(cameras.width, cameras.height):
+        findings.defect(path, problem)
 
 
 def _check_depth(path: Path, views: int | None, size: tuple[int, int] | None, quick: bool, findings: Findings) -> None:

@@ -35,9 +35,8 @@ def prompts(gaussians: Gaussians, camera: Cameras = CAMERA) -> tuple[np.ndarray,
     count = len(gaussians)
     mask = instance_masks(gaussians, camera, count)[0].numpy()
     found = object_prompts(gaussians, camera, [str(i) for i in range(count)], mask)
-    assert found["text"] == [str(i) for i in range(count)]
-    assert found["center_point"] == found["point"]
-    points, boxes = np.array(found["point"]), np.array(found["bbox"])
+    assert found.texts == tuple(str(i) for i in range(count))
+    points, boxes = np.array(found.points), np.array(found.boxes)
     assert (boxes >= 0).all()
     assert (boxes <= SIZE - 1).all()
     assert (boxes[:, 2:] - boxes[:, :2] >= 2 - 1e-9).all()
@@ -80,7 +79,7 @@ def test_a_hollow_object_is_prompted_on_its_shell() -> None:
     )
     mask = instance_masks(ring, CAMERA, 1)[0].numpy()
     assert mask[50, 50] == 0
-    ((u, v),) = object_prompts(ring, CAMERA, ["ring"], mask)["point"]
+    ((u, v),) = object_prompts(ring, CAMERA, ["ring"], mask).points or ()
     assert mask[int(v), int(u)] == 1
 
 

@@ -12,7 +12,9 @@ from tests.conftest import ROOT
 
 def test_what_does_not_fit_is_refused() -> None:
     check_memory(2**20, "--resolution 512")
-    with pytest.raises(InputError, match=r"--resolution 99999: takes at least 1,000 TiB of memory, of which .* are free"):
+    with pytest.raises(
+        InputError, match=r"--resolution 99999: takes at least 1,000 TiB of memory, of which .* are free"
+    ):
         check_memory(1000 * 2**40, "--resolution 99999")
 
 
