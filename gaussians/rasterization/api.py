@@ -53,8 +53,8 @@ def rasterize(
         near_plane, far_plane: Gaussians whose centre is not between these are left out, metres along the viewing axis.
         radius_clip: Gaussians whose half extent on the image is at most this are left out, pixels.
         depth: "expected", sum(w z) / sum(w), or "accumulated", sum(w z), over the weights w of a pixel's Gaussians.
-        backend: "gsplat" on CUDA devices, "warp" on the CPU; by default the one of the Gaussians' device. Only gsplat
-            carries gradients.
+        backend: "gsplat" on CUDA devices, "warp" on the CPU; by default the one of the Gaussians' device. Both carry
+            gradients to the Gaussians and to ``background``.
 
     Raises:
         ValueError: ``background`` has another shape, the Gaussians lack the degree asked for or are not on the

@@ -3,18 +3,26 @@
 Warp runs a CPU launch on the calling thread and without Python's lock, so several threads launch at once.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import warp as wp
+from torch.autograd.function import once_differentiable
 
 from gaussians.cameras import Cameras
+from gaussians.rasterization.gradient_kernels import blend_gradient, covariance_gradient, project_gradient
 from gaussians.rasterization.image_model import MIN_ALPHA
-from gaussians.rasterization.kernels import TILE, Camera, Covariance, Splat, covariance_from_scales, draw_band, project
+from gaussians.rasterization.kernels import Camera, Covariance, covariance_from_scales, draw_band, project
+from gaussians.rasterization.tile_blending import MOMENTS, TILE, Splat
 from gaussians.representation import Gaussians
 from gaussians.stage.warp_runtime import start_warp
+
+Result = TypeVar("Result")
 
 
 def draw(
@@ -28,76 +36,213 @@ def draw(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return RGB (C, H, W, 3), accumulated depth (C, H, W) and alpha (C, H, W); the arguments are ``rasterize``'s."""
     start_warp()
-    wp.load_module(project.module, device="cpu")  # compile it before threads would do so at once
-    count, height, width = len(cameras), cameras.height, cameras.width
-    rgb = torch.empty(count, height, width, 3)
-    depth = torch.empty(count, height, width)
-    alpha = torch.empty(count, height, width)
-    means, opacities = _plain(gaussians.means), _plain(gaussians.opacities)
-    precise_means, opaque = means.double(), opacities >= MIN_ALPHA
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        inputs = [
-            wp.from_torch(means, dtype=wp.vec3f),
-            wp.from_torch(opacities),
-            _covariances(gaussians, pool, threads),
-            wp.from_torch(_plain(gaussians.sh), dtype=wp.vec3f),
-            sh_degree,
+    for kernel in (project, blend_gradient) if torch.is_grad_enabled() else (project,):
+        wp.load_module(kernel.module, device="cpu")  # compile it before threads would do so at once
+    view = _View(cameras, sh_degree, near_plane, far_plane, radius_clip)
+    shape = (gaussians.scales, gaussians.quaternions, gaussians.covariances)
+    return _Draw.apply(gaussians.means, gaussians.opacities, gaussians.sh, *shape, backgrounds, view)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A ``_View`` holds the arguments of ``draw`` that have no gradient."""
+
+    cameras: Cameras
+    sh_degree: int
+    near_plane: float
+    far_plane: float
+    radius_clip: float
+
+
+class _Splats(NamedTuple):
+    """The splats (V,) of one camera, front to back, with the rows ``order`` of their Gaussians and their bounds."""
+
+    order: torch.Tensor
+    splats: wp.array
+    bounds: wp.array
+
+
+class _Draw(torch.autograd.Function):
+    """Draw Gaussians, and carry gradients of the images back to what they are made of, and to the backgrounds."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        means: torch.Tensor,
+        opacities: torch.Tensor,
+        sh: torch.Tensor,
+        scales: torch.Tensor | None,
+        quaternions: torch.Tensor | None,
+        covariances: torch.Tensor | None,
+        backgrounds: torch.Tensor,
+        view: _View,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        cameras = view.cameras
+        count, height, width = len(cameras), cameras.height, cameras.width
+        rgb = torch.empty(count, height, width, 3)
+        depth = torch.empty(count, height, width)
+        alpha = torch.empty(count, height, width)
+        opaque, precise_means = _plain(opacities) >= MIN_ALPHA, means.double()
+        drawn = []
+        with _Threads() as threads:
+            world = _world(threads, means, opacities, sh, scales, quaternions, covariances)
+            for c in range(count):
+                axis, offset = cameras.viewmats[c, 2, :3].double(), cameras.viewmats[c, 2, 3].double()
+                depths = (precise_means @ axis + offset).float()
+                order = _front_to_back(depths, opaque & (depths >= view.near_plane) & (depths <= view.far_plane))
+                splats = wp.empty(len(order), dtype=Splat, device="cpu")
+                bounds = wp.empty(len(order), dtype=wp.vec4i, device="cpu")
+                inputs = [wp.from_torch(order), *world, view.sh_degree, _camera(cameras, c), view.radius_clip]
+                threads.launch(project, len(order), [*inputs, splats, bounds])
+                background = wp.vec3f(*backgrounds[c].tolist())
+                images = [wp.from_torch(rgb[c], dtype=wp.vec3f), wp.from_torch(depth[c]), wp.from_torch(alpha[c])]
+                threads.map(partial(_draw_band, splats, bounds, background, images), range(0, height, TILE))
+                if any(ctx.needs_input_grad):
+                    drawn.append(_Splats(order, splats, bounds))
+        if drawn:
+            ctx.view, ctx.drawn = view, drawn
+            ctx.save_for_backward(
+                means, opacities, sh, scales, quaternions, covariances, backgrounds, rgb, depth, alpha
+            )
+        return rgb, depth, alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, rgb_gradient: torch.Tensor, depth_gradient: torch.Tensor, alpha_gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        *inputs, backgrounds, rgb, depth, alpha = ctx.saved_tensors
+        means, opacities, sh, scales, quaternions, covariances = inputs
+        view: _View = ctx.view
+        shape_gradients: tuple[torch.Tensor | None, ...]
+        gradients = [torch.zeros_like(_plain(tensor)) for tensor in (means, opacities)]
+        covariance_gradients = torch.zeros(len(means), 6, dtype=torch.float64)
+        sh_gradients = torch.zeros_like(_plain(sh))
+        outputs = [
+            wp.from_torch(gradients[0], dtype=wp.vec3f),
+            wp.from_torch(gradients[1]),
+            wp.from_torch(covariance_gradients, dtype=Covariance),
+            wp.from_torch(sh_gradients, dtype=wp.vec3f),
         ]
-        for c in range(count):
-            axis, offset = cameras.viewmats[c, 2, :3].double(), cameras.viewmats[c, 2, 3].double()
-            depths = (precise_means @ axis + offset).float()
-            order = _front_to_back(depths, opaque & (depths >= near_plane) & (depths <= far_plane))
-            splats = wp.empty(len(order), dtype=Splat, device="cpu")
-            bounds = wp.empty(len(order), dtype=wp.vec4i, device="cpu")
-            shared = [wp.from_torch(order), *inputs, _camera(cameras, c), radius_clip, splats, bounds]
-            _launch_in_shares(pool, threads, project, len(order), shared)
-            background = wp.vec3f(*backgrounds[c].tolist())
-            images = [wp.from_torch(rgb[c], dtype=wp.vec3f), wp.from_torch(depth[c]), wp.from_torch(alpha[c])]
-            tops = iter(range(0, height, TILE))
-            works = [pool.submit(_draw_bands, tops, splats, bounds, background, images) for _ in range(threads)]
-            for work in works:
-                work.result()
-    return rgb, depth, alpha
+        # A pixel's colour is sum(w c) + (1 - sum(w)) background: as if alpha had this gradient, too.
+        alpha_gradient = alpha_gradient - (rgb_gradient * backgrounds[:, None, None]).sum(-1)
+        bare = rgb - (1 - alpha)[..., None] * backgrounds[:, None, None]
+        totals = (rgb_gradient * bare).sum(-1) + depth_gradient * depth + alpha_gradient * alpha
+        with _Threads() as threads:
+            world = _world(threads, *inputs)
+            for c, (order, splats, bounds) in enumerate(ctx.drawn):
+                images = [
+                    wp.from_torch(rgb_gradient[c].contiguous(), dtype=wp.vec3f),
+                    *(wp.from_torch(image[c].contiguous()) for image in (depth_gradient, alpha_gradient, totals)),
+                ]
+                moments = _blend_gradients(threads, view.cameras.height, splats, bounds, images)
+                arguments = [wp.from_torch(order), *world, view.sh_degree, _camera(view.cameras, c), bounds]
+                threads.launch(project_gradient, len(order), [*arguments, wp.from_torch(moments), *outputs])
+            if covariances is not None:
+                shape_gradients = (None, None, covariance_gradients.float())
+            else:
+                of_scales, of_quaternions = torch.empty_like(_plain(scales)), torch.empty_like(_plain(quaternions))
+                shape = [
+                    wp.from_torch(_plain(scales), dtype=wp.vec3f),
+                    wp.from_torch(_plain(quaternions), dtype=wp.vec4f),
+                    outputs[2],
+                    wp.from_torch(of_scales, dtype=wp.vec3f),
+                    wp.from_torch(of_quaternions, dtype=wp.vec4f),
+                ]
+                threads.launch(covariance_gradient, len(means), shape)
+                shape_gradients = (of_scales, of_quaternions, None)
+        background_gradients = (rgb_gradient * (1 - alpha)[..., None]).sum((1, 2))
+        return (*gradients, sh_gradients, *shape_gradients, background_gradients, None)
 
 
-def _covariances(gaussians: Gaussians, pool: Executor, threads: int) -> object:
-    """Return covariances in double precision from the scales on: single would cost long thin Gaussians their width."""
-    if gaussians.covariances is not None:
-        return wp.from_torch(_plain(gaussians.covariances).double(), dtype=Covariance)
-    assert gaussians.scales is not None
-    assert gaussians.quaternions is not None
-    covariances = wp.empty(len(gaussians), dtype=Covariance, device="cpu")
-    scales = wp.from_torch(_plain(gaussians.scales), dtype=wp.vec3f)
-    quaternions = wp.from_torch(_plain(gaussians.quaternions), dtype=wp.vec4f)
-    inputs = [scales, quaternions, covariances]
-    _launch_in_shares(pool, threads, covariance_from_scales, len(gaussians), inputs)
-    return covariances
+class _Threads:
+    """A ``_Threads`` spreads Warp's CPU launches over as many threads as PyTorch uses."""
+
+    def __init__(self) -> None:
+        self.count = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self.count)
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def launch(self, kernel: wp.Kernel, size: int, inputs: Sequence[object]) -> None:
+        """Launch ``kernel(first, *inputs)`` over ``range(size)``, one contiguous share for each thread."""
+        step = max(1, -(-size // self.count))
+
+        def launch(first: int) -> None:
+            wp.launch(kernel, dim=min(step, size - first), inputs=[first, *inputs], device="cpu")
+
+        self.map(launch, range(0, size, step))
+
+    def map(self, function: Callable[[int], Result], values: Iterable[int]) -> list[Result]:
+        return list(self._pool.map(function, values))
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
+def _world(
+    threads: _Threads,
+    means: torch.Tensor,
+    opacities: torch.Tensor,
+    sh: torch.Tensor,
+    scales: torch.Tensor | None,
+    quaternions: torch.Tensor | None,
+    covariances: torch.Tensor | None,
+) -> list[object]:
+    """Return means, opacities, covariances and coefficients as the kernels take them.
+
+    Covariances are in double precision from the scales on: single would cost long thin Gaussians their width.
+    """
+    if covariances is not None:
+        precise = wp.from_torch(_plain(covariances).double(), dtype=Covariance)
+    else:
+        precise = wp.empty(len(means), dtype=Covariance, device="cpu")
+        shape = [wp.from_torch(_plain(scales), dtype=wp.vec3f), wp.from_torch(_plain(quaternions), dtype=wp.vec4f)]
+        threads.launch(covariance_from_scales, len(means), [*shape, precise])
+    return [
+        wp.from_torch(_plain(means), dtype=wp.vec3f),
+        wp.from_torch(_plain(opacities)),
+        precise,
+        wp.from_torch(_plain(sh), dtype=wp.vec3f),
+    ]
+
+
+def _draw_band(splats: wp.array, bounds: wp.array, background: wp.vec3f, images: Sequence[object], top: int) -> None:
+    inputs = [top, splats, bounds, wp.from_torch(_in_band(bounds, top)), background, *images]
+    wp.launch(draw_band, dim=1, inputs=inputs, device="cpu")
+
+
+def _blend_gradients(
+    threads: _Threads, height: int, splats: wp.array, bounds: wp.array, images: Sequence[object]
+) -> torch.Tensor:
+    """Return the moments (V, MOMENTS) of the splats; ``images`` are the gradients and totals of ``blend_gradient``.
+
+    Every band has its own, summed in order, so that the number of threads does not change the result.
+    """
+
+    def differentiate(top: int) -> tuple[torch.Tensor, torch.Tensor]:
+        selected = _in_band(bounds, top)
+        moments = torch.zeros(len(selected), MOMENTS)
+        inputs = [top, splats, bounds, wp.from_torch(selected), *images, wp.from_torch(moments)]
+        wp.launch(blend_gradient, dim=1, inputs=inputs, device="cpu")
+        return selected, moments
+
+    total = torch.zeros(len(splats), MOMENTS)
+    for selected, moments in threads.map(differentiate, range(0, height, TILE)):
+        total.index_add_(0, selected, moments)
+    return total
+
+
+def _plain(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None
     return tensor.detach().float().contiguous()
 
 
-def _launch_in_shares(pool: Executor, threads: int, kernel: wp.Kernel, size: int, inputs: Sequence[object]) -> None:
-    """Launch ``kernel(first, *inputs)`` over ``range(size)``, one contiguous share for each thread."""
-    step = max(1, -(-size // threads))
-    works = [
-        pool.submit(wp.launch, kernel, dim=min(step, size - first), inputs=[first, *inputs], device="cpu")
-        for first in range(0, size, step)
-    ]
-    for work in works:
-        work.result()
-
-
-def _draw_bands(
-    tops: Iterator[int], splats: wp.array, bounds: wp.array, background: wp.vec3f, images: Sequence[object]
-) -> None:
-    """Draw bands until ``tops``, which all threads share, has no more."""
-    selected = wp.empty(len(splats), dtype=wp.int32, device="cpu")
-    for top in tops:
-        inputs = [top, splats, bounds, selected, background, *images]
-        wp.launch(draw_band, dim=1, inputs=inputs, device="cpu")
+def _in_band(bounds: wp.array, top: int) -> torch.Tensor:
+    """Return which splats touch the TILE rows of pixels from ``top`` on, front to back."""
+    rows = wp.to_torch(bounds)[:, 2:]
+    return ((rows[:, 0] < top + TILE) & (rows[:, 1] > top)).nonzero().squeeze(1)
 
 
 def _front_to_back(depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

@@ -8,18 +8,16 @@ blending runs in single precision on vectors of 16 pixels, one row of a tile, wh
 
 import warp as wp
 
-from gaussians.rasterization.image_model import BLUR, GUARD_BAND, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+from gaussians.rasterization.image_model import BLUR, GUARD_BAND, MIN_ALPHA
+from gaussians.rasterization.tile_blending import IMAGES, TILE, Pixels, Splat, blend_splat, is_finished
 
 wp.set_module_options({"enable_backward": False})
 
-TILE = 16
-_CHECK_INTERVAL = 8
+CHECK_INTERVAL = 8
 """The number of splats between two checks whether a tile is finished."""
 
-Pixels = wp.types.vector(TILE, wp.float32)
 Covariance = wp.types.vector(6, wp.float64)
 
-_RAMP = wp.constant(Pixels(*[float(i) for i in range(TILE)]))
 _BLUR = wp.constant(wp.float64(BLUR))
 
 
@@ -34,25 +32,6 @@ class Camera:
     center: wp.vec2d
     width: wp.int32
     height: wp.int32
-
-
-@wp.struct
-class Splat:
-    """A ``Splat`` is a projected Gaussian.
-
-    With (x, y) the offset from its mean, a pixel's squared distance in standard deviations is
-    (across x + shear y)^2 + (along y)^2: the Cholesky factor of the inverse covariance. The mean itself is
-    kept relative to the first pixel of the splat's bounds, so that single precision holds it closely.
-    """
-
-    corner: wp.vec2f  # centre of the first pixel minus mean
-    across: wp.float32
-    shear: wp.float32
-    along: wp.float32
-    opacity: wp.float32
-    reach: wp.float32  # squared distance at which alpha falls to MIN_ALPHA
-    depth: wp.float32
-    color: wp.vec3f
 
 
 @wp.kernel
@@ -98,6 +77,20 @@ def guarded_slope(slope: wp.float64, focal: wp.float64, center: wp.float64, size
 
 
 @wp.func
+def screen_jacobian(camera: Camera, z: wp.float64, slope_x: wp.float64, slope_y: wp.float64):
+    """Return both rows of the projection's Jacobian times the rotation."""
+    right, down, forward = camera.rotation[0], camera.rotation[1], camera.rotation[2]
+    return (camera.focal[0] / z) * (right - slope_x * forward), (camera.focal[1] / z) * (down - slope_y * forward)
+
+
+@wp.func
+def screen_covariance(covariance: wp.mat33d, jx: wp.vec3d, jy: wp.vec3d) -> wp.mat22d:
+    """Return the covariance of a splat, pixels^2."""
+    cov = wp.dot(jx, covariance * jy)
+    return wp.mat22d(wp.dot(jx, covariance * jx) + _BLUR, cov, cov, wp.dot(jy, covariance * jy) + _BLUR)
+
+
+@wp.func
 def first_pixel(edge: wp.float64, size: int) -> int:
     """Return the first pixel whose centre is at or after ``edge``, held within 0 .. size."""
     return int(wp.clamp(wp.ceil(edge - wp.float64(0.5)), wp.float64(0.0), wp.float64(size)))
@@ -133,15 +126,11 @@ def project(
     held_x = guarded_slope(slope_x, camera.focal[0], camera.center[0], camera.width)
     held_y = guarded_slope(slope_y, camera.focal[1], camera.center[1], camera.height)
 
-    # Rows of the projection's Jacobian times the rotation.
-    right, down, forward = camera.rotation[0], camera.rotation[1], camera.rotation[2]
-    jx = (camera.focal[0] / mean[2]) * (right - held_x * forward)
-    jy = (camera.focal[1] / mean[2]) * (down - held_y * forward)
+    jx, jy = screen_jacobian(camera, mean[2], held_x, held_y)
     c = covariances[row]
     covariance = wp.mat33d(c[0], c[1], c[2], c[1], c[3], c[4], c[2], c[4], c[5])
-    var_x = wp.dot(jx, covariance * jx) + _BLUR
-    var_y = wp.dot(jy, covariance * jy) + _BLUR
-    cov = wp.dot(jx, covariance * jy)
+    screen = screen_covariance(covariance, jx, jy)
+    var_x, cov, var_y = screen[0, 0], screen[0, 1], screen[1, 1]
     determinant = var_x * var_y - cov * cov
     numbers = wp.isfinite(mean_x) and wp.isfinite(mean_y) and wp.isfinite(determinant)
     if not numbers or determinant <= wp.float64(0.0) or var_x <= wp.float64(0.0):
@@ -170,134 +159,45 @@ def project(
     )
 
 
-@wp.func
-def select(bounds: wp.array[wp.vec4i], top: int, bottom: int, selected: wp.array[wp.int32]) -> int:
-    """List in ``selected`` the splats that touch rows ``top`` to ``bottom``; return how many."""
-    count = wp.int32(0)
-    for i in range(bounds.shape[0]):
-        box = bounds[i]
-        if box[2] < bottom and box[3] > top:
-            selected[count] = i
-            count += 1
-    return count
-
-
-@wp.func
-def exp_negative_half(squared: Pixels) -> Pixels:
-    """Return exp(-squared / 2) for 0 <= squared <= 12, as a minimax polynomial of exp(-squared / 32) to the power 16.
-
-    The polynomial adds 3e-8 to the relative error, rounding up to 2e-6. There are products only, which the compiler
-    vectorises, unlike a call of exp.
-    """
-    x = squared * (-1.0 / 32.0)
-    p = x * 0.006899906788 + Pixels(0.041072152555)
-    p = wp.cw_mul(p, x) + Pixels(0.166550531983)
-    p = wp.cw_mul(p, x) + Pixels(0.499989598989)
-    p = wp.cw_mul(p, x) + Pixels(0.999999642372)
-    p = wp.cw_mul(p, x) + Pixels(1.0)
-    p = wp.cw_mul(p, p)
-    p = wp.cw_mul(p, p)
-    p = wp.cw_mul(p, p)
-    return wp.cw_mul(p, p)
-
-
-@wp.func
-def alphas(splat: Splat, start: float, along: float) -> Pixels:
-    """Return alpha of 16 pixels in a row, given the two parts of the first one's distance, in standard deviations."""
-    across = splat.across * _RAMP + Pixels(start)
-    squared = wp.cw_mul(across, across) + Pixels(along * along)
-    # Beyond a squared distance of 12 even full opacity gives less than MIN_ALPHA.
-    return wp.min(splat.opacity * exp_negative_half(wp.min(squared, Pixels(12.0))), Pixels(MAX_ALPHA))
-
-
-@wp.func
-def misses(splat: Splat, start: float, along: float) -> bool:
-    """Return whether alpha is below MIN_ALPHA in all of 16 pixels in a row."""
-    stop = start + float(TILE - 1) * splat.across
-    room = splat.reach - along * along
-    return (start > 0.0 and start * start > room) or (stop < 0.0 and stop * stop > room)
-
-
-@wp.func
-def absorb(alpha: Pixels, transmittance: Pixels):
-    """Return a splat's weights in 16 pixels and the transmittance that it leaves, 0 where a pixel is finished."""
-    weights = wp.cw_mul(alpha, transmittance)
-    left = transmittance - weights
-    for x in range(TILE):
-        seen = alpha[x] >= MIN_ALPHA
-        open = left[x] > MIN_TRANSMITTANCE
-        weights[x] = wp.where(seen and open, weights[x], 0.0)
-        left[x] = wp.where(seen, wp.where(open, left[x], 0.0), transmittance[x])
-    return weights, left
-
-
 @wp.kernel
 def draw_band(
     top: int,
     splats: wp.array[Splat],
     bounds: wp.array[wp.vec4i],
-    selected: wp.array[wp.int32],
+    selected: wp.array[wp.int64],
     background: wp.vec3f,
     rgb: wp.array2d[wp.vec3f],
     depth: wp.array2d[wp.float32],
     alpha: wp.array2d[wp.float32],
 ):
-    """Blend the splats, front to back, into the TILE rows of pixels from ``top`` on.
-
-    ``selected`` is scratch space, as long as ``splats``.
-    """
+    """Blend the ``selected`` splats, front to back, into the TILE rows of pixels from ``top`` on."""
     width, height = rgb.shape[1], rgb.shape[0]
     bottom = wp.min(top + TILE, height)
-    count = select(bounds, top, bottom, selected)
 
     transmittance = wp.zeros(shape=(TILE,), dtype=Pixels)
-    red = wp.zeros(shape=(TILE,), dtype=Pixels)
-    green = wp.zeros(shape=(TILE,), dtype=Pixels)
-    blue = wp.zeros(shape=(TILE,), dtype=Pixels)
-    far = wp.zeros(shape=(TILE,), dtype=Pixels)
-    cover = wp.zeros(shape=(TILE,), dtype=Pixels)
+    images = wp.zeros(shape=(IMAGES,), dtype=Pixels)
 
     for left in range(0, width, TILE):
         for y in range(TILE):
             transmittance[y] = Pixels(wp.where(top + y < height, 1.0, 0.0))
-            red[y] = Pixels()
-            green[y] = Pixels()
-            blue[y] = Pixels()
-            far[y] = Pixels()
-            cover[y] = Pixels()
+        for k in range(IMAGES):
+            images[k] = Pixels()
 
         drawn = wp.int32(0)
-        for j in range(count):
-            i = selected[j]
+        for j in range(selected.shape[0]):
+            i = wp.int32(selected[j])
             box = bounds[i]
             if box[0] >= left + TILE or box[1] <= left:
                 continue
-            splat = splats[i]
-            for y in range(wp.max(box[2], top), wp.min(box[3], bottom)):
-                offset = splat.corner[1] + float(y - box[2])
-                along = splat.along * offset
-                start = splat.across * (splat.corner[0] + float(left - box[0])) + splat.shear * offset
-                if misses(splat, start, along):
-                    continue
-                w, t = absorb(alphas(splat, start, along), transmittance[y - top])
-                transmittance[y - top] = t
-                red[y - top] += splat.color[0] * w
-                green[y - top] += splat.color[1] * w
-                blue[y - top] += splat.color[2] * w
-                far[y - top] += splat.depth * w
-                cover[y - top] += w
+            blend_splat(splats[i], box, left, top, transmittance, images)
             drawn += 1
-            if drawn % _CHECK_INTERVAL == 0:
-                most = Pixels()
-                for y in range(TILE):
-                    most = wp.max(most, transmittance[y])
-                if wp.max(most) == 0.0:
-                    break
+            if drawn % CHECK_INTERVAL == 0 and is_finished(transmittance):
+                break
 
         for y in range(bottom - top):
             for x in range(wp.min(TILE, width - left)):
-                c = cover[y][x]
-                color = wp.vec3f(red[y][x], green[y][x], blue[y][x])
+                c = images[5 * y + 4][x]
+                color = wp.vec3f(images[5 * y][x], images[5 * y + 1][x], images[5 * y + 2][x])
                 rgb[top + y, left + x] = color + (1.0 - c) * background
-                depth[top + y, left + x] = far[y][x]
+                depth[top + y, left + x] = images[5 * y + 3][x]
                 alpha[top + y, left + x] = c

@@ -1,17 +1,20 @@
-"""Measure seconds and memory that drawing a scene takes: three speckled balls on a ground, seen from 4 m."""
+"""Measure seconds and memory that drawing a scene takes, and its gradient: three balls on a ground, seen from 4 m."""
 
 import re
 import statistics
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from gaussians.cameras import Orbit
-from gaussians.rasterization import rasterize
+from gaussians.cameras import Cameras, Orbit
+from gaussians.rasterization import Rendered, rasterize
 from gaussians.representation import Gaussians
 from tools.benchmarks.stopwatch import seconds
 
 _WORKLOADS = ((10_000, 256, 1), (100_000, 448, 1), (100_000, 448, 5), (100_000, 1280, 1))  # Gaussians, pixels, views
+_TRAINING = ((20_000, 128, 1), (100_000, 448, 1))
 _REPEATS = 7
 _ORBIT = Orbit(center=(0.0, 0.0, -0.4), azimuth=30.0, elevation=25.0, radius=4.0)
 _FLOOR = -0.94
@@ -24,29 +27,43 @@ def measure(device: torch.device) -> list[dict[str, object]]:
     PyTorch's allocations.
     """
     rows: list[dict[str, object]] = []
-    for count, resolution, views in _WORKLOADS:
-        duration, mebibytes = _measure(device, count, resolution, views)
-        rows.append(
-            {
-                "what": "rasterize",
-                "Gaussians": count,
-                "size": f"{resolution} x {resolution}",
-                "views": views,
-                "seconds": duration,
-                "peak MiB": mebibytes,
-            }
-        )
+    for what, draw, workloads in (("rasterize", _draw, _WORKLOADS), ("with gradients", _differentiate, _TRAINING)):
+        for count, resolution, views in workloads:
+            duration, mebibytes = _measure(draw, device, count, resolution, views)
+            rows.append(
+                {
+                    "what": what,
+                    "Gaussians": count,
+                    "size": f"{resolution} x {resolution}",
+                    "views": views,
+                    "seconds": duration,
+                    "peak MiB": mebibytes,
+                }
+            )
     return rows
 
 
-@torch.no_grad()
-def _measure(device: torch.device, count: int, resolution: int, views: int) -> tuple[float, float]:
+def _measure(
+    draw: Callable[[Gaussians, Cameras], object], device: torch.device, count: int, resolution: int, views: int
+) -> tuple[float, float]:
     gaussians = _balls_on_ground(count).to(device)
     cameras = _ORBIT.cameras(range(0, 4 * views, 4), resolution).to(device)
-    rasterize(gaussians[:100], cameras[:1])  # so that compiling the kernels is not measured
+    draw(gaussians[:100], cameras[:1])  # so that compiling the kernels is not measured
     _reset_peak(device)
-    durations = [seconds(lambda: rasterize(gaussians, cameras), device) for _ in range(_REPEATS + 1)]
+    durations = [seconds(lambda: draw(gaussians, cameras), device) for _ in range(_REPEATS + 1)]
     return statistics.median(durations[1:]), _peak(device) / 2**20
+
+
+@torch.no_grad()
+def _draw(gaussians: Gaussians, cameras: Cameras) -> Rendered:
+    return rasterize(gaussians, cameras)
+
+
+def _differentiate(gaussians: Gaussians, cameras: Cameras) -> tuple[torch.Tensor, ...]:
+    names = ("means", "scales", "quaternions", "opacities", "sh")
+    leaves = {name: getattr(gaussians, name).requires_grad_() for name in names}
+    loss = rasterize(replace(gaussians, **leaves), cameras).rgb.square().mean()
+    return torch.autograd.grad(loss, list(leaves.values()))
 
 
 def _reset_peak(device: torch.device) -> None:
@@ -85,4 +102,4 @@ def _balls_on_ground(count: int) -> Gaussians:
         sh=0.4 * torch.randn(count, 4, 3, generator=generator),
         scales=torch.cat([flat.expand(len(ground), 3), round_.expand(ball_count, 3)]),
         quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
-    ).with_covariances()
+    )
