@@ -27,14 +27,16 @@ def is_alive(mark: str) -> bool | None:
 
 @cache
 def _machine() -> str:
-    # Each container of a machine counts its processes from 1, so its namespace is part of the name.
-    namespace = Path("/proc/self/ns/pid")
+    # Machines may share a host name, and each container of a machine counts its processes from 1: the boot and the
+    # namespace are parts of the name. After a reboot a machine is another one.
+    namespace, boot = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return hashlib.sha256(f"{os.uname().nodename} {inode}".encode()).hexdigest()[:8]
+    since = boot.read_text().strip() if boot.exists() else ""
+    return hashlib.sha256(f"{os.uname().nodename} {since} {inode}".encode()).hexdigest()[:8]
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process began, as hexadecimal digits that differ after a reboot too; None if there is none.
+    """Return when a process began, as hexadecimal digits; None if there is none.
 
     Where there is no /proc, all running processes give the same.
     """
@@ -52,5 +54,4 @@ def _start(pid: int) -> str | None:
         return None
     if fields[0] in "ZX":  # it has ended, and its parent has not asked for its status yet
         return None
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    return hashlib.sha256(f"{boot} {fields[19]}".encode()).hexdigest()[:8]
+    return f"{int(fields[19]):x}"  # ticks since the boot

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gaussians.stage import processes
 from gaussians.stage.atomic_files import atomic_path, file_hash, writable
 from gaussians.stage.claims import claim
 from gaussians.stage.errors import InputError
@@ -85,6 +86,12 @@ def test_what_another_machine_left_goes_after_a_day(tmp_path):
         temporary.touch()
     assert fresh.exists()
     assert not old.exists()
+
+
+def test_machines_that_share_a_name_are_told_apart_by_their_boot(monkeypatch):
+    boots = iter(["one\n", "other\n"])
+    monkeypatch.setattr(Path, "read_text", lambda _: next(boots))
+    assert processes._machine.__wrapped__() != processes._machine.__wrapped__()
 
 
 def test_what_another_machine_left_in_a_claimed_directory_goes_at_once(tmp_path):
