@@ -18,7 +18,8 @@ from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_
 from dynamic_models.evaluation.report_tables import to_markdown
 from dynamic_models.evaluation.settings import EvaluateSettings, SceneSet
 from dynamic_models.evaluation.statistics import of_set, ranked
-from gaussians.stage.atomic_files import atomic_path, made_directory
+from gaussians.stage.atomic_files import atomic_path
+from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
@@ -56,7 +57,7 @@ def compare_models(settings: EvaluateSettings, contenders: Sequence[Contender] |
     for case in by_group:
         check_case(case, scenes[case.groups[0]], contenders)
 
-    with made_directory(settings.output):
+    with sole_claim(settings.output):
         report = Report(
             contenders=contenders,
             sets=sets,

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from gaussians.stage.atomic_files import CLAIMED, made_directory, writable
+from gaussians.stage.errors import InputError
 
 LOCK_NAME = ".lock"
 _UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
@@ -87,6 +88,19 @@ def claim(directory: Path) -> Iterator[str | None]:
             # Remove the file before its lock is free: whoever has opened it by then finds that its name is gone.
             path.unlink(missing_ok=True)
             lock.release()
+
+
+@contextmanager
+def sole_claim(directory: Path) -> Iterator[None]:
+    """Claim ``directory`` until the block ends.
+
+    Raises:
+        InputError: another process has it, or it cannot be written to.
+    """
+    with claim(directory) as holder:
+        if holder is not None:
+            raise InputError(f"{directory}: {holder} is writing there: wait for its end, or give another folder")
+        yield
 
 
 def _lock(path: Path) -> FileLock | str:

@@ -11,6 +11,7 @@ from dynamic_models.models.registry import build_model
 from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.files.video import read_video
 from gaussians.representation import Gaussians
+from gaussians.stage.claims import claim
 from gaussians.stage.errors import InputError
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
@@ -112,6 +113,17 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         command("videogen.eval", *arguments, *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scene_is_predicted_once_at_a_time(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path
+) -> None:
+    out, message = tmp_path / "out", r"process \d+ on .* is writing there: wait for its end, or give another folder"
+    with claim(out / ".0_ball_duck"), pytest.raises(InputError, match=message):
+        command("videogen.eval", *arguments, "--single_view", 0)
+    with claim(out), pytest.raises(InputError, match=message):
+        command("videogen.eval", *arguments, "--single_view", 0, "--render_img")
+    assert not out.exists()
 
 
 def edit(path: Path, **values: object) -> None:

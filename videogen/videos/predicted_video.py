@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,29 @@ from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
 from gaussians.files.splats.splat_formats import write_sequence
 from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.provenance import Provenance
 from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
 from videogen.videos.settings import PredictSettings
 
 
-@torch.inference_mode()
 def predict_videos(settings: PredictSettings) -> str:
     """Predict the motion of a scene, write a video of every view, and return a line that says so.
 
     Raises:
-        InputError: a file is missing or damaged, or does not fit the scene.
+        InputError: a file is missing or damaged, or does not fit the scene, or another process predicts it there.
     """
+    # Images and Gaussians of all scenes have the same names.
+    shared = settings.images or settings.gaussians is not None
+    with ExitStack() as claims:
+        for folder in [settings.output_path / f".{scene_of(settings.model_path)}"] + [settings.output_path] * shared:
+            claims.enter_context(sole_claim(folder))
+        return _predict_videos(settings)
+
+
+@torch.inference_mode()
+def _predict_videos(settings: PredictSettings) -> str:
     config = load_config(settings.pictures.config)
     views, layout = settings.pictures.views, Layout(settings.data_root)
     device = resolve_device(settings.device)
@@ -89,7 +100,7 @@ def predict_videos(settings: PredictSettings) -> str:
         record.write(files)
     where = outputs[0][1] if len(outputs) == 1 else settings.output_path
     made = f"predicted {settings.steps} frames in {seconds:.1f} s with {checkpoint}"
-    return f"{made} and wrote {len(outputs)} videos: {where}"
+    return f"{made} and wrote {'a video' if len(outputs) == 1 else f'{len(outputs)} videos'}: {where}"
 
 
 def _forces(settings: PredictSettings, scene: str, objects: int) -> tuple[ExternalForce, ...]:
