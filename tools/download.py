@@ -18,12 +18,15 @@ Examples:
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from dataset.layout import add_data_root
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 from tools.downloads.sources import CHECKPOINTS, Source, WebFile
+
+_NAME = 16  # characters of a model's name in a list
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,20 @@ def main() -> None:
     settings = parse_settings()
     if settings.list and settings.what == "checkpoints":
         print("\n".join(_describe(name, source) for name, source in CHECKPOINTS.items()))
+        print("Name those to download; with --dry_run their files, sizes and links are listed.")
         return
 
     from tools.downloads.http_download import RetryPolicy, is_complete
     from tools.downloads.jobs import amount, check_space, checkpoint_jobs, dataset_jobs, describe_dataset, download_all
 
+    policy = RetryPolicy(settings.timeout)
     if settings.list:
-        print("\n".join(describe_dataset()))
+        print("\n".join(describe_dataset(policy)))
         return
     if settings.what == "checkpoints":
-        jobs = checkpoint_jobs([CHECKPOINTS[name] for name in settings.names or CHECKPOINTS], settings.root)
+        jobs = checkpoint_jobs([CHECKPOINTS[name] for name in settings.names or CHECKPOINTS], settings.root, policy)
     else:
-        jobs = dataset_jobs(settings.names, settings.root)
+        jobs = dataset_jobs(settings.names, settings.root, policy)
     missing = [job for job in jobs if not is_complete(job.remote, job.path, settings.verify)]
     done = len(jobs) - len(missing)
     if settings.dry_run:
@@ -109,19 +114,21 @@ def main() -> None:
         print(f"{len(missing)} files would be downloaded, {done} are complete")
         return
     check_space(missing, settings.root)
-    download_all(missing, settings.jobs, RetryPolicy(settings.timeout))
+    download_all(missing, settings.jobs, policy)
     print(f"{settings.root}: {len(missing)} files downloaded, {done} were complete")
 
 
 def _describe(name: str, source: Source) -> str:
-    lines = [f"{name}: {source.description}"]
-    for part in source.parts:
-        if isinstance(part, WebFile):
-            lines.append(f"  {part.path}\n    {part.url}")
-        else:
-            chosen = "" if part.patterns == ("*",) else f": {', '.join(part.patterns)}"
-            lines.append(f"  {part.path}/\n    {part.repo_type} {part.repo_id} on Hugging Face{chosen}")
-    return "\n".join(lines)
+    """Return lines that say what a source is, where its files go, and who has them."""
+    folders = dict.fromkeys(
+        f"{PurePosixPath(part.path).parent if isinstance(part, WebFile) else part.path}/" for part in source.parts
+    )
+    servers = dict.fromkeys(
+        urlsplit(part.url).netloc if isinstance(part, WebFile) else f"huggingface.co/{part.repo_id}"
+        for part in source.parts
+    )
+    indent = f"\n{'':{_NAME}}"
+    return f"{name:<{_NAME}}{source.description}{indent}to {', '.join(folders)}{indent}from {', '.join(servers)}"
 
 
 def _seconds(text: str) -> float:

@@ -9,9 +9,11 @@ from gaussians.stage.errors import InputError
 from tests.tools.downloads.flaky_server import FlakyServer, flaky_server
 from tools import download
 from tools.downloads import jobs
+from tools.downloads.http_download import RetryPolicy
 from tools.downloads.hub_listing import hub_files
 from tools.downloads.sources import CHECKPOINTS, DATASET, Checksum, HubFiles, Source, WebFile
 
+QUICK = RetryPolicy(timeout=10.0, tries=3, pause=0.01)
 WEIGHTS = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
 SCENES = {
     "objects/ball/point_cloud.ply": b"ply ball",
@@ -91,15 +93,18 @@ def test_listing_and_dry_run_write_nothing(
     command("tools.download", "dataset", "--list", "--data_root", tmp_path)
     lines = [re.sub(r"\s+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "1 files 13 B README.md",
-        "2 files 515 B mpm/",
-        "1 files 500 B mpm/3_0/",
-        "2 files 16 B objects/",
-        "1 files 8 B objects/ball/",
-        "1 files 8 B objects/duck/",
+        "13 B in 1 file README.md",
+        "515 B in 2 files mpm/",
+        "500 B in 1 file mpm/3_0/",
+        "16 B in 2 files objects/",
+        "8 B in 1 file objects/ball/",
+        "8 B in 1 file objects/duck/",
+        "544 B in 5 files in all; name the folders or files to download",
     ]
     command("tools.download", "checkpoints", "--list")
-    assert "videogen/checkpoints/net/" in capsys.readouterr().out
+    assert "\nnet pictures\n to videogen/checkpoints/net/\n from huggingface.co/people/net\n" in re.sub(
+        " +", " ", capsys.readouterr().out
+    )
     command("tools.download", "checkpoints", "net", "--root", tmp_path, "--dry_run")
     out = capsys.readouterr().out
     assert "6.836 KiB" in out  # 7000 bytes
@@ -131,23 +136,34 @@ def test_table_that_no_longer_fits_is_an_error(hub: FlakyServer) -> None:
     name = "unet/model.safetensors"
     changed = HubFiles("people/net", "", sha256={name: "0" * 64})
     with pytest.raises(InputError, match=rf"{name}: expected sha256 0+, found [0-9a-f]+"):
-        list(hub_files(changed))
+        list(hub_files(changed, QUICK))
     with pytest.raises(InputError, match=r"people/net on .*: no file fits vae/\*"):
-        list(hub_files(HubFiles("people/net", "", patterns=("*.json", "vae/*"))))
+        list(hub_files(HubFiles("people/net", "", patterns=("*.json", "vae/*")), QUICK))
     with pytest.raises(InputError, match=r"people/gone on http"):
-        list(hub_files(HubFiles("people/gone", "")))
+        list(hub_files(HubFiles("people/gone", ""), QUICK))
 
 
 def test_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch, hub: FlakyServer) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"people/net on http://127\.0\.0\.1:9: "):
-        list(hub_files(HubFiles("people/net", "")))
+    with pytest.raises(InputError, match=r"people/net on http://127\.0\.0\.1:9: given up after 3 tries: .*refused"):
+        list(hub_files(HubFiles("people/net", ""), QUICK))
+
+
+def test_a_busy_hub_is_asked_again(hub: FlakyServer) -> None:
+    api = "/api/models/people/net"
+    hub.behaviours[api] = ["503", "truncate:5", "ok"]
+    assert [path for path, _ in hub_files(HubFiles("people/net", "", patterns=("*.json",)), QUICK)] == ["config.json"]
+    asked = len(hub.requests)
+    hub.behaviours[api] = ["401"]
+    with pytest.raises(InputError, match="people/net on http"):
+        list(hub_files(HubFiles("people/net", ""), QUICK))
+    assert len(hub.requests) == asked + 1
 
 
 def test_names_cannot_lead_out_of_the_folder(hub: FlakyServer) -> None:
     hub.add_hub("model", "people/bad", {"../../.bashrc": b"evil"}, lfs=lambda _: False)
     with pytest.raises(InputError, match=r"\.bashrc: leads out of the folder"):
-        list(hub_files(HubFiles("people/bad", "")))
+        list(hub_files(HubFiles("people/bad", ""), QUICK))
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(

@@ -21,8 +21,8 @@ from gaussians.stage.atomic_files import file_hash, made_directory, writable
 from gaussians.stage.errors import InputError
 from tools.downloads.sources import Checksum
 
-# Statuses after which asking again later may help.
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""Statuses after which asking again later may help."""
 _NO_ACCESS = "access refused ({}); where an account is needed, log in first (`hf auth login`)"
 _NO_FILE = "no such file on the server ({})"
 _REFUSALS = {401: _NO_ACCESS, 403: _NO_ACCESS, 404: _NO_FILE, 410: _NO_FILE}
@@ -61,6 +61,10 @@ class RetryPolicy:
     timeout: float
     tries: int = 6
     pause: float = 1.0
+
+    def wait(self, failures: int) -> None:
+        """Wait before another try, after so many in a row have failed."""
+        time.sleep(min(self.pause * 2 ** max(0, failures - 1), 60.0))
 
 
 def is_complete(remote: RemoteFile, path: Path, verify: bool = False) -> bool:
@@ -140,7 +144,7 @@ def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, policy: RetryPolicy
         except httpx2.HTTPStatusError as error:
             code = error.response.status_code
             reason = f"the server answers {code} {error.response.reason_phrase}"
-            if code not in _PASSING:
+            if code not in PASSING:
                 raise InputError(f"{remote.url}: {_REFUSALS.get(code, reason).format(code)}") from None
         except httpx2.TimeoutException:
             reason = f"nothing came for {policy.timeout:g} s"
@@ -154,7 +158,7 @@ def _fill(remote: RemoteFile, path: Path, partial: BinaryIO, policy: RetryPolicy
             kept = _size(partial) if remote.checksum else 0
             advice = f"; {kept:,} bytes are kept, run this again to go on" if kept else ""
             raise InputError(f"{remote.url}: given up after {failures} tries: {reason}{advice}")
-        time.sleep(min(policy.pause * 2 ** max(0, failures - 1), 60.0))
+        policy.wait(failures)
 
 
 def _receive(remote: RemoteFile, path: Path, partial: BinaryIO, timeout: float, report: ReportBytes) -> bool:

@@ -22,7 +22,7 @@ class Download:
     path: Path
 
 
-def checkpoint_jobs(sources: Sequence[Source], root: Path) -> list[Download]:
+def checkpoint_jobs(sources: Sequence[Source], root: Path, policy: RetryPolicy) -> list[Download]:
     """Return the files of ``sources``; one that several of them have comes once."""
     jobs: dict[Path, Download] = {}
     for source in sources:
@@ -31,19 +31,19 @@ def checkpoint_jobs(sources: Sequence[Source], root: Path) -> list[Download]:
                 path = root / part.path
                 jobs[path] = Download(RemoteFile(part.url, None, part.checksum), path)
             else:
-                for name, remote in hub_files(part):
+                for name, remote in hub_files(part, policy):
                     path = root / part.path / name
                     jobs[path] = Download(remote, path)
     return list(jobs.values())
 
 
-def dataset_jobs(names: Sequence[str], root: Path) -> list[Download]:
+def dataset_jobs(names: Sequence[str], root: Path, policy: RetryPolicy) -> list[Download]:
     """Return the files of the dataset that are called, or lie in folders or archives called, as ``names`` say; or all.
 
     Raises:
         InputError: a name fits no file.
     """
-    files = list(hub_files(DATASET))
+    files = list(hub_files(DATASET, policy))
     wanted = [name.strip("/") for name in names]
     for name in wanted:
         if not any(_is_within(file, name) for file, _ in files):
@@ -111,19 +111,25 @@ def download_all(jobs: Sequence[Download], threads: int, policy: RetryPolicy) ->
         raise InputError(f"{len(errors)} of {len(jobs)} files failed; the first: {errors[0]}")
 
 
-def describe_dataset() -> list[str]:
-    """Return a line for each folder and file at the top of the dataset, and for each folder in those.
+def describe_dataset(policy: RetryPolicy) -> list[str]:
+    """Return a line for each folder and file at the top of the dataset, one for each folder in those, and the sum.
 
-    A line has the number of files, their size and the name.
+    A line has the size, the number of files and the name.
     """
     groups: dict[str, list[int]] = {}
-    for file, remote in hub_files(DATASET):
+    for file, remote in hub_files(DATASET, policy):
         parts = file.split("/")
-        for depth in (1, 2):
+        for depth in (0, 1, 2):
             folder = "/".join(parts[:depth]) + ("/" if len(parts) > depth else "")
-            if depth == 1 or len(parts) > 2:
+            if depth < 2 or len(parts) > 2:
                 groups.setdefault(folder, []).append(remote.size or 0)
-    return [f"{len(sizes):8,} files  {amount(sum(sizes))}  {name}" for name, sizes in sorted(groups.items())]
+    whole = groups.pop("/", [])
+    lines = [_line(sizes, "  " * (name.rstrip("/").count("/")) + name) for name, sizes in sorted(groups.items())]
+    return [*lines, _line(whole, "in all; name the folders or files to download")]
+
+
+def _line(sizes: Sequence[int], name: str) -> str:
+    return f"{amount(sum(sizes))} in {len(sizes):7,} {'files' if len(sizes) != 1 else 'file '}  {name}"
 
 
 def amount(size: int | None) -> str:
