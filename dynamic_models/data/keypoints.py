@@ -107,7 +107,10 @@ def extract_keypoints(
     clip = KeypointClip(torch.stack(positions), torch.stack(velocities) if complete else None, rows, objects)
     if cache is None:
         return clip
-    _write_cache(cache, key, clip)
+    try:
+        _write_cache(cache, key, clip)
+    except InputError as error:
+        raise InputError(f"{error}; --cache gives extracted keypoints another directory") from None
     return _read_cache(cache, key) or clip  # what is read is mapped from the file and takes no memory
 
 

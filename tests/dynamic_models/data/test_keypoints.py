@@ -119,6 +119,12 @@ def test_change_of_time_alone_makes_the_cache_stale(trajectory: Path, tmp_path: 
     assert cache.stat().st_ino != made
 
 
+def test_another_directory_is_named_where_the_cache_cannot_be_written(trajectory: Path, tmp_path: Path) -> None:
+    (tmp_path / "keypoints").write_text("no directory")
+    with pytest.raises(InputError, match=r"cannot be written: .*; --cache gives extracted keypoints another directory"):
+        extract(trajectory, tmp_path / "keypoints" / "a.safetensors")
+
+
 def test_velocities_from_positions_are_exact_for_constant_acceleration() -> None:
     t = torch.arange(6, dtype=torch.float64)[:, None, None, None] * 0.02
     v, a = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.0, 3.0, -5.0]).double()
