@@ -2,12 +2,12 @@
 
 import itertools
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,12 +41,14 @@ from dynamic_models.training.training_state import (
     training_identity,
     validate,
 )
-from gaussians.stage.claims import claim
+from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 
 _MINIMUM_THRESHOLD = 0.05  # metres: the least default distance of contact
 _SKIPPED_LIMIT = 20  # updates left out in a row
+_TIMED_UPDATES = 5  # by which the remaining time is estimated
+_WORTH_SAYING = 60  # seconds that remain
 
 
 def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,8 +72,11 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
     )
     device, lead = accelerator.device, accelerator.is_main_process
+    if lead:
+        for note in launcher_notes(settings, accelerator.num_processes):
+            print(note)
 
-    with sole_writer(settings.output, lead):
+    with sole_claim(settings.output) if lead else nullcontext():
         # Data. The first process extracts the keypoints, the others find them.
         layout = Layout(settings.data_root)
         groups = choose_groups(layout, settings.groups)
@@ -124,6 +129,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         save_every = max(1, round(settings.save_interval * len(scenes) / batch))
         film_every = max(1, round(settings.video_interval * len(scenes) / batch))
         stop, former, start = stop or StopSignal(), replace(progress), clock()
+        warm: float | None = None  # when the first update, which takes longer than others, was over
 
         with (
             stop,
@@ -185,6 +191,12 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
                 shown = {"loss": f"{loss:.2e}", "frames": frames, "samples/s": f"{rate:.1f}"}
                 bar.set_postfix(shown | {"error": f"{progress.best:.3f}"} if progress.best < math.inf else shown)
                 bar.update(bar_position(settings, progress) - bar.n)
+                warm, updates = clock() if warm is None else warm, progress.iteration - former.iteration - 1
+                if lead and updates == _TIMED_UPDATES and settings.time_limit is None:
+                    left = (total - progress.iteration) * (clock() - warm) / updates
+                    if left >= _WORTH_SAYING:
+                        advice = "--resume none --time_limit SECONDS trains for less"
+                        tqdm.write(f"about {duration(left)} to go at this rate; {advice}")
             accelerator.end_training()
 
         if log:
@@ -194,20 +206,20 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
             print(f"{verb} {settings.dynamic_model} in {settings.output}: {spent}")
 
 
-@contextmanager
-def sole_writer(output: Path, lead: bool) -> Iterator[None]:
-    """Keep other trainings out of ``output`` while the block runs; the lead process claims it.
-
-    Raises:
-        InputError: one is running there.
-    """
-    if not lead:
-        yield
-        return
-    with claim(output) as holder:
-        if holder is not None:
-            raise InputError(f"{output}: {holder} trains there: give another --output")
-        yield
+def launcher_notes(settings: TrainSettings, num_processes: int) -> list[str]:
+    """Return what `accelerate launch` was asked for, as far as its environment tells, and does not do."""
+    notes, asked = [], os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", settings.mixed_precision):
+        notes.append(
+            f"accelerate's mixed precision {asked} is overruled by --mixed_precision {settings.mixed_precision}"
+        )
+    several = "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    if num_processes == 1 and several and "WORLD_SIZE" not in os.environ:
+        notes.append(
+            "accelerate launch --cpu starts one process, whatever --num_processes says; several: "
+            "torchrun --nproc_per_node 2 -m dynamic_models.train --device cpu"
+        )
+    return notes
 
 
 def model_settings(settings: TrainSettings, scenes: Sequence[SimulatedScene]) -> dict[str, Any]:
@@ -306,6 +318,14 @@ def progress_bar(settings: TrainSettings, total: int, progress: Progress, shown:
     length, unit = (int(settings.time_limit), "s") if settings.time_limit else (total, "it")
     position = bar_position(settings, progress)
     return tqdm(total=length, initial=position, unit=unit, desc=settings.dynamic_model, disable=not shown)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def bar_position(settings: TrainSettings, progress: Progress) -> int:

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,7 +164,7 @@ def test_training_goes_on_from_a_checkpoint(
 def test_a_directory_has_one_training_at_a_time(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
 ) -> None:
-    with claim(tmp_path / "out"), pytest.raises(InputError, match=r"out: process \d+ on .* trains there: give another"):
+    with claim(tmp_path / "out"), pytest.raises(InputError, match=r"out: process \d+ on .* is writing there"):
         run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy")
     run_training(monkeypatch, toy_root, tmp_path / "out", "--groups toy")
     assert not (tmp_path / "out" / ".lock").exists()
@@ -178,6 +179,16 @@ def test_accumulated_batches_are_one_large_batch(
     )
     # float32 sums in another order, through 6 updates
     assert [line["loss"] for line in small] == pytest.approx([line["loss"] for line in large], rel=1e-3)
+
+
+def test_the_remaining_time_is_estimated(toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = f"--data_root {toy_root} --output {tmp_path} {SMALL} --groups toy"
+    ticks = itertools.count()
+    loop.train(train.parse_args(flags.split()), clock=lambda: 1000.0 * next(ticks))
+    # Two of eight updates are left; the clock is looked at two or three times an update.
+    hours = re.search(r"about ([\d.]+) (h|min) to go at this rate; --resume none --time_limit", capsys.readouterr().out)
+    assert hours
+    assert 4000 <= float(hours[1]) * (3600 if hours[2] == "h" else 60) <= 7000
 
 
 def test_time_limit_ends_a_training(toy_root: Path, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from dataset.layout import Layout
 from dynamic_models.data.windows import Sampling, load_scenes
 from dynamic_models.models.ngff import NGFF
 from dynamic_models.models.registry import build_model
-from dynamic_models.training.loop import check_finite, learning_rate, reserve_room, window_length
+from dynamic_models.train import parse_args
+from dynamic_models.training.loop import (
+    check_finite,
+    duration,
+    launcher_notes,
+    learning_rate,
+    reserve_room,
+    window_length,
+)
 from gaussians.stage.errors import InputError
 
 
@@ -23,6 +31,29 @@ def test_learning_rate_rises_and_falls() -> None:
     assert rates[510] == pytest.approx((1e-3 + 1e-4) / 2)  # half of the cosine
     assert rates[-1] == pytest.approx(1e-4)
     assert learning_rate(1e-3, 1e-4, 1.2) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "1.5 min"), (5000, "83 min"), (9000, "2.5 h"), (4e5, "4.6 days")],
+)
+def test_durations_are_readable(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_what_the_launcher_does_not_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse_args(["--mixed_precision", "no"])
+    for name in ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU", "MASTER_ADDR", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert launcher_notes(settings, 1) == []
+    # What `accelerate launch --cpu --num_processes 2 --mixed_precision bf16` sets.
+    for name, value in (("MIXED_PRECISION", "bf16"), ("USE_CPU", "True")):
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    overruled, alone = launcher_notes(settings, 1)
+    assert overruled == "accelerate's mixed precision bf16 is overruled by --mixed_precision no"
+    assert alone.startswith("accelerate launch --cpu starts one process, whatever --num_processes says")
+    assert launcher_notes(parse_args(["--mixed_precision", "bf16"]), 2) == []
 
 
 def test_windows_grow_to_full_length_by_half_of_the_training() -> None:
