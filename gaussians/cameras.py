@@ -182,14 +182,25 @@ def read_cameras(path: str | Path) -> Cameras:
         raise InputError(f"{path}: expected cameras of one image size, found {sizes}")
     rotations = torch.tensor([entry.rotation for entry in entries], dtype=torch.float64)
     positions = torch.tensor([entry.position for entry in entries], dtype=torch.float64)
-    # The tolerance lets files with three decimals pass.
-    proper = ((rotations.mT @ rotations - torch.eye(3)).abs().amax((1, 2)) < 1e-2) & (torch.det(rotations) > 0)
-    if not proper.all():
-        index = int((~proper).nonzero()[0, 0])
-        raise InputError(f"{path}: {index}.rotation: expected the rows of a rotation matrix")
+    check_rotations(rotations, f"{path}: {{}}.rotation: expected the rows of a rotation matrix")
     viewmats = torch.eye(4, dtype=torch.float64).repeat(len(entries), 1, 1)
     viewmats[:, :3, :3] = rotations.mT
     viewmats[:, :3, 3:] = -rotations.mT @ positions[..., None]
     width, height = sizes[0]
     Ks = torch.tensor([[[e.fx, 0, width / 2], [0, e.fy, height / 2], [0, 0, 1]] for e in entries])
     return Cameras(viewmats.float(), Ks, width, height)
+
+
+def check_rotations(matrices: torch.Tensor, message: str) -> None:
+    """Refuse matrices of a file that are no rotations, to the three decimals that some files have.
+
+    Args:
+        matrices: (N, 3, 3) float64.
+        message: what is wrong; the number of the first such matrix takes the place of {}.
+
+    Raises:
+        InputError: a matrix stretches or mirrors.
+    """
+    proper = ((matrices.mT @ matrices - torch.eye(3)).abs().amax((1, 2)) < 1e-2) & (torch.det(matrices) > 0)
+    if not proper.all():
+        raise InputError(message.replace("{}", str(int((~proper).nonzero()[0, 0]))))

@@ -3,6 +3,7 @@
 Colours follow ITU-R BT.601 in its limited range; the files say so, and readers that ignore it assume the same.
 """
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -160,6 +161,8 @@ def frame_rate(path: str | Path) -> float:
 def _open(path: str | Path, options: Sequence[str] = ()) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
+    # It warns of every frame size that is not the file's own, as of a film that stands upright.
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
     try:
         return imageio.get_reader(path, format="FFMPEG", output_params=list(options))
     except (OSError, ValueError, RuntimeError) as error:

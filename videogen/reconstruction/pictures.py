@@ -203,13 +203,13 @@ def _read_photograph(file: Path) -> np.ndarray:
 
 def _visible_files(folder: Path) -> list[Path]:
     files = (file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
-    return sorted(files, key=_natural_order)
+    return sorted(files, key=lambda file: natural_order(file.name))
 
 
-def _natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that sorts runs of digits by their number."""
-    parts = re.findall(r"\d+|\D+", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts runs of digits in names by their number: 2 before 10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], name
 
 
 def _other_formats(folder: Path) -> str:
