@@ -27,6 +27,7 @@ EXTRAS = {
     "httpx2": "download",
     "huggingface_hub": "download",
     "matplotlib": "train",
+    "pycolmap": "photographs",
     "tensorboard": "train",
     "viser": "viewer",
 }
