@@ -18,7 +18,9 @@ from videogen.videos.settings import SideBySideSettings
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--videos", type=Path, nargs="+", required=True, help="two or more videos of equal height")
-    parser.add_argument("--titles", nargs="+", default=[], help="a title for each (default: the files' names)")
+    parser.add_argument(
+        "--titles", nargs="+", default=[], help="a title for each (default: the scene, and whether it was predicted)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the .mp4 to write")
     return parser
 
@@ -26,18 +28,18 @@ def _parser() -> ArgumentParser:
 def _settings(args: Namespace) -> SideBySideSettings:
     if len(args.videos) < 2:
         raise InputError("--videos: expected two or more, found one")
-    titles = args.titles or [video.stem for video in args.videos]
-    if len(titles) != len(args.videos):
-        raise InputError(f"--titles: expected {len(args.videos)}, one for each video, found {len(titles)}")
-    return SideBySideSettings(videos=tuple(args.videos), titles=tuple(titles), output=args.output)
+    if len(args.titles) not in (0, len(args.videos)):
+        raise InputError(f"--titles: expected {len(args.videos)}, one for each video, found {len(args.titles)}")
+    return SideBySideSettings(videos=tuple(args.videos), titles=tuple(args.titles), output=args.output)
 
 
 def main() -> None:
     settings = _settings(_parser().parse_args())
 
-    from videogen.videos.video_row import write_row
+    from videogen.videos.video_row import default_title, write_row
 
-    count = write_row(settings.videos, settings.titles, settings.output)
+    titles = settings.titles or [default_title(video) for video in settings.videos]
+    count = write_row(settings.videos, titles, settings.output)
     print(f"wrote {count} frames of {len(settings.videos)} videos side by side to {settings.output}")
 
 

@@ -133,8 +133,10 @@ def render_all(settings: RenderSettings) -> str:
         raise InputError(f"{len(failures)} of {len(jobs)} failed, the first of them: {failures[0]}")
     what = jobs[0].scene if len(jobs) == 1 else f"{rendered} of {len(jobs)} scenes"
     already = " (was there already)" if len(jobs) == 1 and not rendered else ""
-    where = " and ".join(str(path) for path in (settings.initial_path, settings.output_path) if path is not None)
-    return f"rendered {what}{already}: {where}"
+    places = [settings.initial_path, settings.output_path]
+    if len(jobs) == len(settings.pictures.views) == 1 and settings.video and jobs[0].output is not None:
+        places[1] = jobs[0].video(jobs[0].output, settings.pictures.views[0])
+    return f"rendered {what}{already}: {' and '.join(str(path) for path in places if path is not None)}"
 
 
 def find_jobs(

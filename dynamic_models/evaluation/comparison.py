@@ -76,7 +76,8 @@ def compare_models(settings: EvaluateSettings, contenders: Sequence[Contender] |
             write_report(report, settings.output)
     plots = f"{len(sets)} plot{'s' if len(sets) > 1 else ''}"
     videos = sum(map(len, report.videos.values()))
-    return f"{to_markdown(report)}\nwrote metrics.md, metrics.json, {plots} and {videos} videos to {settings.output}"
+    beside = f"metrics.json, {plots} and {videos} videos beside it"
+    return f"{to_markdown(report)}\nwrote {settings.output / 'metrics.md'}, with {beside}"
 
 
 def write_report(report: Report, output: Path) -> None:

@@ -203,7 +203,8 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
             log.close()
             verb = "trained" if progress.finished else "interrupted and saved"
             spent = f"{progress.iteration} iterations, {progress.elapsed:.0f} s"
-            print(f"{verb} {settings.dynamic_model} in {settings.output}: {spent}")
+            file = "best.json" if progress.finished and progress.best < math.inf else "last.json"
+            print(f"{verb} {settings.dynamic_model} in {settings.output / file}: {spent}")
 
 
 def launcher_notes(settings: TrainSettings, num_processes: int) -> list[str]:

@@ -55,7 +55,7 @@ class SideBySideSettings:
 
     Attributes:
         videos: two or more videos of equal height, from left to right.
-        titles: the title of each.
+        titles: the title of each; none: the scene, and what the record beside it says.
         output: the .mp4 to write.
     """
 

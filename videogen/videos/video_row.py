@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gaussians.files.video import VideoWriter, frame_rate, read_video
 from gaussians.stage.errors import InputError
+from gaussians.stage.provenance import read_record
 
 
 def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> int:
@@ -26,6 +27,21 @@ def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> in
             writer.write(np.concatenate(titled, axis=1))
             count += 1
     return count
+
+
+def default_title(video: Path) -> str:
+    """Return the scene that a video shows, and whether it was simulated or which model predicted it, if recorded."""
+    for folder in (video.parent, video.parent.parent):  # one record is kept for all views
+        try:
+            record = read_record(folder / f"{video.stem}.json")
+        except InputError:  # a file of something else
+            continue
+        match record and record.made_from:
+            case {"trajectory": _}:
+                return f"{video.stem}: simulated"
+            case {"checkpoint": {"settings": {"dynamic_model": str(model)}}}:
+                return f"{video.stem}: {model}"
+    return video.stem
 
 
 def _title(picture: np.ndarray, title: str) -> np.ndarray:

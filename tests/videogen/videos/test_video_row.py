@@ -5,7 +5,8 @@ import pytest
 
 from gaussians.files.video import VideoWriter, frame_rate, read_video
 from gaussians.stage.errors import InputError
-from videogen.videos.video_row import write_row
+from gaussians.stage.provenance import Provenance
+from videogen.videos.video_row import default_title, write_row
 
 
 def flat_video(path: Path, level: int, size: tuple[int, int], count: int, fps: float) -> Path:
@@ -44,3 +45,16 @@ def test_unequal_heights_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected one height, found \[64, 80\]"):
         write_row(videos, ["", ""], tmp_path / "both.mp4")
     assert not (tmp_path / "both.mp4").exists()
+
+
+def test_titles_say_what_was_simulated_and_what_predicted(tmp_path: Path) -> None:
+    video = tmp_path / "view_0" / "0_ball.mp4"
+    assert default_title(video) == "0_ball"
+    Provenance(video.with_suffix(".json"), {"trajectory": "hash"}).write([])
+    assert default_title(video) == "0_ball: simulated"
+    # The record of all views of a prediction is one folder higher.
+    model = {"settings": {"dynamic_model": "ngff"}}
+    Provenance(tmp_path / "0_ball.json", {"checkpoint": model}).write([])
+    assert default_title(tmp_path / "view_3" / "0_ball.mp4") == "0_ball: ngff"
+    video.with_suffix(".json").write_text("[]")
+    assert default_title(video) == "0_ball: ngff"
