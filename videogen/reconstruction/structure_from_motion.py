@@ -23,6 +23,7 @@ _MOST_PAIRED = 100  # pictures of which every two are compared; of more, each wi
 _MOST_FEATURES = 4096  # in a picture
 _LEAST_REGISTERED = 0.5  # share of the pictures
 _MOST_ERROR = 2.0  # pixels between where a point is seen and where it should be; worse ones are left out
+_DOUBTFUL_ERROR = 0.5  # pixels, on average; what fits has 0.1 to 0.4
 
 _INSTALL = "pip install 'neural-gaussian-force-fields[photographs]', or bash setup_env.sh in the repository"
 _ADVICE = "take more pictures that overlap by two thirds, of a scene with texture, or bring cameras"
@@ -55,19 +56,25 @@ def estimate_cameras(pictures: Pictures) -> LensCameras:
     count, total = len(found.names), len(pictures)
     if count < max(FEWEST, _LEAST_REGISTERED * total):
         raise InputError(f"{origin} did not converge: {count} of {total} pictures could be placed: {_ADVICE}")
-    # The names of the pictures that COLMAP was given are their numbers.
-    names = tuple(pictures.names[int(Path(name).stem)] for name in found.names)
-    notes = [
-        f"structure from motion placed {count} of {total} pictures, with {len(found.points)} points, to "
-        f"{best.compute_mean_reprojection_error():.2g} pixels"
-    ]
-    if sum(model.num_reg_images() >= FEWEST for model in models) > 1:
+    # The names of the pictures that COLMAP was given are their numbers, in which it returns them in any order.
+    numbers = [int(Path(name).stem) for name in found.names]
+    order = sorted(range(count), key=lambda row: numbers[row])
+    error = best.compute_mean_reprojection_error()
+    placed = f"structure from motion placed {count} of {total} pictures, with {len(found.points)} points"
+    notes = [f"{placed}, to {error:.2g} pixels"]
+    if error > _DOUBTFUL_ERROR and sum(model.num_reg_images() >= FEWEST for model in models) > 1:
         notes.append(
-            f"the pictures fit together in {len(models)} ways, of which the one with the most pictures was taken: "
-            "patterns that repeat, such as checks, mislead it"
+            f"the pictures fit together in {len(models)} ways, and not well in the one with the most of them: patterns "
+            "that repeat, such as checks, mislead structure from motion"
         )
     return LensCameras(
-        origin, names, found.viewmats, found.lenses, found.points, found.colors, in_world=False, notes=tuple(notes)
+        origin,
+        tuple(pictures.names[numbers[row]] for row in order),
+        found.viewmats[order],
+        tuple(found.lenses[row] for row in order),
+        found.points,
+        found.colors,
+        notes=tuple(notes),
     )
 
 
@@ -93,13 +100,11 @@ def _reconstruct(colmap: ModuleType, folder: Path, pictures: Pictures, progress:
         cv2.imwrite(str(images / f"{number:05d}.png"), image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     extraction = colmap.FeatureExtractionOptions(num_threads=core_count(), use_gpu=False)
     extraction.sift.max_num_features = _MOST_FEATURES
-    colmap.extract_features(
-        database,
-        images,
-        camera_mode=colmap.CameraMode.SINGLE,
-        reader_options=colmap.ImageReaderOptions(camera_model="SIMPLE_RADIAL"),
-        extraction_options=extraction,
-    )
+    # Threads finish in any order: the pictures get their numbers before.
+    reader = colmap.ImageReaderOptions(camera_model="SIMPLE_RADIAL")
+    colmap.Database.open(database).close()  # makes it
+    colmap.import_images(database, images, camera_mode=colmap.CameraMode.SINGLE, options=reader)
+    colmap.extract_features(database, images, extraction_options=extraction)
     progress.set_description("compare pictures")
     ordered = pictures.source.is_file() or len(pictures) > _MOST_PAIRED
     verification = colmap.TwoViewGeometryOptions()
