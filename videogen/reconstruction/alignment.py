@@ -18,6 +18,8 @@ _NO_DISTANCE = 1e-6  # a spread below this share of the coordinates is none
 _ITERATIONS = 50
 _CHI_SQUARED_MEDIAN = 2.366  # of three degrees of freedom: turns a median of squares into a variance
 _CUT = 5.0  # standard deviations at which Tukey's weight reaches 0; three normal ones are farther once in 60,000 times
+# Standard deviations, of the spread and radians, that good estimates have: whoever is that near is no outlier.
+_LEAST_CENTER, _LEAST_ANGLE = 2e-3, 2e-3
 _LEAST_INLIERS = 0.5  # share of the cameras
 _WORST_CENTER, _WORST_ANGLE = 0.1, 10.0  # of the spread, and degrees: RMS of what is no match
 
@@ -133,10 +135,9 @@ def align_cameras(found: Cameras, known: Cameras, setting: str = "cameras.json")
     weights = torch.ones(2, len(p), dtype=torch.float64)
     for _ in range(_ITERATIONS):
         squares, angles = _squared_errors(similarity, p, q, rotations)
-        # Without noise a variance is that of rounding.
         variances = [
-            max(float(values.median()) / _CHI_SQUARED_MEDIAN, floor**2)
-            for values, floor in ((squares, 1e-7 * spread), (angles, 1e-7))
+            max(float(values.median()) / _CHI_SQUARED_MEDIAN, least**2)
+            for values, least in ((squares, _LEAST_CENTER * spread), (angles, _LEAST_ANGLE))
         ]
         weights = torch.stack([_tukey(squares / variances[0]), _tukey(angles / variances[1])])
         before, similarity = similarity, _weighted(p, q, rotations, weights, variances, similarity.scale)

@@ -1,0 +1,280 @@
+"""Stand reconstructed objects on the simulation's floor where no known cameras say where it is, and check the result.
+
+World: z up, metres, the floor at z = -0.94, and objects inside [-1, 1]^3 at the start.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation, binary_erosion
+from scipy.spatial import cKDTree
+
+from gaussians.cameras import Cameras
+from gaussians.stage.errors import InputError
+from gaussians.stage.shape_checks import check_shape
+from videogen.reconstruction.alignment import Similarity
+
+FLOOR = -0.94
+"""Height of the simulation's floor, metres."""
+BOX = 1.0
+"""Objects start inside [-BOX, BOX]^3, metres."""
+EXTENT = 1.0
+"""The largest extent of all objects together, metres, where no scale is given."""
+
+_FILLED = 0.95  # share of the box's height that objects may reach
+_TAIL = 0.01  # share of points beyond either end of an extent
+_HYPOTHESES = 2000
+_MOST_POINTS = 2000
+_FEWEST_POINTS = 200
+_REFINEMENTS = 5
+_NEAR = 1.5  # the ground is looked for within this many extents of the objects' middle
+_FLATNESS = 0.02  # of the objects' extent: points that far from a plane are on it
+_LEAST_ON_PLANE = 0.1  # share of the points near the objects
+_MOST_TILT = math.cos(math.radians(60))  # between the ground's normal and what is up in the pictures
+_MOST_BELOW = 0.1  # share of objects' points, and of cameras, below the ground
+_SIDEWAYS = 0.02  # least variance of the cameras' right-hand directions off a line that tells what is vertical
+
+_OUTSIDE = 0.01  # share of an object's Gaussians that may be outside of the box
+_SUNK = 0.05  # metres; no deeper than a cell of the simulation's grid counts as on the floor
+_CELLS = 32  # of the grid that overlaps are measured on, along the largest extent of the smaller object
+_MOST_CELLS = 256  # of that grid along an axis
+_BORDER = 2  # empty cells around it
+_OVERLAP = 0.1  # share of an object's volume; objects that touch share a layer of cells
+
+
+@dataclass(frozen=True)
+class GroundPlacement:
+    """A ``GroundPlacement`` says how objects come to stand on the floor.
+
+    Attributes:
+        similarity: from the frame of the cameras to the world.
+        ground_share: share of the background near the objects that lies in the ground's plane.
+        extent: largest extent of all objects together afterwards, metres.
+        notes: sentences for the user.
+    """
+
+    similarity: Similarity
+    ground_share: float
+    extent: float
+    notes: tuple[str, ...]
+
+
+def place_on_ground(
+    objects: torch.Tensor, background: torch.Tensor, cameras: Cameras, scale: float | None = None, seed: int = 0
+) -> GroundPlacement:
+    """Return the similarity that makes the ground the floor, with the objects in the middle of the box.
+
+    The ground is the plane near the objects that most of the background lies in (RANSAC, Fischler & Bolles 1981), among
+    those with the objects and cameras above. Its normal becomes z. In the first picture x then points to the right and
+    y away from the camera.
+
+    Args:
+        objects: (N, 3), points on the objects.
+        background: (M, 3), points on all else.
+        cameras: all that took pictures, in the same frame; the first one gives the direction.
+        scale: metres in a unit of that frame; None: so that the largest extent of all objects together is 1 m, or less
+            where they would otherwise reach out of the box, as those do that float above the ground.
+        seed: of the planes that are tried.
+
+    Raises:
+        InputError: the background has no such plane near the objects.
+    """
+    check_shape("objects", objects, "N", 3)
+    check_shape("background", background, "M", 3)
+    points, others = objects.double().cpu().numpy(), background.double().cpu().numpy()
+    viewmats = cameras.viewmats.double().cpu().numpy()
+    centers = cameras.positions.double().cpu().numpy()
+    low, high = _bounds(points)
+    middle, extent = (low + high) / 2, float((high - low).max())
+    up = up_direction(viewmats)
+    near = _near(others, middle, extent, up)
+    normal, offset, share = _ground(points, near, centers, up, extent, np.random.default_rng(seed))
+    rotation = _frame(normal, viewmats[0])
+    turned = points @ rotation.T
+    low, high = _bounds(turned)
+    notes = [f"{100 * share:.0f} % of the background near the objects lie in the ground's plane"]
+    fitting = min(EXTENT / float((high - low).max()), _FILLED * (BOX - FLOOR) / max(float(high[2]) - offset, 1e-12))
+    factor = fitting if scale is None else scale
+    size = float((high - low).max()) * factor
+    how = "; --scale says otherwise" if scale is None else ""
+    notes.append(f"the objects are {size:.3g} m large together, {factor:.4g} m to a unit of the cameras' frame{how}")
+    center = (low + high) / 2
+    shift = np.array([-factor * center[0], -factor * center[1], FLOOR - factor * offset])
+    similarity = Similarity(factor, torch.from_numpy(rotation), torch.from_numpy(shift))
+    return GroundPlacement(similarity, share, size, tuple(notes))
+
+
+def stand_on_floor(objects: torch.Tensor) -> Similarity:
+    """Return the shift along z after which a hundredth of the objects' points (N, 3) lies below the floor.
+
+    The lowest points alone may float below the objects.
+    """
+    check_shape("objects", objects, "N", 3)
+    lowest = float(np.quantile(objects[:, 2].double().cpu().numpy(), _TAIL))
+    shift = torch.tensor([0.0, 0.0, FLOOR - lowest], dtype=torch.float64)
+    return Similarity(1.0, torch.eye(3, dtype=torch.float64), shift)
+
+
+def up_direction(viewmats: np.ndarray) -> np.ndarray:
+    """Return the unit vector (3,) that is up for people who hold cameras (N, 4, 4; world to camera) level.
+
+    It is at right angles to what is on the right of all pictures; where all look in the same direction, or cameras are
+    rolled, it is the mean of what is up in them.
+    """
+    right, up = viewmats[:, 0, :3], -viewmats[:, 1, :3]
+    mean = up.mean(0)
+    mean = mean / max(np.linalg.norm(mean), 1e-12)
+    variances, directions = np.linalg.eigh(right.T @ right / len(right))
+    level = directions[:, 0] * np.sign(directions[:, 0] @ mean)
+    tells = variances[1] > _SIDEWAYS and variances[0] < 0.1 * variances[1] and level @ mean > _MOST_TILT
+    return level if tells else mean
+
+
+def placement_problems(means: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> list[str]:
+    """Return sentences that say which objects cannot be simulated where they are; none if all can.
+
+    Objects have to be inside the box, above the floor, and not inside one another. The volume of an object is taken to
+    be all cells that have its points on both sides along x, along y and along z, so that hollow ones count as full and
+    cups do not.
+
+    Args:
+        means: (N, 3), of Gaussians, metres.
+        labels: (N,), the object of each, 0 to K-1; others are of none.
+        names: of the K objects.
+    """
+    check_shape("means", means, "N", 3)
+    check_shape("labels", labels, len(means))
+    clouds = [means[labels == label].double().cpu().numpy() for label in range(len(names))]
+    titles = [f"{name} (object {label})" for label, name in enumerate(names)]  # several may have one name
+    problems = []
+    for title, points in zip(titles, clouds, strict=True):
+        if not len(points):
+            problems.append(f"{title} has no Gaussians")
+            continue
+        # What is below the box is below the floor.
+        outside = ((np.abs(points[:, :2]) > BOX).any(1) | (points[:, 2] > BOX)).mean()
+        if outside > _OUTSIDE:
+            problems.append(f"{100 * outside:.0f} % of {title} is outside of the box [-1, 1]^3")
+        depth = FLOOR - np.quantile(points[:, 2], _TAIL)
+        if depth > _SUNK:
+            problems.append(f"{title} reaches {depth:.2f} m below the floor at z = {FLOOR}")
+    for (i, first), (j, second) in itertools.combinations(enumerate(clouds), 2):
+        if len(first) and len(second) and (share := overlap(first, second)) > _OVERLAP:
+            problems.append(f"{titles[i]} and {titles[j]} share {100 * share:.0f} % of the smaller one's volume")
+    return problems
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the share of the smaller one's volume that two objects, points (N, 3) and (M, 3), have in common."""
+    bounds = [_bounds(points) for points in (first, second)]
+    low, high = np.maximum(bounds[0][0], bounds[1][0]), np.minimum(bounds[0][1], bounds[1][1])
+    if (low >= high).any():
+        return 0.0
+    union = np.minimum(bounds[0][0], bounds[1][0]), np.maximum(bounds[0][1], bounds[1][1])
+    smallest = min(float((high - low).max()) for low, high in bounds) / _CELLS
+    cell = max(smallest, float((union[1] - union[0]).max()) / _MOST_CELLS, _spacing(first), _spacing(second), 1e-9)
+    origin = union[0] - _BORDER * cell
+    shape = tuple((np.ceil((union[1] - union[0]) / cell).astype(int) + 1 + 2 * _BORDER).tolist())
+    solids = [_solid(points, origin, cell, shape) for points in (first, second)]
+    return float((solids[0] & solids[1]).sum() / min(solid.sum() for solid in solids))
+
+
+def _spacing(points: np.ndarray) -> float:
+    """Return the median distance of points (N, 3) to the fourth nearest: cells of that size leave few gaps."""
+    if len(points) < 2:
+        return 0.0
+    some = points[:: max(1, len(points) // _MOST_POINTS)]
+    distances, _ = cKDTree(points).query(some, min(5, len(points)))
+    return float(np.median(distances[:, -1]))
+
+
+def _solid(points: np.ndarray, origin: np.ndarray, cell: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which cells of a grid are in or between an object's points along every axis, (X, Y, Z) bool."""
+    cells = np.floor((points - origin) / cell).astype(int)
+    cells = cells[((cells >= 0) & (cells < shape)).all(1)]
+    occupied = np.zeros(shape, bool)
+    occupied[tuple(cells.T)] = True
+    # Sparse Gaussians leave gaps in the surface, which a layer around them closes; it is taken off again.
+    thick, full = binary_dilation(occupied), np.ones(shape, bool)
+    for axis in range(3):
+        before = np.logical_or.accumulate(thick, axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(thick, axis), axis), axis)
+        full &= before & after
+    return occupied | binary_erosion(full)
+
+
+def _bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners (3,) of the box around all but the outermost hundredth of points (N, 3) along each axis."""
+    low, high = np.quantile(points, (_TAIL, 1 - _TAIL), axis=0)
+    return low, high
+
+
+def _near(points: np.ndarray, middle: np.ndarray, extent: float, up: np.ndarray) -> np.ndarray:
+    """Return the points (N, 3) around and below the objects, farther ones too until there are enough."""
+    arms = points - middle
+    heights = arms @ up
+    # What stands still in the air is farther above the ground than aside of it.
+    distances = np.hypot(np.linalg.norm(arms - heights[:, None] * up, axis=1), heights / 2)
+    reach = _NEAR * extent
+    if (distances < reach).sum() < _FEWEST_POINTS:
+        reach = np.inf if len(points) <= _FEWEST_POINTS else np.partition(distances, _FEWEST_POINTS)[_FEWEST_POINTS]
+    return points[distances < reach]
+
+
+def _ground(
+    objects: np.ndarray,
+    near: np.ndarray,
+    centers: np.ndarray,
+    up: np.ndarray,
+    extent: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, float, float]:
+    """Return the plane normal . p = offset that most of the points ``near`` lie in, and their share in it.
+
+    The normal (3,) points to the side of the cameras' ``centers``, where the objects are, too.
+    """
+    failed = "no ground found: expected a plane under the objects that a tenth of the background around them lies in"
+    if len(near) < 3:
+        raise InputError(f"{failed}, found {len(near)} points there")
+    some = near[rng.permutation(len(near))[:_MOST_POINTS]]
+    thickness = _FLATNESS * extent
+    corners = some[rng.integers(len(some), size=(_HYPOTHESES, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1)
+    proper = lengths > 1e-6 * extent**2
+    normals = normals[proper] / lengths[proper, None]
+    normals *= np.where(normals @ up < 0, -1, 1)[:, None]
+    offsets = (normals * corners[proper, 0]).sum(1)
+    above = objects[rng.permutation(len(objects))[:_MOST_POINTS]]
+    possible = normals @ up > _MOST_TILT
+    for points, allowed in ((above, thickness), (centers, 0.0)):
+        possible &= (normals @ points.T < offsets[:, None] - allowed).mean(1) <= _MOST_BELOW
+    normals, offsets = normals[possible], offsets[possible]
+    if not len(normals):
+        raise InputError(f"{failed}, with the objects and cameras above it")
+    on_plane = (np.abs(normals @ some.T - offsets[:, None]) < thickness).mean(1)
+    best = int(on_plane.argmax())
+    normal, offset = normals[best], float(offsets[best])
+    for _ in range(_REFINEMENTS):
+        chosen = near[np.abs(near @ normal - offset) < thickness]
+        mean = chosen.mean(0)
+        _, _, directions = np.linalg.svd(chosen[:: max(1, len(chosen) // _MOST_POINTS)] - mean, full_matrices=False)
+        normal = directions[2] * np.sign(directions[2] @ normal)
+        offset = float(normal @ mean)
+    share = float((np.abs(near @ normal - offset) < thickness).mean())
+    if share < _LEAST_ON_PLANE:
+        raise InputError(f"{failed}, found {100 * share:.0f} %")
+    return normal, offset, share
+
+
+def _frame(normal: np.ndarray, viewmat: np.ndarray) -> np.ndarray:
+    """Return the rotation (3, 3) after which z is the normal and y leads away from a camera (4, 4)."""
+    away = viewmat[2, :3] - (viewmat[2, :3] @ normal) * normal
+    if np.linalg.norm(away) < 1e-3:  # it looks straight down: then y is what is up in its picture
+        away = -viewmat[1, :3] + (viewmat[1, :3] @ normal) * normal
+    away = away / np.linalg.norm(away)
+    return np.stack([np.cross(away, normal), away, normal])
