@@ -1,0 +1,121 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from gaussians.cameras import Cameras, Orbit
+from gaussians.files.prompts import Prompts
+from gaussians.files.video import to_uint8
+from gaussians.rasterization import instance_masks, rasterize
+from gaussians.representation import Gaussians
+from gaussians.spherical_harmonics import rgb_to_sh
+from gaussians.stage.errors import InputError
+from videogen.reconstruction.segmentation.object_volume import sweep_depth
+from videogen.reconstruction.segmentation.optical_flow import carry_through_frames
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, depth_limits, segment
+
+SIZE, VIEWS = 96, 10
+ORBIT = Orbit((0.0, 0.0, 0.0), 0.0, 20.0, 4.0, delta_azimuth=360 / VIEWS)
+CENTERS = ((0.0, 0.1, 0.35), (0.1, 0.0, -0.35))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two balls over a patterned floor, seen from all around, and what is true of them."""
+
+    images: torch.Tensor
+    cameras: Cameras
+    masks: torch.Tensor
+    prompts: Prompts
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    generator = torch.Generator().manual_seed(0)
+    means, colors, labels, sizes = [], [], [], []
+    for label, (center, color) in enumerate(zip(CENTERS, ((0.9, 0.5, 0.2), (0.2, 0.5, 0.9)), strict=True)):
+        directions = torch.nn.functional.normalize(torch.randn(700, 3, generator=generator), dim=1)
+        means.append(torch.tensor(center) + 0.28 * directions)
+        stripes = 0.6 + 0.4 * torch.sin(directions[:, :1] * 9 + directions[:, 2:] * 7)
+        colors.append(torch.tensor(color) * stripes)
+        labels += [label] * 700
+        sizes.append(torch.full((700,), 0.025))
+    floor = torch.cartesian_prod(torch.linspace(-3, 3, 40), torch.linspace(-3, 3, 40), torch.tensor([-0.94]))
+    means.append(floor)
+    colors.append(torch.rand(len(floor), 1, generator=generator).expand(-1, 3) * 0.7)
+    labels += [-1] * len(floor)
+    sizes.append(torch.full((len(floor),), 0.08))
+    gaussians = Gaussians(
+        means=torch.cat(means),
+        opacities=torch.full((len(labels),), 0.95),
+        sh=rgb_to_sh(torch.cat(colors)),
+        covariances=torch.cat(sizes)[:, None] ** 2 * torch.tensor([1.0, 0, 0, 1, 0, 1]),
+        labels=torch.tensor(labels, dtype=torch.int32),
+    )
+    cameras = ORBIT.cameras(range(VIEWS), SIZE)
+    masks = instance_masks(gaussians, cameras, 2)
+    boxes = []
+    for label in (1, 2):
+        v, u = torch.nonzero(masks[0] == label, as_tuple=True)
+        boxes.append((float(u.min()), float(v.min()), float(u.max()), float(v.max())))
+    return Scene(to_uint8(rasterize(gaussians, cameras).rgb), cameras, masks, Prompts(boxes=tuple(boxes)))
+
+
+def overlaps(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Intersection over union, (objects, views)."""
+    pairs = [(found == label, true == label) for label in range(1, int(true.max()) + 1)]
+    return torch.stack([(a & b).sum((1, 2)) / (a | b).sum((1, 2)) for a, b in pairs])
+
+
+def test_objects_are_found_in_all_views_of_a_rendered_scene(scene: Scene) -> None:
+    found = segment(SegmentationInput(scene.images, scene.prompts, cameras=scene.cameras))
+    assert found.dtype == torch.uint8
+    assert overlaps(found, scene.masks).mean() > 0.9
+    assert overlaps(found, scene.masks).min() > 0.8
+
+
+def test_depth_is_where_the_pictures_agree(scene: Scene) -> None:
+    near, far = depth_limits(scene.cameras, None)
+    assert near < 3 < 5 < far
+    for label, center in enumerate(CENTERS, 1):
+        mask = (scene.masks[0] == label).numpy()
+        viewmat = scene.cameras.viewmats[0]
+        front = float(viewmat[2, :3] @ torch.tensor(center) + viewmat[2, 3]) - 0.28
+        # The depth of one plane through half a ball lies between its front and its middle.
+        assert front - 0.05 < sweep_depth(scene.images.numpy(), mask, scene.cameras, near, far) < front + 0.28
+
+
+def test_masks_follow_the_motion_of_a_video() -> None:
+    rows, columns = np.mgrid[:90, :120]
+    texture = np.random.default_rng(1).integers(0, 90, (90, 120, 3)).astype(np.uint8)
+    discs = [(columns - 30 - 3 * k) ** 2 + (rows - 40 - k) ** 2 <= 15**2 for k in range(8)]
+    frames = np.stack([np.where(disc[..., None], [200, 150, 40] + texture // 4, texture) for disc in discs])
+    labels = carry_through_frames(frames.astype(np.uint8), discs[0].astype(np.uint8))
+    assert overlaps(torch.from_numpy(labels), torch.from_numpy(np.stack(discs).astype(np.uint8))).min() > 0.9
+
+
+def test_given_masks_go_before_prompts_and_must_show_every_object(scene: Scene) -> None:
+    inputs = SegmentationInput(scene.images, scene.prompts, cameras=scene.cameras, masks=scene.masks)
+    assert (segment(inputs) == scene.masks).all()
+    lost = scene.masks.clone()
+    lost[1:][lost[1:] == 2] = 0
+    with pytest.raises(InputError, match=r"object 2 \(object 2\) shows in no picture after the first"):
+        segment(SegmentationInput(scene.images, masks=lost))
+    with pytest.raises(InputError, match="all of them are empty"):
+        segment(SegmentationInput(scene.images, masks=torch.zeros_like(lost)))
+    with pytest.raises(InputError, match="expected 1 objects as the prompts name, found 2"):
+        segment(SegmentationInput(scene.images, Prompts(boxes=((0, 0, 1, 1),)), masks=scene.masks))
+
+
+def test_what_is_missing_is_named(scene: Scene) -> None:
+    with pytest.raises(InputError, match="--segmenter: expected one of auto, grabcut, masks, found 'magic'"):
+        segment(SegmentationInput(scene.images), "magic")
+    with pytest.raises(InputError, match="expected a folder masks"):
+        segment(SegmentationInput(scene.images), "masks")
+    with pytest.raises(InputError, match=r"prompts\.json: missing"):
+        segment(SegmentationInput(scene.images))
+    with pytest.raises(InputError, match=r"bbox\.0: expected \(u0, v0, u1, v1\) within 96 x 96"):
+        segment(SegmentationInput(scene.images, Prompts(boxes=((0, 0, 97, 5),))))
+    with pytest.raises(InputError, match=r"--prompt_type: prompts\.json has boxes alone"):
+        segment(SegmentationInput(scene.images, scene.prompts, "point"))

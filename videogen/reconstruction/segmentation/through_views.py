@@ -1,0 +1,131 @@
+"""Carry the objects' masks from the first view to all others through the geometry, and cut them out there."""
+
+import numpy as np
+from tqdm import tqdm
+
+from gaussians.cameras import Cameras
+from videogen.reconstruction.segmentation.grab_cut import ColorModels, Window, core_colors
+from videogen.reconstruction.segmentation.object_volume import (
+    FAR,
+    ObjectVolume,
+    nearest_first,
+    place_object,
+    signed_distance,
+    sweep_depth,
+)
+
+_ROUNDS = 2
+_FEWEST_COLORS = 50
+_HULL_WEIGHT = 0.9  # of the volume's silhouette against the cut, which decides where they are equally far from the edge
+_CERTAIN = 2.0  # pixels from the edge: farther does not weigh more
+
+
+def carry_through_views(
+    images: np.ndarray,
+    cameras: Cameras,
+    first: np.ndarray,
+    depth_limits: tuple[float, float],
+    depths: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the label pictures (N, H, W) uint8 of N views from that of the first one.
+
+    Each object is placed in space by its depth, its volume is projected into view after view, the nearest camera first,
+    its pixels are cut out there with the colours that were seen so far, and what is not of it carves the volume. A
+    second round begins with the volume that all views have carved. In the end the cut and the silhouette of the volume
+    are averaged: the cut is sharper, and the silhouette sees what has the colour of its background in one view.
+
+    Args:
+        images: (N, H, W, 3) uint8, RGB.
+        cameras: N of them, on the CPU.
+        first: (H, W) uint8, the label picture of the first view; each label from 1 to its maximum shows.
+        depth_limits: the least and the greatest depth of objects in the first view.
+        depths: (N, H, W) float32, depth along the viewing axis, of a reconstruction so far, 0 for unknown.
+    """
+    count = int(first.max())
+    volumes = []
+    for label in range(1, count + 1):
+        mask = first == label
+        depth = _known_depth(depths, mask) or sweep_depth(images, mask, cameras, *depth_limits)
+        volumes.append(place_object(mask, depth, cameras))
+    labels = np.zeros(images.shape[:3], np.uint8)
+    labels[0] = first
+    colors = [[core_colors(images[0], first == label)] for label in range(1, count + 1)]
+    everywhere, nowhere = np.full(first.shape, np.inf), np.full(first.shape, FAR)
+    for label, volume in enumerate(volumes, 1):
+        volume.observe(0, first == label, everywhere, nowhere)
+        volume.prune(lowest=-1.0)  # what the first view sees beside the object is not of it
+
+    order = nearest_first(cameras)
+    progress = tqdm(total=_ROUNDS * len(order) - 1, desc="masks", unit="view", leave=False)
+    for round_ in range(_ROUNDS):
+        for view in order[0 if round_ else 1 :]:
+            labels[view] = _segment_view(images[view], view, volumes, colors, None if depths is None else depths[view])
+            if round_ == 0:
+                for label, found in enumerate(colors, 1):
+                    found.append(core_colors(images[view], labels[view] == label))
+            progress.update()
+        for label, volume in enumerate(volumes, 1):
+            volume.prune()
+            views = range(len(images))
+            colors[label - 1] = [core_colors(images[view], labels[view] == label) for view in views]
+    progress.close()
+    return np.stack([_averaged(labels[view], view, volumes) for view in range(len(images))])
+
+
+def _known_depth(depths: np.ndarray | None, mask: np.ndarray) -> float | None:
+    """Return the median depth of an object in the first view, None if it is unknown."""
+    known = depths[0][mask & (depths[0] > 0)] if depths is not None else np.zeros(0)
+    return float(np.median(known)) if len(known) > mask.sum() / 2 else None
+
+
+def _segment_view(
+    image: np.ndarray,
+    view: int,
+    volumes: list[ObjectVolume],
+    colors: list[list[np.ndarray]],
+    depth: np.ndarray | None,
+) -> np.ndarray:
+    """Return the label picture (H, W) of one view, and let it carve the volumes."""
+    fronts, thicknesses = (np.stack(values) for values in zip(*(volume.draw(view) for volume in volumes), strict=True))
+    hulls = fronts < FAR
+    thickest = thicknesses.argmax(0)
+    shape = image.shape[:2]
+    labels, certainties = np.zeros(shape, np.uint8), []
+    for index, volume in enumerate(volumes):
+        possible = hulls[index] & (thickest == index)
+        if depth is not None:
+            nearest, farthest = volume.depth_range(view)
+            possible &= (depth <= 0) | ((depth > nearest) & (depth < farthest))
+        certainty = np.full(shape, np.inf)
+        foreground = np.concatenate(colors[index])
+        if possible.any() and len(foreground):
+            window = Window.around(possible)
+            picture, region = window.picture(image), window.region(possible)
+            around = picture[~window.region(np.any(hulls, 0))]
+            background = around if len(around) >= _FEWEST_COLORS else picture[~region]
+            if len(background):
+                models = ColorModels.learn(foreground, background)
+                labels[window.restore(models.cut(picture, region), shape)] = index + 1
+                certainty[window.rows, window.columns] = -models.log_odds(image[window.rows, window.columns])
+        certainties.append(certainty)
+    for index, (volume, certainty) in enumerate(zip(volumes, certainties, strict=True)):
+        other = (labels > 0) & (labels != index + 1)
+        # What is another's may be behind it, or the two look alike: that says little.
+        certainty[other] = np.where(hulls[index][other], 0, np.inf)
+        front = np.take_along_axis(fronts, np.maximum(labels[None].astype(int) - 1, 0), 0)[0]
+        volume.observe(view, labels == index + 1, certainty, np.where(other, front, FAR).astype(np.float32))
+    return labels
+
+
+def _averaged(labels: np.ndarray, view: int, volumes: list[ObjectVolume]) -> np.ndarray:
+    """Return a view's label picture (H, W) between what was cut out and the silhouettes of the volumes."""
+    fronts = np.stack([volume.draw(view)[0] for volume in volumes])
+    silhouettes = np.where(fronts.min(0) < FAR, fronts.argmin(0) + 1, 0)
+    weights = []
+    for label in range(1, len(volumes) + 1):
+        cut, silhouette = (
+            np.clip(signed_distance(found == label), -_CERTAIN, _CERTAIN) for found in (labels, silhouettes)
+        )
+        weights.append(cut + _HULL_WEIGHT * silhouette)
+    best = np.stack(weights)
+    return np.where(best.max(0) > 0, best.argmax(0) + 1, 0).astype(np.uint8)
