@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import zstandard
+from PIL import Image
 
 from dataset.catalog import object_by_name
 from dataset.config import load_config
@@ -34,8 +35,11 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.provenance import Provenance, read_record
 from tests.dataset_fixture import BACKGROUND, GROUP, SCENES, object_gaussians, write_dataset, write_published_dataset
 from tests.gaussians.files.splats.test_ply import encode, random_columns
+from tests.gaussians.files.test_colmap_model import write_binary, write_text
 from tools.checks.dataset_walk import DatasetTree
 from tools.viewer.splat_source import open_source
+from videogen.reconstruction.camera_files import pose_pictures, read_camera_file
+from videogen.reconstruction.pictures import Pictures, read_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = SCENES[0]
@@ -220,6 +224,32 @@ def _check_dataset(folder: Path) -> None:
             assert "\n" not in defect
 
 
+def _write_captures(folder: Path) -> None:
+    """Photographs, with their cameras in each of the formats of other programs."""
+    (folder / "images").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("1.jpg", "2.jpg", "3.png", "4.tif"):
+        turned = name.endswith("jpg")
+        picture = Image.new("RGB", (12, 16) if turned else (16, 12), (90, 120, 30))
+        picture.save(folder / "images" / name, exif=exif if turned else Image.Exif())
+    pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    frames = [{"file_path": f"images/{n}.png", "transform_matrix": pose, "k1": 0.1} for n in range(1, 5)]
+    lens = {"camera_model": "OPENCV", "w": 16, "h": 12, "fl_x": 20, "fl_y": 21, "cx": 8, "cy": 6, "k2": 0.01, "p1": 0}
+    (folder / "transforms.json").write_text(json.dumps(lens | {"frames": frames}))
+    for name, write in (("text", write_text), ("binary", write_binary)):
+        (folder / name).mkdir()
+        write(folder / name)
+
+
+def _read_captures(folder: Path) -> None:
+    attempt(read_pictures, folder)
+    images = torch.zeros(4, 12, 16, 3, dtype=torch.uint8)
+    pictures = Pictures(images, ("1", "2", "3", "4"), (0, 1, 2, 3), folder / "images", 4, (16, 12))
+    for path in (folder / "transforms.json", folder / "text", folder / "binary"):
+        attempt(lambda path=path: pose_pictures(pictures, read_camera_file(path, pictures)))
+
+
 MPM = f"*/mpm/{GROUP}/{SCENE}/*"
 CORPORA = {
     "ply": Corpus(_write_plys, _read_splats),
@@ -240,6 +270,7 @@ CORPORA = {
     "checkpoint": Corpus(_write_checkpoint, _read_checkpoint),
     "weights": Corpus(_write_checkpoint, _read_weights, ("*.safetensors",)),
     "keypoints": Corpus(_write_keypoints, _read_keypoints, ("*.safetensors", MPM)),
+    "captures": Corpus(_write_captures, _read_captures, ("*/*", "*.json")),
     "dataset": Corpus(
         _write_dataset,
         _check_dataset,

@@ -17,6 +17,7 @@ from videogen.reconstruction.posed_pictures import PosedPictures
 
 _LISTS = ("cameras.json", "transforms.json")
 _MODELS = ("sparse/0", "colmap/sparse/0", "sparse")
+_NO_DISTANCE = 1e-4  # between cameras, as a share of how far they are from the origin
 _SHAPES_DIFFER = 0.02  # share by which width over height of a picture and its camera may differ: sizes are rounded
 
 
@@ -93,8 +94,8 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
     Pictures without a camera are left out, with a note, where at least half of them and three have one.
 
     Raises:
-        InputError: the numbers of cameras and pictures differ, too few pictures have a camera, or a camera is of
-            pictures of another shape.
+        InputError: the numbers of cameras and pictures differ, too few pictures have a camera, a camera is of pictures
+            of another shape, or all stand in one place.
     """
     rows = _rows_by_name(pictures, cameras.names) if cameras.names is not None else None
     rows = rows or _rows_by_order(pictures, cameras)
@@ -114,9 +115,13 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
             Ks.append(lens.rectified().intrinsics.tolist())
         except ValueError as error:
             raise InputError(f"{cameras.origin}: camera of {pictures.names[picture]}: {error}") from None
+    posed = Cameras(cameras.viewmats[index].float(), torch.tensor(Ks), width, height)
+    places = posed.positions.double()
+    if (places - places[0]).norm(dim=1).max() <= _NO_DISTANCE * (1 + places.abs().max()):
+        raise InputError(f"{cameras.origin}: all cameras stand in one place, from which no depth can be seen")
     return PosedPictures(
         torch.stack(images),
-        Cameras(cameras.viewmats[index].float(), torch.tensor(Ks), width, height),
+        posed,
         tuple(pictures.names[picture] for picture in kept),
         tuple(pictures.indices[picture] for picture in kept),
         cameras.points,
@@ -129,13 +134,13 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
 def _rows_by_name(pictures: Pictures, names: Sequence[str]) -> list[int | None] | None:
     """Return which camera is of each picture, None for none; None for all where the names are of something else."""
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
-    # Whole names first: a folder may have 1.png and 1.jpg.
-    for key in (lambda path: path.name, lambda path: path.stem):
-        row_of = {key(path): row for row, path in enumerate(paths)}
-        rows = [row_of.get(key(PurePosixPath(name))) for name in pictures.names]
-        if len(row_of) == len(paths) and any(row is not None for row in rows):
-            return rows
-    return None
+    by_name = {path.name: row for row, path in enumerate(paths)}
+    rows = [by_name.get(name) for name in pictures.names]
+    # Some writers leave the suffix out, or pictures were saved in another format since.
+    by_stem = {path.stem: row for row, path in enumerate(paths) if row not in rows}
+    stems = [PurePosixPath(name).stem for name in pictures.names]
+    rows = [by_stem.get(stem) if row is None else row for row, stem in zip(rows, stems, strict=True)]
+    return rows if any(row is not None for row in rows) else None
 
 
 def _rows_by_order(pictures: Pictures, cameras: LensCameras) -> list[int | None]:

@@ -1,7 +1,7 @@
 """Read evenly spaced pictures of a scene from a video or a folder of photographs."""
 
 import re
-from collections.abc import Sequence
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,32 +144,35 @@ def _video_frames(path: Path, interval: int, views: int | None, max_side: int | 
     indices = _enough(path, video.frames, interval, views)
     size = size_within(video.width, video.height, max_side)
     reader = read_video(path, chosen=indices, size=size)
-    frames = list(tqdm(reader, desc=f"read {path.name}", total=len(indices), unit="frame", leave=False))
-    if len(frames) < len(indices):
-        raise InputError(f"{path}: {len(frames)} of {len(indices)} chosen frames can be decoded{reason}")
+    images, count = torch.empty(len(indices), size[1], size[0], 3, dtype=torch.uint8), 0
+    for frame in tqdm(reader, desc=f"read {path.name}", total=len(indices), unit="frame", leave=False):
+        images[count] = torch.from_numpy(frame)
+        count += 1
+    if count < len(indices):
+        raise InputError(f"{path}: {count} of {len(indices)} chosen frames can be decoded{reason}")
     names = tuple(f"{index:05d}" for index in indices)
-    return Pictures(_stacked(frames), names, indices, path, video.frames, (video.width, video.height))
+    return Pictures(images, names, indices, path, video.frames, (video.width, video.height))
 
 
 def _photographs(folder: Path, interval: int, views: int | None, max_side: int | None) -> Pictures:
     files = photograph_files(folder)
     indices = _enough(folder, len(files), interval, views)
     chosen = [files[index] for index in indices]
-    images: list[np.ndarray] = []
-    expected: tuple[int, int] | None = None
-    for file in tqdm(chosen, desc="read pictures", unit="picture", leave=False):
+    images, expected = torch.empty(0, dtype=torch.uint8), (0, 0)
+    for number, file in enumerate(tqdm(chosen, desc="read pictures", unit="picture", leave=False)):
         picture = _read_photograph(file)
         height, width = picture.shape[:2]
-        expected = expected or (width, height)
+        size = size_within(width, height, max_side)
+        if number == 0:
+            expected = (width, height)
+            images = torch.empty(len(chosen), size[1], size[0], 3, dtype=torch.uint8)
         if (width, height) != expected:
             raise InputError(
                 f"{file}: expected {expected[0]} x {expected[1]} pixels as {chosen[0].name} has, "
                 f"found {width} x {height}"
             )
-        images.append(scaled_picture(picture, *size_within(width, height, max_side)))
-    assert expected is not None
-    names = tuple(file.name for file in chosen)
-    return Pictures(_stacked(images), names, indices, folder, len(files), expected)
+        images[number] = torch.from_numpy(scaled_picture(picture, *size))
+    return Pictures(images, tuple(file.name for file in chosen), indices, folder, len(files), expected)
 
 
 def _enough(path: Path, count: int, interval: int, views: int | None) -> tuple[int, ...]:
@@ -181,14 +184,10 @@ def _enough(path: Path, count: int, interval: int, views: int | None) -> tuple[i
     return indices
 
 
-def _stacked(images: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images))
-
-
 def _read_photograph(file: Path) -> np.ndarray:
     """Return a photograph (H, W, 3) uint8 as the camera was held."""
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:  # of marks that nobody needs
             if opened.mode.startswith(("I", "F")):
                 raise InputError(f"{file}: expected 8 bits a channel, found mode {opened.mode}")
             image = ImageOps.exif_transpose(opened)

@@ -68,7 +68,8 @@ def test_cameras_with_names_belong_to_the_pictures_of_that_name(tmp_path: Path) 
     frames = []
     for view in (2, 0, 1, 9):
         pose = torch.linalg.inv(ORBIT.cameras([view], 64).viewmats[0]) @ torch.diag(torch.tensor([1.0, -1, -1, 1]))
-        frames.append({"file_path": f"./images/{view}", "transform_matrix": pose.tolist()})
+        suffix = {0: ".png", 1: ".JPG"}.get(view, "")
+        frames.append({"file_path": f"./images/{view}{suffix}", "transform_matrix": pose.tolist()})
     path = tmp_path / "transforms.json"
     path.write_text(json.dumps({"camera_angle_x": 2 * math.atan(0.5), "frames": frames}))
     chosen = pictures(tmp_path, (0, 1, 2, 3), 10)
@@ -101,6 +102,13 @@ def test_cameras_of_other_pictures_are_refused(tmp_path: Path, names: tuple[str,
 def test_cameras_of_pictures_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="camera 0: expected pictures shaped as 64 x 48 pixels, found 32 x 32"):
         pose_pictures(pictures(tmp_path, (0, 1, 2), 3), cameras(None, 3, Lens(64, 48, 96.0, 96.0, 32.0, 24.0)))
+
+
+def test_cameras_in_one_place_are_refused(tmp_path: Path) -> None:
+    turning = cameras(None, 3)
+    turning.viewmats[:, :3, 3] = 0
+    with pytest.raises(InputError, match="all cameras stand in one place"):
+        pose_pictures(pictures(tmp_path, (0, 1, 2), 3), turning)
 
 
 def test_distortion_is_undone(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from gaussians.files.video import VideoWriter
@@ -109,6 +111,26 @@ def test_video_gives_the_chosen_frames(video: Path) -> None:
         assert torch.allclose(levels, torch.tensor([5.0 * k + 100 for k in expected]), atol=2)  # of the encoder
     assert read_pictures(video.parent).source == video
     assert read_pictures(video, views=4, max_side=24).images.shape == (4, 16, 24, 3)
+
+
+def test_a_video_of_a_turned_phone_stands_upright(video: Path) -> None:
+    turned = video.with_name("turned.mp4")
+    options = ["-loglevel", "error", "-display_rotation", "90", "-i", video, "-c", "copy", turned]
+    subprocess.run([get_ffmpeg_exe(), *options], check=True)
+    pictures = read_pictures(turned, views=3, max_side=24)
+    assert pictures.source_size == (HEIGHT, WIDTH)
+    assert pictures.images.shape == (3, 24, 16, 3)
+    red = pictures.images[0, :, :, 0].int() - pictures.images[0, :, :, 1].int() > 100
+    rows, columns = red.nonzero().unbind(1)
+    assert rows.min() > 24 - 10  # a quarter anticlockwise: what was at the top left is at the bottom left
+    assert columns.max() < 10
+
+
+def test_frames_of_a_film_are_spread_over_all_of_it(real_data: Path) -> None:
+    pictures = read_pictures(real_data / "video" / "example.mp4", views=5)
+    assert pictures.images.shape == (5, 480, 640, 3)
+    assert pictures.indices == (0, 23, 46, 70, 93)
+    assert pictures.source_count == 117
 
 
 def test_pictures_of_a_capture_may_lie_in_a_folder_below(tmp_path: Path, save: Callable[..., None]) -> None:
