@@ -134,10 +134,12 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
 def _rows_by_name(pictures: Pictures, names: Sequence[str]) -> list[int | None] | None:
     """Return which camera is of each picture, None for none; None for all where the names are of something else."""
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
-    by_name = {path.name: row for row, path in enumerate(paths)}
+    # Of cameras in several folders those of the pictures' own folder go last, and so first.
+    in_order = sorted(range(len(paths)), key=lambda row: paths[row].parent.name == pictures.source.name)
+    by_name = {paths[row].name: row for row in in_order}
     rows = [by_name.get(name) for name in pictures.names]
     # Some writers leave the suffix out, or pictures were saved in another format since.
-    by_stem = {path.stem: row for row, path in enumerate(paths) if row not in rows}
+    by_stem = {paths[row].stem: row for row in in_order if row not in rows}
     stems = [PurePosixPath(name).stem for name in pictures.names]
     rows = [by_stem.get(stem) if row is None else row for row, stem in zip(rows, stems, strict=True)]
     return rows if any(row is not None for row in rows) else None

@@ -81,6 +81,13 @@ def test_cameras_with_names_belong_to_the_pictures_of_that_name(tmp_path: Path) 
     assert posed.cameras.Ks[0, 0, 0].item() == pytest.approx(32)
 
 
+def test_cameras_of_the_pictures_own_folder_come_first(tmp_path: Path) -> None:
+    folder = tmp_path / "left"
+    folder.mkdir()
+    names = ("left/0.png", "left/1.png", "left/2.png", "right/0.png", "right/1.png", "right/2.png")
+    assert views_of(pose_pictures(pictures(folder, (0, 1, 2), 3), cameras(names, 6)).cameras) == [0, 1, 2]
+
+
 def test_named_cameras_of_a_video_are_in_the_order_of_their_names(tmp_path: Path) -> None:
     names = tuple(f"frame_{number}.png" for number in (2, 10, 1))  # of views 0, 1, 2
     posed = pose_pictures(pictures(tmp_path / "clip.mp4", (0, 1, 2), 3), cameras(names, 3))
