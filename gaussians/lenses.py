@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import cv2
@@ -63,9 +63,9 @@ class Lens:
         """Return the pixels (N, 2) that show the directions (x, y, 1) for ``rays`` (N, 2)."""
         points, zero = np.ascontiguousarray(rays[:, None], np.float64), np.zeros(3)
         if self.model == "fisheye":
-            return cv2.fisheye.distortPoints(points, self.intrinsics, self._coefficients).reshape(-1, 2)
+            return cv2.fisheye.distortPoints(points, self.intrinsics, self.coefficients).reshape(-1, 2)
         homogeneous = cv2.convertPointsToHomogeneous(points)
-        return cv2.projectPoints(homogeneous, zero, zero, self.intrinsics, self._coefficients)[0].reshape(-1, 2)
+        return cv2.projectPoints(homogeneous, zero, zero, self.intrinsics, self.coefficients)[0].reshape(-1, 2)
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """Return the directions (x, y, 1), as (N, 2), that ``pixels`` (N, 2) show: the inverse of ``projected``.
@@ -116,15 +116,11 @@ class Lens:
         """Return the picture (H, W, 3) uint8 that ``rectified()`` shows where this lens shows ``image``."""
         if self.is_pinhole:
             return image
-        # OpenCV's (0, 0) is the middle of the first pixel.
-        shift = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        K, target, size = self.intrinsics - shift, self.rectified().intrinsics - shift, (self.width, self.height)
-        maps = cv2.fisheye.initUndistortRectifyMap if self.model == "fisheye" else cv2.initUndistortRectifyMap
-        across, down = maps(K, self._coefficients, np.eye(3), target, size, cv2.CV_32FC1)
-        return cv2.remap(image, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(image, *_maps(self), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     @property
-    def _coefficients(self) -> np.ndarray:
+    def coefficients(self) -> np.ndarray:
+        """Return the distortion as OpenCV takes it: 4 or 8 numbers."""
         count = 4 if self.model == "fisheye" else 8
         return np.array((*self.distortion, *[0.0] * count)[:count])
 
@@ -138,3 +134,14 @@ class Lens:
 def _rays(K: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Return the directions (x, y, 1), as (N, 2), that ``pixels`` (N, 2) of a pinhole show."""
     return (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
+
+
+@lru_cache(maxsize=1)  # pictures of one lens come one after the other
+def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column and the row (H, W) of a lens' picture that each pixel of its pinhole's shows."""
+    # OpenCV's (0, 0) is the middle of the first pixel.
+    shift = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    K, target, size = lens.intrinsics - shift, lens.rectified().intrinsics - shift, (lens.width, lens.height)
+    maps = cv2.fisheye.initUndistortRectifyMap if lens.model == "fisheye" else cv2.initUndistortRectifyMap
+    across, down = maps(K, lens.coefficients, np.eye(3), target, size, cv2.CV_32FC1)
+    return across, down

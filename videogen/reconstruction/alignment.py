@@ -21,6 +21,7 @@ _CUT = 5.0  # standard deviations at which Tukey's weight reaches 0; three norma
 # Standard deviations, of the spread and radians, that good estimates have: whoever is that near is no outlier.
 _LEAST_CENTER, _LEAST_ANGLE = 2e-3, 2e-3
 _LEAST_INLIERS = 0.5  # share of the cameras
+_ON_A_LINE = 0.02  # the second largest extent of the centres over the largest
 _WORST_CENTER, _WORST_ANGLE = 0.1, 10.0  # of the spread, and degrees: RMS of what is no match
 
 
@@ -103,6 +104,17 @@ class CameraAlignment:
             "center_rms_share": center / self.spread,
             "angle_rms": angle,
         }
+
+    def notes(self, known: Cameras) -> list[str]:
+        """Return sentences for the user on what is doubtful."""
+        notes = []
+        if outliers := int((~self.inliers).sum()):
+            notes.append(f"{outliers} of {len(self.inliers)} cameras do not fit the others and were left out")
+        centers = known.positions.double()
+        lengths = torch.linalg.svdvals(centers - centers.mean(0))
+        if lengths[1] < _ON_A_LINE * lengths[0]:
+            notes.append("the cameras stand on a line: their orientations alone say how the scene is turned about it")
+        return notes
 
 
 def align_cameras(found: Cameras, known: Cameras, setting: str = "cameras.json") -> CameraAlignment:

@@ -108,19 +108,22 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
     index = [row for row in rows if row is not None]
     height, width = pictures.images.shape[1:3]
     lenses = [_lens_of_size(cameras, row, width, height) for row in index]
-    images, Ks = [], []
-    for picture, lens in tqdm(list(zip(kept, lenses, strict=True)), desc="undo distortion", leave=False, delay=1):
+    pinholes: dict[Lens, list[list[float]]] = {}  # intrinsics; most pictures have one lens
+    images = torch.empty_like(pictures.images[: len(kept)])
+    for number, lens in enumerate(tqdm(lenses, desc="undo distortion", leave=False, delay=1)):
+        picture = kept[number]
         try:
-            images.append(torch.from_numpy(lens.undistorted(pictures.images[picture].numpy())))
-            Ks.append(lens.rectified().intrinsics.tolist())
+            if lens not in pinholes:
+                pinholes[lens] = lens.rectified().intrinsics.tolist()
+            images[number] = torch.from_numpy(lens.undistorted(pictures.images[picture].numpy()))
         except ValueError as error:
             raise InputError(f"{cameras.origin}: camera of {pictures.names[picture]}: {error}") from None
-    posed = Cameras(cameras.viewmats[index].float(), torch.tensor(Ks), width, height)
+    posed = Cameras(cameras.viewmats[index].float(), torch.tensor([pinholes[lens] for lens in lenses]), width, height)
     places = posed.positions.double()
     if (places - places[0]).norm(dim=1).max() <= _NO_DISTANCE * (1 + places.abs().max()):
         raise InputError(f"{cameras.origin}: all cameras stand in one place, from which no depth can be seen")
     return PosedPictures(
-        torch.stack(images),
+        images,
         posed,
         tuple(pictures.names[picture] for picture in kept),
         tuple(pictures.indices[picture] for picture in kept),

@@ -55,6 +55,7 @@ def test_a_similarity_is_recovered_exactly(outliers: int) -> None:
     assert max(errors(alignment.similarity)) < 1e-5  # single precision of the known cameras
     assert (~alignment.inliers).nonzero().flatten().tolist() == list(range(outliers))
     assert alignment.residuals()["outliers"] == outliers
+    assert len(alignment.notes(known)) == (outliers > 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,7 +76,9 @@ def test_perturbed_cameras_align_within_one_percent_and_one_degree(seed: int) ->
 def test_cameras_on_a_line_align_by_their_orientations() -> None:
     places = torch.stack([torch.linspace(-1, 1, 6), torch.full((6,), -3.0), torch.full((6,), 1.0)], 1)
     known = look_at(places, torch.zeros(3), 64, 64, 96.0)
-    assert max(errors(align_cameras(estimated(known), known).similarity)) < 1e-5
+    alignment = align_cameras(estimated(known), known)
+    assert max(errors(alignment.similarity)) < 1e-5
+    assert [note[:30] for note in alignment.notes(known)] == ["the cameras stand on a line: t"]
 
 
 def test_cameras_that_cannot_be_aligned_are_refused() -> None:
