@@ -86,6 +86,23 @@ def render(tmp_path: Path, trajectory: Path, monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.fixture
+def small_ground(tmp_path: Path) -> tuple[str, str]:
+    """Flags for a ground of few Gaussians, with which a hundred pictures take little time."""
+    x, y = torch.meshgrid(torch.linspace(-4, 4, 20), torch.linspace(-4, 4, 20), indexing="ij")
+    means = torch.stack([x, y, torch.full_like(x, -0.94)], -1).reshape(-1, 3)
+    count = len(means)
+    ground = Gaussians(
+        means=means,
+        opacities=torch.full((count,), 0.9),
+        sh=torch.zeros(count, 1, 3),
+        scales=torch.tensor([0.2, 0.2, 0.01]).expand(count, 3),
+        quaternions=torch.tensor([1.0, 0, 0, 0]).expand(count, 4),
+    )
+    write_ply(tmp_path / "ground.ply", ground)
+    return "--background_path", str(tmp_path / "ground.ply")
+
+
 def red(picture: np.ndarray) -> np.ndarray:
     """Rows of the reddish pixels."""
     signed = picture.astype(int)
@@ -110,8 +127,8 @@ def test_fixed_view_shows_the_ball_sink(render: Render, tmp_path: Path) -> None:
     assert heights[-1] - heights[0] == pytest.approx(0.5 * 72 / 4 * np.cos(np.radians(20)), abs=2)
 
 
-def test_minus_one_renders_every_fourth_view(render: Render, tmp_path: Path) -> None:
-    render("--output_path", str(tmp_path / "out"), "--single_view", "-1")
+def test_minus_one_renders_every_fourth_view(render: Render, small_ground: tuple[str, str], tmp_path: Path) -> None:
+    render(*small_ground, "--output_path", str(tmp_path / "out"), "--single_view", "-1")
     names = sorted(path.parent.name for path in (tmp_path / "out").glob("*/0_ball_duck.mp4"))
     assert names == sorted(f"view_{k}" for k in range(0, 100, 4))
 
@@ -127,8 +144,10 @@ def test_images_are_the_frames_before_encoding(render: Render, tmp_path: Path) -
         assert abs(image.astype(int) - frame).mean() < 8
 
 
-def test_initial_views_come_with_cameras_prompts_and_depth(render: Render, tmp_path: Path) -> None:
-    render("--initial_path", str(tmp_path / "initial"), "--render_depth")
+def test_initial_views_come_with_cameras_prompts_and_depth(
+    render: Render, small_ground: tuple[str, str], tmp_path: Path
+) -> None:
+    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--render_depth")
     initial = tmp_path / "initial"
     assert len(list(read_video(initial / "0_ball_duck.mp4"))) == 100
     cameras = read_cameras(initial / "cameras.json")
@@ -246,8 +265,10 @@ def test_masks_show_which_object_is_where(render: Render, tmp_path: Path) -> Non
     assert (masks[:, 0, 0] == 0).all()
 
 
-def test_initial_masks_are_those_of_the_hundred_views(render: Render, tmp_path: Path) -> None:
-    render("--initial_path", str(tmp_path / "initial"), "--render_masks", "--resolution", "32")
+def test_initial_masks_are_those_of_the_hundred_views(
+    render: Render, small_ground: tuple[str, str], tmp_path: Path
+) -> None:
+    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--render_masks", "--resolution", "32")
     with h5py.File(tmp_path / "initial" / "masks.h5") as file:
         masks = file["mask"][:]
     assert masks.shape == (100, 32, 32)
@@ -381,19 +402,21 @@ def test_published_trajectories_are_told_apart_by_segmentation_and_name(
     assert (mask == 2).any()
 
 
-def test_published_trajectories_have_prompts_by_their_name(render: Render, tmp_path: Path, trajectory: Path) -> None:
+def test_published_trajectories_have_prompts_by_their_name(
+    render: Render, small_ground: tuple[str, str], tmp_path: Path, trajectory: Path
+) -> None:
     write_published(trajectory, np.arange(200, dtype=np.int64) % 2 + 1)
-    render("--initial_path", str(tmp_path / "initial"), "--resolution", "24")
+    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--resolution", "24")
     prompts = json.loads((tmp_path / "initial" / "prompts.json").read_text())
     assert prompts["text"] == ["A pokemon ball.", "A rubber duck."]
 
 
 def test_without_labels_there_are_no_prompts_and_masks_are_refused(
-    render: Render, tmp_path: Path, trajectory: Path, capsys: pytest.CaptureFixture[str]
+    render: Render, small_ground: tuple[str, str], tmp_path: Path, trajectory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_published(trajectory, np.zeros(200, np.int64))
     (trajectory / "segmentation.npy").unlink()
-    render("--initial_path", str(tmp_path / "initial"), "--resolution", "24")
+    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--resolution", "24")
     assert not (tmp_path / "initial" / "prompts.json").exists()
     assert "no prompts" in capsys.readouterr().out
     with pytest.raises(InputError, match="to tell ball, duck apart"):
@@ -557,7 +580,7 @@ def test_flags_of_gaussians_without_effect_are_refused(
 
 
 def test_flags_of_the_motion_without_a_motion_are_named(
-    render: Render, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    render: Render, small_ground: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    render("--initial_path", str(tmp_path / "initial"), "--fixed_view", "0", "--render_img")
+    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--fixed_view", "0", "--render_img")
     assert "note: --render_img, --fixed_view: without effect" in capsys.readouterr().err
