@@ -59,6 +59,11 @@ class PosedPictures:
             indices=tuple(self.indices[row] for row in rows),
         )
 
+    def to(self, device: torch.device) -> "PosedPictures":
+        """Return pictures, cameras and points on a device."""
+        moved = {name: value.to(device) for name in ("points", "colors") if (value := getattr(self, name)) is not None}
+        return replace(self, images=self.images.to(device), cameras=self.cameras.to(device), **moved)
+
     def resized(self, width: int, height: int) -> "PosedPictures":
         """Return pictures and cameras of another size, pixels; scaled down, a pixel is the mean of what it covers."""
         if (width, height) == (self.cameras.width, self.cameras.height):

@@ -1,0 +1,64 @@
+"""Depth by plane sweep, against what was drawn."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gaussians.cameras import look_at
+from gaussians.stage.errors import InputError
+from tests.videogen.reconstruction.scenes import BALLS, FLOOR, RADIUS, orbit, posed, speckled_scene
+from videogen.reconstruction.plane_sweep import depth_range, looked_at, main_plane, pixel_rays, sweep, unproject
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_points_lie_on_the_surfaces(with_labels: bool) -> None:
+    """Within 3 % of the distance: 95 % of the floor, 85 % of the balls, whose edges are blurred."""
+    pictures, labels = posed(speckled_scene(), orbit(12, 72))
+    swept = sweep(pictures, labels if with_labels else None)
+    points = unproject(swept.cameras, swept.depth)
+    axes = swept.cameras.viewmats[:, None, :3, :3]
+    slopes = (pixel_rays(swept.cameras) @ axes)[..., 2]
+    depth = (FLOOR - swept.cameras.positions[:, 2])[:, None, None] / slopes
+    there = swept.cameras.positions[:, None, None] + (pixel_rays(swept.cameras) @ axes) * depth[..., None]
+    floor = (labels == 0) & (depth > 0) & (there[..., :2].abs() < 0.9).all(-1)
+    assert ((swept.depth - depth).abs() < 0.03 * depth)[floor].double().mean() > 0.95
+    for label, center in enumerate(BALLS, 1):
+        distance = ((points - center).norm(dim=-1) - RADIUS).abs()[labels == label]
+        assert (distance < 0.03 * 2.5).double().mean() > 0.85
+    assert swept.consistent[labels > 0].double().mean() > 0.8
+    assert swept.refuted[floor].double().mean() < 0.05
+
+
+def test_the_main_plane_is_the_floor_whatever_else_is_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, 1.0]), dim=0)
+    flat = torch.randn(2000, 3, generator=generator)
+    flat -= (flat @ normal - 0.7)[:, None] * normal
+    flat += 0.002 * torch.randn(2000, 3, generator=generator)
+    clutter = torch.randn(3000, 3, generator=generator)
+    found = main_plane(torch.cat([flat, clutter, flat[:1].repeat(500, 1)]))
+    assert found is not None
+    found_normal, offset = found
+    sign = torch.sign(found_normal @ normal)
+    assert sign * offset == pytest.approx(0.7, abs=0.01)
+    assert sign * found_normal @ normal > 0.9999
+    assert main_plane(torch.rand(2000, 3, generator=generator)) is None
+
+
+def test_cameras_look_at_the_center_of_their_orbit() -> None:
+    center, distance = looked_at(orbit(7, 32))
+    torch.testing.assert_close(center, torch.tensor([0.0, 0.0, -0.2]), atol=1e-5, rtol=0)
+    assert distance == pytest.approx(2.5, rel=1e-5)
+
+
+def test_cameras_side_by_side_need_points() -> None:
+    pictures, _ = posed(speckled_scene()[:10], orbit(4, 16))
+    positions = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0]])
+    side_by_side = look_at(positions, positions + torch.tensor([0.0, 1, 0]), 16, 16, 20.0)
+    pictures = replace(pictures, cameras=side_by_side)
+    with pytest.raises(InputError, match="the cameras look at no common point"):
+        depth_range(pictures)
+    points = torch.tensor([0.0, 1, 0]) * torch.linspace(2, 4, 50)[:, None]
+    nearest, farthest = depth_range(replace(pictures, points=points))
+    assert nearest < 2 < 4 < farthest
