@@ -1,0 +1,74 @@
+"""Let label pictures vote on the objects that Gaussians belong to, and draw better label pictures from the outcome."""
+
+from dataclasses import replace
+
+import torch
+
+from gaussians.cameras import Cameras
+from gaussians.rasterization import instance_masks, rasterize
+from gaussians.representation import Gaussians
+from gaussians.spherical_harmonics import C0
+from gaussians.stage.shape_checks import check_shape
+
+_AT_ONCE = 3  # labels, one in each colour
+_FEWEST = 1e-3  # pixels that a Gaussian must be seen in, in all views together, to be voted on
+
+
+def vote_labels(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor) -> torch.Tensor:
+    """Return the label of each of N Gaussians, (N,) int32: the object that it is seen in most, -1 for none.
+
+    A Gaussian is seen in a pixel as far as its colour is in the pixel's, so that what stands before it counts. One that
+    no view sees keeps its label, if it has one, and else gets none.
+
+    Args:
+        cameras: C of them.
+        labels: (C, H, W) uint8, which object each pixel shows, 1 to K, 0 for none.
+
+    Raises:
+        ValueError: the label pictures are not of the cameras' number or size.
+    """
+    check_shape("labels", labels, len(cameras), cameras.height, cameras.width)
+    seen = _seen_in_labels(gaussians, cameras, labels.to(gaussians.device))
+    voted = seen.argmax(1).int() - 1
+    before = gaussians.labels if gaussians.labels is not None else torch.full_like(voted, -1)
+    return torch.where(seen.sum(1) > _FEWEST, voted, before)
+
+
+def refine_masks(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return label pictures (C, H, W) uint8 that agree with each other, and the Gaussians' labels (N,) behind them.
+
+    The Gaussians are voted on by the pictures given, and their labels drawn: where an object ends in a picture is
+    decided by what all pictures show.
+
+    Args:
+        gaussians: N of them, optimised to look like the scene.
+        cameras: C of them.
+        labels: (C, H, W) uint8, label pictures, 0 for none, 1 to K.
+
+    Raises:
+        ValueError: as in ``vote_labels``.
+    """
+    voted = vote_labels(gaussians, cameras, labels)
+    return instance_masks(replace(gaussians, labels=voted), cameras, int(labels.max())), voted
+
+
+def _seen_in_labels(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor) -> torch.Tensor:
+    """Return the weights (N, K + 1) of Gaussians in the pixels of each label, summed over all pixels and views.
+
+    A pixel's colour is the sum of the Gaussians' colours by their weights: the weights in some pixels are the
+    derivative of the sum of their colours by the Gaussian's.
+    """
+    count = int(labels.max()) + 1
+    seen = torch.zeros(len(gaussians), count, device=gaussians.device)
+    for first in range(0, count, _AT_ONCE):
+        chosen = torch.arange(first, first + _AT_ONCE, device=gaussians.device)
+        for view in range(len(cameras)):
+            shown = (labels[view, ..., None] == chosen).float()
+            if not shown.any():
+                continue
+            # Grey: colours below 0 are cut off, and carry no derivative.
+            sh = torch.zeros(len(gaussians), 1, 3, device=gaussians.device, requires_grad=True)
+            drawn = rasterize(replace(gaussians, sh=sh), cameras[view : view + 1]).rgb[0]
+            (derivative,) = torch.autograd.grad((drawn * shown).sum(), sh)
+            seen[:, first : first + _AT_ONCE] += derivative[:, 0, : count - first] / C0
+    return seen
