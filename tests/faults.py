@@ -23,7 +23,8 @@ SIMULATE, RENDER = "dataset.gs_simulation_scene", "dataset.render"
 
 # Forked from a server that has the libraries loaded: a process is at work after a few milliseconds.
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, SIMULATE, RENDER, "dynamic_models.train", "dynamic_models.evaluate"])
+_MODULES = [__name__, "tests.warm_kernels", SIMULATE, RENDER, "dynamic_models.train", "dynamic_models.evaluate"]
+_CONTEXT.set_forkserver_preload(_MODULES)
 
 
 @dataclass
