@@ -1,0 +1,147 @@
+"""Reconstruct the objects of a scene and their background as Gaussians, from a video or photographs of it.
+
+--data_path is a video, or a folder of pictures, of a scene at rest that the camera moves around. Cameras are read from
+cameras.json, transforms.json or a COLMAP model (sparse/0) beside the pictures, or one folder above; without any they
+are estimated by COLMAP (`pip install .[photographs]`). Where the objects are in the first picture is told by
+prompts.json beside the pictures, or by --bbox; masks/ may give masks of all pictures.
+
+Written to --save_folder: sim/ (the objects) and bg/ (all else), which videogen.eval takes as --model_path and
+--background_path, cameras.json, and report.md and report.json, which say how well it went. Every stage keeps its
+result in stages/, so that a second run goes on where the first one ended.
+
+Of a dataset's video every fourth frame is taken, and every fifth of those is held out, to compare with at the end.
+
+Examples:
+  python -m videogen.reconstruct --data_path data/GSCollision/initial/3_9/2810_bowl_pillow_can/table4/+2810.mp4 \\
+      --save_folder output/2810
+  python -m videogen.reconstruct --data_path photographs/desk --save_folder output/desk --real_world \\
+      --bbox 310,220,480,400 --bbox 520,240,610,390
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from gaussians.files.prompts import parse_boxes
+from gaussians.stage.command_line import ArgumentParser, run
+from gaussians.stage.errors import InputError
+from gaussians.stage.json_files import read_json_as
+from videogen.reconstruction.settings import BACKENDS, ReconstructionSettings, SceneInput
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    data_path: Path
+    save_folder: Path
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--data_path", type=Path, help="video or folder of pictures")
+    parser.add_argument("--save_folder", type=Path, help="directory for the result")
+    parser.add_argument(
+        "--batch_inference_json",
+        type=Path,
+        help='several scenes instead: a JSON list of {"data_path": ..., "save_folder": ...}',
+    )
+    parser.add_argument(
+        "--interval", type=int, help="take every n-th picture (default: 4 of a video, 1 of photographs)"
+    )
+    parser.add_argument("--views", type=int, help="take this many pictures, evenly spaced, instead")
+    parser.add_argument(
+        "--max_side",
+        type=int,
+        help="pixels that pictures are scaled down to (default: 448 on a GPU, 192 on a CPU)",
+    )
+    parser.add_argument(
+        "--held_out",
+        type=int,
+        help="leave out every n-th picture, to compare with at the end; 0: none (default: 5, of photographs none)",
+    )
+    parser.add_argument(
+        "--prompt_type", choices=("bbox", "point"), default="bbox", help="which of prompts.json counts if it has both"
+    )
+    parser.add_argument(
+        "--bbox",
+        action="append",
+        default=[],
+        metavar="u0,v0,u1,v1",
+        help="box around an object in the first picture, pixels; once for each object, instead of prompts.json",
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="how Gaussians are made; auto: optimize")
+    parser.add_argument(
+        "--segmenter",
+        choices=("auto", "grabcut", "masks"),
+        default="auto",
+        help="who tells objects apart; auto: masks/ if there is one, else grabcut",
+    )
+    parser.add_argument(
+        "--real_world", action="store_true", help="photographs, not a dataset's video: objects are put onto the floor"
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
+    )
+    parser.add_argument("--refine", action="store_true", help="complete what no picture shows of the objects, too")
+    parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
+    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 7000 on a GPU, 3000 on a CPU)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_overwrite()
+    parser.add_device()
+    return parser
+
+
+def _settings(args: Namespace) -> ReconstructionSettings:
+    for name, least in (("interval", 1), ("views", 3), ("max_side", 32), ("held_out", 0), ("iterations", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name}: expected at least {least}, found {value}")
+    if args.held_out == 1:
+        raise InputError("--held_out: 1 leaves no picture: expected 0, or 2 and more")
+    if args.scale is not None and not 1e-6 <= args.scale <= 1e6:
+        raise InputError(f"--scale: expected 1e-6 to 1e6, found {args.scale:g}")
+    return ReconstructionSettings(
+        interval=args.interval,
+        views=args.views,
+        max_side=args.max_side,
+        held_out=args.held_out,
+        prompt_kind=args.prompt_type,
+        boxes=parse_boxes(args.bbox) if args.bbox else None,
+        backend=args.backend,
+        segmenter=args.segmenter,
+        real_world=args.real_world,
+        scale=args.scale,
+        refine=args.refine,
+        visualize=args.visualize,
+        iterations=args.iterations,
+        device=args.device,
+        seed=args.seed,
+        overwrite=args.overwrite,
+    )
+
+
+def _scenes(args: Namespace) -> list[SceneInput]:
+    if args.batch_inference_json is not None:
+        if args.data_path or args.save_folder:
+            raise InputError("--batch_inference_json: names all scenes: expected neither --data_path nor --save_folder")
+        entries = read_json_as(args.batch_inference_json, list[_Entry])
+        return [SceneInput(entry.data_path, entry.save_folder) for entry in entries]
+    if args.data_path is None or args.save_folder is None:
+        raise InputError("--data_path and --save_folder: expected both, or --batch_inference_json")
+    return [SceneInput(args.data_path, args.save_folder)]
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    settings, scenes = _settings(args), _scenes(args)
+
+    from videogen.reconstruction.scene_reconstruction import reconstruct_all
+
+    reconstruct_all(scenes, settings)
+
+
+if __name__ == "__main__":
+    run(main)

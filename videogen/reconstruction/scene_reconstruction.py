@@ -1,0 +1,326 @@
+"""Order the stages that make Gaussians of objects and their background from pictures of a scene.
+
+Frames and cameras, masks, Gaussians optimised to look like the pictures, the world that they are simulated in, objects,
+background: every stage keeps what it found (``stage_results``), and the report says how well it went.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.scenes.scene_files import write_scene
+from gaussians.cameras import Cameras
+from gaussians.files.prompts import Prompts, read_prompts
+from gaussians.rasterization import rasterize
+from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.claims import sole_claim
+from gaussians.stage.command_line import resolve_device
+from gaussians.stage.errors import InputError
+from videogen.reconstruction.alignment import Similarity
+from videogen.reconstruction.camera_files import find_cameras, pose_pictures, read_camera_file
+from videogen.reconstruction.object_clouds import described_objects, without_floaters
+from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
+from videogen.reconstruction.photometric_loss import psnr, ssim
+from videogen.reconstruction.pictures import picture_source, read_pictures
+from videogen.reconstruction.placement import place_on_ground, placement_problems, stand_on_floor
+from videogen.reconstruction.plane_sweep import sweep
+from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.report import Report, write_report
+from videogen.reconstruction.segmentation.given_masks import read_masks
+from videogen.reconstruction.segmentation.label_voting import refine_masks
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
+from videogen.reconstruction.settings import HOLD_OUT, ReconstructionSettings, SceneInput
+from videogen.reconstruction.stage_results import StageResults, Tensors
+from videogen.reconstruction.structure_from_motion import estimate_cameras
+
+STAGES = "stages"
+_SOLID = 0.3  # opacity
+_ON_A_CPU, _ON_A_GPU = 192, 448  # pixels
+
+
+def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> str:
+    """Reconstruct a scene, write it and its report, and return a line that says so.
+
+    Written to ``save_folder``: sim/ (the objects) and bg/ (all else), each a scene's directory, cameras.json,
+    report.json and report.md, and the stages' results in stages/.
+
+    Raises:
+        InputError: pictures, cameras or prompts are missing or damaged or do not fit each other, or an object is lost.
+    """
+    folder = scene.save_folder
+    with sole_claim(folder):
+        stages = StageResults(folder / STAGES, settings.overwrite)
+        device = resolve_device(settings.device)
+        source = picture_source(scene.data_path)
+        posed, held_out, pose_hash = _posed(source, settings, device, stages)
+        rows = [row for row in range(len(posed)) if row not in held_out]
+        seen = posed[rows].to(device)
+        texts, labels, truth, mask_hash = _masks(source, seen, pose_hash, rows, settings, stages)
+        gaussians, labels = _optimized(seen, labels.to(device), mask_hash, settings, stages)
+        with stages.timed("objects"):
+            gaussians = without_floaters(gaussians)
+            assert gaussians.labels is not None
+            placed, notes = _in_world(gaussians, posed, settings)
+            world = placed.gaussians(gaussians)
+            assert world.labels is not None
+            described = described_objects(texts, world.labels)
+            solid = world.opacities > _SOLID
+            names = [entry.name for entry in described]
+            problems = placement_problems(world.means[solid], world.labels[solid], names)
+            cameras = placed.cameras(posed.cameras)
+            _write_scenes(folder, world, described, cameras)
+        with stages.timed("report"):
+            held = posed[held_out].to(device) if held_out else None
+            pairs = [_similarity_to(gaussians, part) for part in (seen, held) if part is not None]
+            report = Report(
+                pictures=len(seen),
+                resolution=(posed.cameras.width, posed.cameras.height),
+                held_out=held.names if held is not None else (),
+                held_out_psnr=pairs[1][0] if held is not None else None,
+                held_out_ssim=pairs[1][1] if held is not None else None,
+                seen_psnr=pairs[0][0],
+                mask_iou=_overlaps(labels, truth, names),
+                alignment=_alignment(placed),
+                objects=[_object_row(world, entry) for entry in described],
+                background_count=len(world) - sum(entry.count or 0 for entry in described),
+                problems=problems,
+                notes=[*posed.notes, *notes],
+                seconds={},
+            )
+        write_report(folder, replace(report, seconds=stages.seconds))
+    quality = f", {report.held_out_psnr:.1f} dB in held-out views" if report.held_out_psnr is not None else ""
+    return f"wrote {len(described)} objects and the background{quality} to {folder} (report.md)"
+
+
+def _posed(
+    source: Path, settings: ReconstructionSettings, device: torch.device, stages: StageResults
+) -> tuple[PosedPictures, list[int], str]:
+    """Return the pictures with their cameras, the rows of those held out, and the hash of the stage's result."""
+    photographs = source.is_dir()
+    interval = settings.interval or (1 if photographs or settings.real_world else 4)
+    side = settings.max_side or (_ON_A_GPU if device.type == "cuda" else _ON_A_CPU)
+    cameras = find_cameras(source)
+    made_from = {
+        "pictures": _hash_of(source),
+        "cameras": _hash_of(cameras) if cameras is not None else None,
+        "interval": interval,
+        "views": settings.views,
+        "max_side": side,
+    }
+
+    def make() -> tuple[Tensors, dict[str, Any]]:
+        # Cameras are estimated from larger pictures than Gaussians are: features need detail.
+        pictures = read_pictures(source, interval, settings.views, None if cameras is None else side)
+        lenses = read_camera_file(cameras, pictures) if cameras is not None else estimate_cameras(pictures)
+        posed = pose_pictures(pictures, lenses).within(side)
+        tensors = {"images": posed.images, "viewmats": posed.cameras.viewmats, "Ks": posed.cameras.Ks}
+        if posed.points is not None:
+            tensors["points"] = posed.points
+        names = {"names": posed.names, "indices": posed.indices, "in_world": posed.in_world, "notes": posed.notes}
+        return tensors, {**names, "source_size": pictures.source_size}
+
+    tensors, facts, digest = stages.get("pictures", made_from, make)
+    height, width = tensors["images"].shape[1:3]
+    posed = PosedPictures(
+        tensors["images"],
+        Cameras(tensors["viewmats"], tensors["Ks"], width, height),
+        tuple(facts["names"]),
+        tuple(facts["indices"]),
+        tensors.get("points"),
+        None,
+        facts["in_world"],
+        tuple(facts["notes"]),
+    )
+    every = settings.held_out
+    if every is None:
+        every = 0 if photographs or settings.real_world else HOLD_OUT
+    held_out = [row for row in range(len(posed)) if every and row % every == every - 1]
+    return posed, held_out, digest
+
+
+def _masks(
+    source: Path,
+    seen: PosedPictures,
+    pose_hash: str,
+    rows: list[int],
+    settings: ReconstructionSettings,
+    stages: StageResults,
+) -> tuple[list[str], torch.Tensor, torch.Tensor | None, str]:
+    """Return what the objects are, label pictures (N, H, W) uint8, given ones, and the hash of the stage's result."""
+    folder = source if source.is_dir() else source.parent
+    given = next((place / "masks" for place in (folder, folder.parent) if (place / "masks").is_dir()), None)
+    prompts = _prompts(folder, settings)
+    names = seen.names, seen.indices
+    made_from = {
+        "pictures": pose_hash,
+        "rows": rows,
+        "segmenter": settings.segmenter,
+        "prompts": None if prompts is None else prompts.model_dump(mode="json"),
+        "prompt_type": settings.prompt_kind,
+        "masks": None if given is None else _hash_of(given),
+    }
+
+    def make() -> tuple[Tensors, dict[str, Any]]:
+        width, height = seen.cameras.width, seen.cameras.height
+        masks = None
+        if given is not None:
+            count = len(list(source.iterdir())) if source.is_dir() else max(seen.indices) + 1
+            masks = read_masks(given, *names, count, width, height)
+        scaled = prompts
+        if prompts is not None:
+            scaled = prompts.scaled(_first_size(source), (width, height))
+        inputs = SegmentationInput(seen.images.cpu(), scaled, settings.prompt_kind, seen.cameras.to("cpu"), masks=masks)
+        chosen = choose_segmenter(settings.segmenter, inputs)
+        labels = segment(inputs, chosen)
+        texts = list(prompts.names) if prompts is not None else []
+        texts += [f"object {k}" for k in range(len(texts) + 1, int(labels.max()) + 1)]
+        tensors = {"labels": labels} | ({"given": masks} if masks is not None and chosen != "masks" else {})
+        return tensors, {"texts": texts, "segmenter": chosen}
+
+    tensors, facts, digest = stages.get("masks", made_from, make)
+    return facts["texts"], tensors["labels"], tensors.get("given"), digest
+
+
+def _prompts(folder: Path, settings: ReconstructionSettings) -> Prompts | None:
+    if settings.boxes is not None:
+        return settings.boxes
+    file = next(
+        (place / "prompts.json" for place in (folder, folder.parent) if (place / "prompts.json").is_file()), None
+    )
+    return read_prompts(file) if file is not None else None
+
+
+def _first_size(source: Path) -> tuple[int, int]:
+    """Return (width, height) of the pictures as prompts know them."""
+    return read_pictures(source, views=3, max_side=64).source_size
+
+
+def _optimized(
+    seen: PosedPictures, labels: torch.Tensor, mask_hash: str, settings: ReconstructionSettings, stages: StageResults
+) -> tuple[Gaussians, torch.Tensor]:
+    """Return labelled Gaussians in the cameras' frame, and label pictures that agree with them."""
+    device = labels.device
+    chosen = OptimizationSettings.suited_to(device, seen.cameras.width, seen.cameras.height)
+    if settings.iterations is not None:
+        chosen = replace(chosen, iterations=settings.iterations)
+    made_from = {"masks": mask_hash, **asdict(chosen), "seed": settings.seed, "backend": "optimize"}
+
+    def make() -> tuple[Tensors, dict[str, Any]]:
+        initial = initial_gaussians(sweep(seen, labels), labels, chosen.count, chosen.sh_degree, settings.seed)
+        optimized = optimize(seen, initial, chosen, labels, "optimise", settings.seed)
+        refined, voted = refine_masks(optimized, seen.cameras, labels)
+        assert optimized.scales is not None
+        assert optimized.quaternions is not None
+        tensors = {
+            "means": optimized.means,
+            "opacities": optimized.opacities,
+            "sh": optimized.sh,
+            "scales": optimized.scales,
+            "quaternions": torch.nn.functional.normalize(optimized.quaternions, dim=1),
+            "labels": voted,
+            "label_pictures": refined,
+        }
+        return tensors, {}
+
+    tensors, _, _ = stages.get("gaussians", made_from, make)
+    refined = tensors.pop("label_pictures")
+    return Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()}), refined.to(device)
+
+
+def _in_world(
+    gaussians: Gaussians, posed: PosedPictures, settings: ReconstructionSettings
+) -> tuple[Similarity, list[str]]:
+    """Return what takes Gaussians from the cameras' frame to the simulation's world, and sentences on it."""
+    assert gaussians.labels is not None
+    solid = gaussians.opacities > _SOLID
+    objects = gaussians.means[solid & (gaussians.labels >= 0)]
+    if posed.in_world:
+        placed = Similarity.identity()
+        notes = []
+        if settings.scale is not None:
+            raise InputError("--scale: the cameras are in metres already")
+    else:
+        background = gaussians.means[solid & (gaussians.labels < 0)]
+        ground = place_on_ground(objects, background, posed.cameras, settings.scale, settings.seed)
+        placed, notes = ground.similarity, list(ground.notes)
+    if settings.real_world:
+        placed = stand_on_floor(placed.points(objects.double())) @ placed
+    return placed, notes
+
+
+def _write_scenes(folder: Path, world: Gaussians, described: Sequence[Any], cameras: Cameras) -> None:
+    assert world.labels is not None
+    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in described]
+    of_object = world.labels >= 0
+    write_scene(folder / "sim", world[of_object].to("cpu"), entries, cameras.to("cpu"))
+    write_scene(folder / "bg", world[~of_object].to("cpu"), [], cameras.to("cpu"))
+
+
+@torch.no_grad()
+def _similarity_to(gaussians: Gaussians, pictures: PosedPictures) -> tuple[float, float]:
+    """Return the mean PSNR, decibels, and SSIM of Gaussians seen from pictures' cameras."""
+    found = []
+    for row in range(len(pictures)):
+        drawn = rasterize(gaussians, pictures.cameras[row : row + 1]).rgb[0].clamp(0, 1)
+        picture = pictures.images[row].float() / 255
+        found.append((psnr(drawn, picture), ssim(drawn.movedim(-1, 0), picture.movedim(-1, 0)).item()))
+    psnrs, similarities = zip(*found, strict=True)
+    return sum(psnrs) / len(psnrs), sum(similarities) / len(similarities)
+
+
+def _overlaps(labels: torch.Tensor, truth: torch.Tensor | None, names: Sequence[str]) -> dict[str, float] | None:
+    """Return the mean over pictures of intersection over union of each object's masks with the given ones."""
+    if truth is None:
+        return None
+    overlaps = {}
+    for label, name in enumerate(names, 1):
+        ours, given = labels.cpu() == label, truth == label
+        union = (ours | given).sum((1, 2))
+        shares = (ours & given).sum((1, 2))[union > 0] / union[union > 0]
+        overlaps[name] = shares.mean().item() if len(shares) else 1.0
+    return overlaps
+
+
+def _alignment(placed: Similarity) -> dict[str, Any]:
+    return {
+        "scale": placed.scale,
+        "rotation": placed.rotation.tolist(),
+        "translation": placed.translation.tolist(),
+    }
+
+
+def _object_row(world: Gaussians, entry: Any) -> dict[str, Any]:
+    means = world.means[world.labels == entry.label]
+    low, high = means.quantile(0.01, dim=0), means.quantile(0.99, dim=0)
+    return {"name": entry.name, "count": len(means), "extent": (high - low).tolist()}
+
+
+def _hash_of(path: Path) -> str | dict[str, str]:
+    """Return the SHA-256 of a file, or of each file in a folder, by its path there."""
+    if path.is_file():
+        return file_hash(path)
+    return {file.relative_to(path).as_posix(): file_hash(file) for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def reconstruct_all(scenes: Sequence[SceneInput], settings: ReconstructionSettings) -> None:
+    """Reconstruct scenes, each with a line on how it ended; one that fails does not stop the others.
+
+    Raises:
+        InputError: a scene failed; after the others, if there are some.
+    """
+    failures = []
+    for scene in scenes:
+        try:
+            print(reconstruct_scene(scene, settings), flush=True)
+        except InputError as error:
+            if len(scenes) == 1:
+                raise
+            print(f"{scene.data_path}: {error}", file=sys.stderr, flush=True)
+            failures.append(str(error))
+    if failures:
+        raise InputError(f"{len(failures)} of {len(scenes)} scenes failed, the first of them: {failures[0]}")
