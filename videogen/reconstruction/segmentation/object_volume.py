@@ -48,11 +48,6 @@ class ObjectVolume:
         self._evidence: dict[int, np.ndarray] = {}
         self._projected: dict[int, np.ndarray] = {}
 
-    def depth_range(self, view: int) -> tuple[float, float]:
-        """Return the least and the greatest depth of the cube in a view, metres along the viewing axis."""
-        depth = float((self._viewmats[view, :3, :3] @ self.center + self._viewmats[view, :3, 3])[2])
-        return depth - 1.75 * self.half, depth + 1.75 * self.half
-
     def draw(self, view: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what a view sees of the voxels with odds for them: depth (H, W), and thickness (H, W), both metres.
 
@@ -61,7 +56,7 @@ class ObjectVolume:
         occupied = self._score > 0
         u, v, z = self._project(view)[:, occupied]
         width, height = self._size
-        pixels = self.voxel * float(self._Ks[view, 0, 0]) / float(np.mean(self.depth_range(view)))
+        pixels = self.voxel * float(self._Ks[view, 0, 0]) / self._depth(view)
         # Voxels must not be smaller than pixels: holes would open between them.
         scale = min(1.0, 1 / (1.2 * pixels))
         columns, rows = int(np.ceil(width * scale)), int(np.ceil(height * scale))
@@ -99,6 +94,10 @@ class ObjectVolume:
         self._points, self._score = self._points[kept], self._score[kept]
         self._evidence = {view: evidence[kept] for view, evidence in self._evidence.items()}
         self._projected = {view: projected[:, kept] for view, projected in self._projected.items()}
+
+    def _depth(self, view: int) -> float:
+        """Return the depth of the cube's centre."""
+        return float((self._viewmats[view, :3, :3] @ self.center + self._viewmats[view, :3, 3])[2])
 
     def _enlarged(self, values: np.ndarray) -> np.ndarray:
         return cv2.resize(values, self._size, interpolation=cv2.INTER_NEAREST)

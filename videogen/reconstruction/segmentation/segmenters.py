@@ -18,10 +18,6 @@ from videogen.reconstruction.segmentation.through_views import carry_through_vie
 PromptKind = Literal["bbox", "point"]
 AUTO = "auto"
 
-_NEAREST, _FARTHEST = 0.4, 2.5  # depths of objects, of the depth of what the cameras look at
-_OF_POINTS = (0.01, 0.99)  # quantiles
-_PARALLEL = 1e-3  # the least sine of the angle between two cameras' axes that says what both look at
-
 
 @dataclass(frozen=True)
 class SegmentationInput:
@@ -32,8 +28,8 @@ class SegmentationInput:
         prompts: where the objects are in the first of them, in its pixels; needed without masks.
         prompt_kind: whether boxes or points count where there are both.
         cameras: N cameras, or None where they are unknown: then the pictures are frames of a video.
-        points: (P, 3) float32, points of the scene, or None.
-        depths: (N, H, W) float32, depth along the viewing axis of a reconstruction so far, 0 for unknown, or None.
+        depth_limits: with cameras, the least and the greatest depth in the first picture at which objects are looked
+            for (``plane_sweep.depth_range``).
         masks: (N, H, W) uint8, label pictures that the user gives, or None.
     """
 
@@ -41,18 +37,18 @@ class SegmentationInput:
     prompts: Prompts | None = None
     prompt_kind: PromptKind = "bbox"
     cameras: Cameras | None = None
-    points: torch.Tensor | None = None
-    depths: torch.Tensor | None = None
+    depth_limits: tuple[float, float] | None = None
     masks: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shape("images", self.images, "N", "H", "W", 3)
         shape = tuple(self.images.shape[:3])
-        for name in ("depths", "masks"):
-            if (value := getattr(self, name)) is not None:
-                check_shape(name, value, *shape)
+        if self.masks is not None:
+            check_shape("masks", self.masks, *shape)
         if self.cameras is not None and (len(self.cameras), self.cameras.height, self.cameras.width) != shape:
             raise ValueError(f"cameras: expected those of {shape[0]} pictures of {shape[2]} x {shape[1]} pixels")
+        if self.cameras is not None and self.depth_limits is None:
+            raise ValueError("depth_limits: missing: expected them with cameras")
 
 
 Segmenter = Callable[[SegmentationInput], torch.Tensor]
@@ -125,44 +121,10 @@ def cut_out(inputs: SegmentationInput) -> torch.Tensor:
     for label, name in enumerate(prompts.names, 1):
         if not (first == label).any():
             raise InputError(f"prompts: object {label} ({name}) lies inside the others' boxes: nothing of it is left")
-    if inputs.cameras is None:
+    if inputs.cameras is None or inputs.depth_limits is None:
         return torch.from_numpy(carry_through_frames(images, first))
     cameras = inputs.cameras.to("cpu")
-    depths = None if inputs.depths is None else inputs.depths.cpu().numpy()
-    labels = carry_through_views(images, cameras, first, depth_limits(cameras, inputs.points), depths)
-    return torch.from_numpy(labels)
-
-
-def depth_limits(cameras: Cameras, points: torch.Tensor | None) -> tuple[float, float]:
-    """Return the least and the greatest depth in the first camera at which objects are looked for.
-
-    They are about the depth of the scene's points, or of the place that all cameras look at.
-
-    Args:
-        cameras: N of them.
-        points: (P, 3) or None.
-    """
-    viewmat = cameras.viewmats[0].double()
-    if points is not None and len(points):
-        depths = points.double() @ viewmat[2, :3] + viewmat[2, 3]
-        depths = depths[depths > 0]
-        if len(depths):
-            low, high = torch.quantile(
-                depths[:: len(depths) // 100_000 + 1], torch.tensor(_OF_POINTS).double()
-            ).tolist()
-            return _NEAREST * low, _FARTHEST * high
-    # The point nearest to all optical axes, in the sense of least squares.
-    axes = cameras.viewmats[:, 2, :3].double()
-    across = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
-    normal = across.sum(0)
-    spread = cameras.positions.double().std(0).norm()
-    depth = float(10 * spread)
-    if float(torch.linalg.eigvalsh(normal)[0]) > _PARALLEL**2 * len(axes):
-        focus = torch.linalg.solve(normal, (across @ cameras.positions.double()[..., None]).sum(0)).squeeze(-1)
-        depth = float(viewmat[2, :3] @ focus + viewmat[2, 3])
-    if depth <= 0:
-        depth = float(10 * spread)
-    return _NEAREST * depth, _FARTHEST * depth
+    return torch.from_numpy(carry_through_views(images, cameras, first, inputs.depth_limits))
 
 
 def _boxes(prompts: Prompts, kind: PromptKind, image: np.ndarray) -> Sequence[tuple[float, float, float, float]]:

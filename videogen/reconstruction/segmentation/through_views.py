@@ -25,7 +25,6 @@ def carry_through_views(
     cameras: Cameras,
     first: np.ndarray,
     depth_limits: tuple[float, float],
-    depths: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the label pictures (N, H, W) uint8 of N views from that of the first one.
 
@@ -39,13 +38,12 @@ def carry_through_views(
         cameras: N of them, on the CPU.
         first: (H, W) uint8, the label picture of the first view; each label from 1 to its maximum shows.
         depth_limits: the least and the greatest depth of objects in the first view.
-        depths: (N, H, W) float32, depth along the viewing axis, of a reconstruction so far, 0 for unknown.
     """
     count = int(first.max())
     volumes = []
     for label in range(1, count + 1):
         mask = first == label
-        depth = _known_depth(depths, mask) or sweep_depth(images, mask, cameras, *depth_limits)
+        depth = sweep_depth(images, mask, cameras, *depth_limits)
         volumes.append(place_object(mask, depth, cameras))
     labels = np.zeros(images.shape[:3], np.uint8)
     labels[0] = first
@@ -59,7 +57,7 @@ def carry_through_views(
     progress = tqdm(total=_ROUNDS * len(order) - 1, desc="masks", unit="view", leave=False)
     for round_ in range(_ROUNDS):
         for view in order[0 if round_ else 1 :]:
-            labels[view] = _segment_view(images[view], view, volumes, colors, None if depths is None else depths[view])
+            labels[view] = _segment_view(images[view], view, volumes, colors)
             if round_ == 0:
                 for label, found in enumerate(colors, 1):
                     found.append(core_colors(images[view], labels[view] == label))
@@ -72,18 +70,11 @@ def carry_through_views(
     return np.stack([_averaged(labels[view], view, volumes) for view in range(len(images))])
 
 
-def _known_depth(depths: np.ndarray | None, mask: np.ndarray) -> float | None:
-    """Return the median depth of an object in the first view, None if it is unknown."""
-    known = depths[0][mask & (depths[0] > 0)] if depths is not None else np.zeros(0)
-    return float(np.median(known)) if len(known) > mask.sum() / 2 else None
-
-
 def _segment_view(
     image: np.ndarray,
     view: int,
     volumes: list[ObjectVolume],
     colors: list[list[np.ndarray]],
-    depth: np.ndarray | None,
 ) -> np.ndarray:
     """Return the label picture (H, W) of one view, and let it carve the volumes."""
     fronts, thicknesses = (np.stack(values) for values in zip(*(volume.draw(view) for volume in volumes), strict=True))
@@ -91,11 +82,8 @@ def _segment_view(
     thickest = thicknesses.argmax(0)
     shape = image.shape[:2]
     labels, certainties = np.zeros(shape, np.uint8), []
-    for index, volume in enumerate(volumes):
+    for index in range(len(volumes)):
         possible = hulls[index] & (thickest == index)
-        if depth is not None:
-            nearest, farthest = volume.depth_range(view)
-            possible &= (depth <= 0) | ((depth > nearest) & (depth < farthest))
         certainty = np.full(shape, np.inf)
         foreground = np.concatenate(colors[index])
         if possible.any() and len(foreground):

@@ -13,9 +13,10 @@ from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError
 from videogen.reconstruction.segmentation.object_volume import sweep_depth
 from videogen.reconstruction.segmentation.optical_flow import carry_through_frames
-from videogen.reconstruction.segmentation.segmenters import SegmentationInput, depth_limits, segment
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, segment
 
 SIZE, VIEWS = 96, 10
+DEPTHS = (1.6, 12.0)
 ORBIT = Orbit((0.0, 0.0, 0.0), 0.0, 20.0, 4.0, delta_azimuth=360 / VIEWS)
 CENTERS = ((0.0, 0.1, 0.35), (0.1, 0.0, -0.35))
 
@@ -69,21 +70,19 @@ def overlaps(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def test_objects_are_found_in_all_views_of_a_rendered_scene(scene: Scene) -> None:
-    found = segment(SegmentationInput(scene.images, scene.prompts, cameras=scene.cameras))
+    found = segment(SegmentationInput(scene.images, scene.prompts, cameras=scene.cameras, depth_limits=DEPTHS))
     assert found.dtype == torch.uint8
     assert overlaps(found, scene.masks).mean() > 0.9
     assert overlaps(found, scene.masks).min() > 0.8
 
 
 def test_depth_is_where_the_pictures_agree(scene: Scene) -> None:
-    near, far = depth_limits(scene.cameras, None)
-    assert near < 3 < 5 < far
     for label, center in enumerate(CENTERS, 1):
         mask = (scene.masks[0] == label).numpy()
         viewmat = scene.cameras.viewmats[0]
         front = float(viewmat[2, :3] @ torch.tensor(center) + viewmat[2, 3]) - 0.28
         # The depth of one plane through half a ball lies between its front and its middle.
-        assert front - 0.05 < sweep_depth(scene.images.numpy(), mask, scene.cameras, near, far) < front + 0.28
+        assert front - 0.05 < sweep_depth(scene.images.numpy(), mask, scene.cameras, *DEPTHS) < front + 0.28
 
 
 def test_masks_follow_the_motion_of_a_video() -> None:
@@ -96,7 +95,9 @@ def test_masks_follow_the_motion_of_a_video() -> None:
 
 
 def test_given_masks_go_before_prompts_and_must_show_every_object(scene: Scene) -> None:
-    inputs = SegmentationInput(scene.images, scene.prompts, cameras=scene.cameras, masks=scene.masks)
+    inputs = SegmentationInput(
+        scene.images, scene.prompts, cameras=scene.cameras, depth_limits=DEPTHS, masks=scene.masks
+    )
     assert (segment(inputs) == scene.masks).all()
     lost = scene.masks.clone()
     lost[1:][lost[1:] == 2] = 0
