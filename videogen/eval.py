@@ -7,11 +7,16 @@ does not fit into the box [-1, 1]^3 as it is, and what floats far around it is l
 
 Keypoints of every object are rolled out by the model, all Gaussians follow them, and each view is written as
 <output_path>/<scene>.mp4 (in a folder for each view, if there are several), with a JSON file that says what it was made
-from: made from the same, it is not made again. Cameras stand on the orbit that --config describes. --render_gaussians
-writes the predicted Gaussians themselves, too, as <output_path>/gaussians/0000.ply, ... for other programs.
+from: made from the same, it is not made again. Cameras stand on the orbit that --config describes.
+
+--save_ply (or --render_gaussians) writes the predicted Gaussians themselves, too, for other programs:
+<output_path>/gaussians/0000.ply, ... --save_trajectory writes <output_path>/trajectory/<scene>, a trajectory as
+dataset.gs_simulation_scene writes it, for whatever reads those.
+
+--dynamic_model mpm asks the simulator in the place of a model, on the grid and with the boundaries of the config.
 
 What the objects are made of is told by --E and --density, else by the config, else by the scene's objects.json or the
-catalogue, else the medians of the training data stand in. The config also says how the objects move at the start, and
+catalogue, else the medians of the training data (in a simulation 1e5 Pa and 500 kg/m^3) stand in. The config also says how the objects move at the start, and
 --external_forces_config how they are pushed later on: what it may hold is the same as for dataset.gs_simulation_scene.
 
 Units: metres, seconds, pascals, kg/m^3.
@@ -21,6 +26,8 @@ Examples:
       --config config/dynamic_config.json --output_path output/2810_bowl_pillow_can --white_bg --single_view 0
   python -m videogen.eval --model_path data/GSCollision/scenes/2/0_ball_duck --config config/dynamic_config.json \\
       --output_path output/pushed --single_view 0 --use_external_forces --external_forces_config forces.json
+  python -m videogen.eval --model_path output/desk/sim --background_path output/desk/bg --dynamic_model mpm \\
+      --config config/quickstart_config.json --output_path output/desk/simulated --views 0,circle360 --save_trajectory
 """
 
 from argparse import Namespace
@@ -39,13 +46,18 @@ from dynamic_models.models.registry import MODELS
 from gaussians.limits import MOST_FRAMES
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
-from videogen.videos.settings import PredictSettings
+from videogen.videos.settings import SIMULATOR, PredictSettings
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--model_path", type=Path, required=True, help="scene directory or PLY file")
-    parser.add_argument("--dynamic_model", choices=MODELS, default="ngff", help="model that predicts")
+    parser.add_argument(
+        "--dynamic_model",
+        choices=(*MODELS, SIMULATOR),
+        default="ngff",
+        help=f"model that predicts; {SIMULATOR}: the simulator",
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -61,6 +73,9 @@ def _parser() -> ArgumentParser:
         "--compile_video", action="store_true", help="accepted as published; the video is always written"
     )
     parser.add_argument("--render_img", action="store_true", help="write every frame as a PNG, too")
+    parser.add_argument(
+        "--save_trajectory", action="store_true", help="write the motion as a trajectory, trajectory/<scene>, too"
+    )
     add_gaussians_arguments(parser)
     add_picture_arguments(parser)
     parser.add_overwrite()
@@ -74,6 +89,8 @@ def _settings(args: Namespace) -> PredictSettings:
         raise InputError(f"--steps: expected at least 2, found {args.steps}")
     if args.steps > MOST_FRAMES:
         raise InputError(f"--steps: expected at most {MOST_FRAMES}, found {args.steps}")
+    if args.dynamic_model == SIMULATOR and args.checkpoint is not None:
+        raise InputError(f"--checkpoint: --dynamic_model {SIMULATOR} has none")
     kind, frames = gaussians_settings(args)
     if frames is not None and frames[-1] >= args.steps:
         raise InputError(f"--frames: expected 0 to {args.steps - 1}, found {frames[-1]}")
@@ -88,6 +105,7 @@ def _settings(args: Namespace) -> PredictSettings:
         external_forces=external_forces_file(args),
         steps=args.steps,
         images=args.render_img,
+        trajectory=args.save_trajectory,
         gaussians=kind,
         frames=frames,
         pictures=picture_settings(args),

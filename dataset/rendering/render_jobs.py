@@ -23,7 +23,7 @@ from dataset.rendering.scene_renderer import SceneRenderer, check_pictures, crea
 from dataset.rendering.settings import RenderSettings
 from dataset.rendering.views import View, orbit_views
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
-from gaussians.files.splats.splat_formats import write_sequence
+from gaussians.files.splats.splat_formats import splat_sequence
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
@@ -355,8 +355,12 @@ def render(
     if lacks.gaussians:
         assert job.output is not None
         assert settings.gaussians is not None
-        with _recording([lacks.gaussians]):
-            write_sequence(job.output / _GAUSSIANS, _frames(trajectory, settings.frames), settings.gaussians)
+        with (
+            _recording([lacks.gaussians]),
+            splat_sequence(job.output / _GAUSSIANS, settings.gaussians) as write,
+        ):
+            for number, frame in _frames(trajectory, settings.frames):
+                write(number, frame)
 
 
 def _frames(trajectory: TrajectoryReader, chosen: Sequence[int] | None) -> Iterator[tuple[int, Gaussians]]:

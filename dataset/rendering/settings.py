@@ -103,6 +103,7 @@ def add_gaussians_arguments(parser: ArgumentParser) -> None:
     """Add the flags that ask for the Gaussians of frames as files for other programs."""
     parser.add_argument(
         "--render_gaussians",
+        "--save_ply",
         nargs="?",
         choices=SPLAT_FORMATS,
         const=SPLAT_FORMATS[0],

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dataset.catalog import FIRST_CUSTOM_INDEX
 from dataset.config import Config
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.scenes.scene_objects import SceneObject
+from dataset.simulation.scene_particles import SceneParticles
+from gaussians.files.trajectory_format import TrajectoryObject
 from gaussians.stage.errors import InputError
 
 
@@ -146,3 +150,40 @@ def _setting(key: str, config: Config, entry: SceneObject, config_path: Path | s
     if entry.name not in value:
         raise InputError(f"{config_path}: {key}: no value for object {entry.name!r} of the scene")
     return value[entry.name]
+
+
+def recorded_objects(
+    scene: SceneParticles,
+    materials: Sequence[ObjectMaterial],
+    labels: np.ndarray,
+    masses: np.ndarray,
+    volumes: np.ndarray,
+) -> list[TrajectoryObject]:
+    """Return the objects of a scene as meta.json of its trajectory describes them.
+
+    Args:
+        materials: what each object is made of, by label.
+        labels: (N,), the object of each particle, which are the Gaussians that move and those that fill them.
+        masses: (N,), kg.
+        volumes: (N,), m^3.
+    """
+    of_gaussians, found = scene.gaussians.labels, []
+    assert of_gaussians is not None
+    for material in materials:
+        rows = labels == material.label
+        found.append(
+            TrajectoryObject(
+                name=material.name,
+                label=material.label,
+                index=material.index,
+                count=int((of_gaussians == material.label).sum()),
+                moving=int((of_gaussians[: scene.moving] == material.label).sum()),
+                material=material.material,
+                youngs_modulus=material.youngs_modulus,
+                nu=material.nu,
+                density=material.density,
+                mass=float(masses[rows].sum()),
+                volume=float(volumes[rows].sum()),
+            )
+        )
+    return found

@@ -20,7 +20,7 @@ from dataset.scenes.scene_files import Scene
 from dataset.scenes.scene_objects import DEFAULT_DENSITY, DEFAULT_YOUNGS_MODULUS
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.materials import ObjectMaterial, object_materials
+from dataset.simulation.materials import ObjectMaterial, object_materials, recorded_objects
 from dataset.simulation.scene_particles import (
     SceneParticles,
     config_rotation,
@@ -352,27 +352,8 @@ class Simulation:
 
     def objects(self) -> list[TrajectoryObject]:
         """Return the objects as meta.json describes them; masses and volumes are sums over the particles."""
-        labels = self._scene.gaussians.labels
-        assert labels is not None
-        found, masses = [], self._model.mass.numpy().astype(np.float64)
-        for material in self._materials:
-            rows = self._labels == material.label
-            found.append(
-                TrajectoryObject(
-                    name=material.name,
-                    label=material.label,
-                    index=material.index,
-                    count=int((labels == material.label).sum()),
-                    moving=int((labels[: self._scene.moving] == material.label).sum()),
-                    material=material.material,
-                    youngs_modulus=material.youngs_modulus,
-                    nu=material.nu,
-                    density=material.density,
-                    mass=float(masses[rows].sum()),
-                    volume=float(self._volumes[rows].sum()),
-                )
-            )
-        return found
+        masses = self._model.mass.numpy().astype(np.float64)
+        return recorded_objects(self._scene, self._materials, self._labels, masses, self._volumes)
 
     def walls(self) -> Walls | None:
         """Return the walls of the bounding box, None if there is no such boundary condition."""

@@ -91,20 +91,30 @@ class SimulatedScene:
 def velocities_at(clip: KeypointClip, k: int, frame_dt: float) -> torch.Tensor:
     """Return velocities (O, P, 3) at frame ``k``, metres per second.
 
-    They are taken from the trajectory where it holds them, else they are second-order differences of positions: central
-    ones, or one-sided at the ends; both are exact for constant accelerations.
+    They are taken from the trajectory where it holds them, else they are ``differences`` of positions.
     """
-    if clip.velocities is not None:
-        return clip.velocities[k]
-    p, last = clip.positions, len(clip.positions) - 1
+    return differences(clip.positions, k, frame_dt) if clip.velocities is None else clip.velocities[k]
+
+
+def differences(positions: Sequence[torch.Tensor] | torch.Tensor, k: int, frame_dt: float) -> torch.Tensor:
+    """Return the second-order difference quotient at frame ``k`` of positions at consecutive frames, m/s.
+
+    It is central, or one-sided at the ends; both are exact for constant accelerations. Of two frames it is of first
+    order, of a single one zero. What does not move has a velocity of exactly zero.
+
+    Args:
+        positions: T positions of one shape, metres.
+        frame_dt: seconds from frame to frame.
+    """
+    p, last = positions, len(positions) - 1
     if last == 0:
         return torch.zeros_like(p[0])
     if last == 1:
         return (p[1] - p[0]) / frame_dt
     if k == 0:
-        return (-3 * p[0] + 4 * p[1] - p[2]) / (2 * frame_dt)
+        return (4 * (p[1] - p[0]) - (p[2] - p[0])) / (2 * frame_dt)
     if k == last:
-        return (3 * p[k] - 4 * p[k - 1] + p[k - 2]) / (2 * frame_dt)
+        return (4 * (p[k] - p[k - 1]) - (p[k] - p[k - 2])) / (2 * frame_dt)
     return (p[k + 1] - p[k - 1]) / (2 * frame_dt)
 
 

@@ -80,6 +80,13 @@ class DenseMotion:
 
     def frames(self, keypoints: list[torch.Tensor]) -> Iterator[Gaussians]:
         """Yield the scene at each of T frames, for keypoints (T, P_o, 3) of each object, metres."""
+        return (gaussians for gaussians, _ in self._frames(keypoints, 0))
+
+    def turned_frames(self, keypoints: list[torch.Tensor]) -> Iterator[tuple[Gaussians, torch.Tensor]]:
+        """Yield what ``frames`` does, each with the rotation (N, 3, 3) of every Gaussian since rest."""
+        return self._frames(keypoints, len(self.gaussians))
+
+    def _frames(self, keypoints: list[torch.Tensor], num_turns: int) -> Iterator[tuple[Gaussians, torch.Tensor]]:
         num_frames = len(keypoints[0])
         for rest, points in zip(self._rest, keypoints, strict=True):
             check_shape("keypoints", points, num_frames, len(rest), 3)
@@ -88,25 +95,29 @@ class DenseMotion:
             motions = [_split_motion(*of_object) for of_object in zip(self._rest, some, strict=True)]
             displacements, rotations, centroids = zip(*motions, strict=True)
             joined = torch.cat(displacements, 1), torch.stack(rotations, 1), torch.stack(centroids, 1)
-            yield from (self._moved(*frame) for frame in zip(*joined, strict=True))
+            yield from (self._moved(*frame, num_turns) for frame in zip(*joined, strict=True))
 
-    def _moved(self, displacements: torch.Tensor, rotations: torch.Tensor, centroids: torch.Tensor) -> Gaussians:
-        """Return the scene at one frame.
+    def _moved(
+        self, displacements: torch.Tensor, rotations: torch.Tensor, centroids: torch.Tensor, num_turns: int
+    ) -> tuple[Gaussians, torch.Tensor]:
+        """Return the scene at one frame, and the rotation of each of its Gaussians.
 
         Args:
             displacements: (P, 3), displacements of all objects' keypoints in the objects' axes, metres.
             rotations: (O, 3, 3), rotations of the objects since rest.
             centroids: (O, 3), centroids of their keypoints, metres.
+            num_turns: number of Gaussians, or 0 to leave their rotations out.
         """
         scene = self.gaussians
         # Copies of the scene at rest: rows that do not move stay as they are.
         copy = partial(torch.clone, memory_format=torch.contiguous_format)  # as the kernel writes into it
         means, covariances, sh = copy(scene.means), copy(scene.covariance()), copy(scene.sh)
+        turns = torch.eye(3, device=means.device).repeat(num_turns, 1, 1)
         inputs = [(displacements, wp.vec3), (rotations, wp.mat33), (centroids, wp.vec3)]
-        outputs = [(means, wp.vec3), (covariances, wp.float32), (sh, wp.vec3)]
+        outputs = [(means, wp.vec3), (covariances, wp.float32), (sh, wp.vec3), (turns, wp.mat33)]
         frame = [as_array(tensor, dtype) for tensor, dtype in inputs + outputs]
         launch(follow, self._count, [*self._arrays, *frame], means.device)
-        return replace(scene, means=means, covariances=covariances, sh=sh)
+        return replace(scene, means=means, covariances=covariances, sh=sh), turns
 
 
 def _split_motion(rest: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -26,10 +26,11 @@ def follow(
     means: wp.array(dtype=wp.vec3),
     covariances: wp.array2d(dtype=float),
     sh: wp.array2d(dtype=wp.vec3),
+    turns: wp.array(dtype=wp.mat33),
 ):
-    """Write where a Gaussian is in a frame, its covariance and its colours.
+    """Write where a Gaussian is in a frame, its covariance, its colours and, unless ``turns`` is empty, its rotation.
 
-    The first eight arrays are the same for all frames, the next three a frame's, the last three its result.
+    The first eight arrays are the same for all frames, the next three a frame's, the last four its result.
 
     Args:
         displacements: displacements of all keypoints, in the axes of their objects, metres.
@@ -58,5 +59,9 @@ def follow(
     covariances[row, 4] = C[1, 2]
     covariances[row, 5] = C[2, 2]
 
-    if sh.shape[1] > 1:
-        rotate_sh(polar_rotation(F), row, rest_sh, sh)
+    if sh.shape[1] > 1 or turns.shape[0] > 0:
+        turn = polar_rotation(F)
+        if sh.shape[1] > 1:
+            rotate_sh(turn, row, rest_sh, sh)
+        if turns.shape[0] > 0:
+            turns[row] = turn

@@ -1,6 +1,7 @@
 """Tell a trained model about a scene, and predict the scene's motion with it."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from dataset.config import Config
 from dataset.scenes.scene_files import Scene
 from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
-from dataset.simulation.materials import check_values
+from dataset.simulation.materials import check_values, object_materials, recorded_objects
 from dataset.simulation.scene_particles import SceneParticles, config_rotation, particles_of_scene, with_filling
 from dynamic_models.data.scene_state import World, mean_pushes
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
@@ -20,9 +21,12 @@ from dynamic_models.models.interface import DynamicsModel
 from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.registry import MODELS, SHIPPED, default_checkpoint
 from gaussians.files.external_forces import ExternalForce
+from gaussians.files.trajectory_format import Frame, TrajectoryObject, Walls
 from gaussians.representation import Gaussians
+from gaussians.stage.errors import InputError
 from gaussians.stage.memory import check_memory
 from videogen.motion.dense_motion import DenseMotion
+from videogen.motion.motion import Moment, with_velocities
 
 _BYTES_OF_A_POINT = 36  # in a frame: its position as it is computed, joined with others, and by objects
 
@@ -41,6 +45,21 @@ class AssumedMaterials:
     densities: list[float | None]
     note: str | None = None
 
+    def complete(self, objects: Sequence[SceneObject]) -> tuple[list[float], list[float]]:
+        """Return Young's moduli, Pa, and densities, kg/m^3, of ``objects``, of which none may be unknown.
+
+        Raises:
+            InputError: one of them is.
+        """
+        return _known("--E", self.youngs_moduli, objects), _known("--density", self.densities, objects)
+
+
+def _known(flag: str, values: Sequence[float | None], objects: Sequence[SceneObject]) -> list[float]:
+    for entry, value in zip(objects, values, strict=True):
+        if value is None:
+            raise InputError(f"{flag}: expected values, because nothing says what {entry.name!r} is made of")
+    return [value for value in values if value is not None]
+
 
 def choose_materials(
     objects: Sequence[SceneObject],
@@ -48,12 +67,14 @@ def choose_materials(
     E: Sequence[float] | None,
     density: Sequence[float] | None,
     medians: Mapping[str, float],
+    what: str = "the training data's medians",
 ) -> AssumedMaterials:
     """Choose materials from ``E`` and ``density``, else the config, else the scene, else the training data's medians.
 
     Args:
         E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
         medians: ``materials`` of a checkpoint.
+        what: what ``medians`` are, in words for the note.
 
     Raises:
         InputError: the flags' number of values is not that of the objects.
@@ -75,7 +96,7 @@ def choose_materials(
     note = None
     if guessed:
         typical = f"{medians.get('youngs_modulus', math.nan):g} Pa, {medians.get('density', math.nan):g} kg/m^3"
-        note = f"nothing says what {', '.join(guessed)} consists of: the training data's medians ({typical}) stand in; "
+        note = f"nothing says what {', '.join(guessed)} consists of: {what} ({typical}) stand in; "
         note += "--E and --density say it"
     return AssumedMaterials(moduli, densities, note)
 
@@ -123,10 +144,57 @@ def predict(
     config = config or Config(g=info.world.gravity, frame_dt=info.frame_dt)
     materials = choose_materials(scene.objects, config, E, density, info.materials)
     particles, device = particles_of_scene(scene, config), torch.device(device)
-    motion, keypoints = predict_motion(
+    motion = predict_motion(
         particles, scene.objects, materials, forces, model.to(device), info, config, num_frames, device
     )
-    return motion.frames(keypoints)
+    return motion.dense.frames(motion.keypoints)
+
+
+@dataclass(frozen=True)
+class PredictedMotion:
+    """A ``PredictedMotion`` is the motion of a scene as a model predicts it; it is a ``Motion``.
+
+    Attributes:
+        scene: what moves.
+        dense: its Gaussians, bound to the keypoints of its objects.
+        keypoints: (T, P, 3) of each object, metres.
+        seconds: wall time that predicting the keypoints took.
+        entries: the scene's objects, by label.
+        materials: what they are assumed to be made of.
+        particles: the scene as the simulator would see it.
+        config: settings that the prediction shares with the simulator.
+        world: what the model knows of the world around the scene.
+    """
+
+    scene: SceneParticles
+    dense: DenseMotion
+    keypoints: list[torch.Tensor]
+    seconds: float
+    entries: Sequence[SceneObject]
+    materials: AssumedMaterials
+    particles: "_Particles"
+    config: Config
+    world: World
+
+    @property
+    def substep_dt(self) -> float:
+        return self.config.frame_dt
+
+    def moments(self, stored: bool) -> Iterator[Moment]:
+        if not stored:
+            return (Moment(gaussians, None) for gaussians in self.dense.frames(self.keypoints))
+        turned = self.dense.turned_frames(self.keypoints)
+        pairs = ((moved, Frame(moved.means, moved.covariance(), turns)) for moved, turns in turned)
+        return with_velocities(pairs, self.config.frame_dt)
+
+    def objects(self) -> list[TrajectoryObject]:
+        known = object_materials(self.entries, self.config, *self.materials.complete(self.entries))
+        particles = self.particles
+        return recorded_objects(self.scene, known, particles.labels, particles.masses, particles.volumes)
+
+    def walls(self) -> Walls:
+        x0, x1, y0, y1, floor = self.world.walls
+        return Walls(x=(x0, x1), y=(y0, y1), floor=floor)
 
 
 def predict_motion(
@@ -140,8 +208,8 @@ def predict_motion(
     steps: int,
     device: torch.device,
     progress: str | None = None,
-) -> tuple[DenseMotion, list[torch.Tensor]]:
-    """Predict how a scene moves: return its Gaussians bound to keypoints, and these (steps, P, 3) for each object.
+) -> PredictedMotion:
+    """Predict how a scene moves, ``steps`` frames, the present one included.
 
     Gaussians that the scene's simulation would leave in place stay there. ``progress`` is the title of a progress bar.
 
@@ -149,6 +217,7 @@ def predict_motion(
         InputError: a force is on an object that neither it nor ``materials`` has a mass for, the frames do not fit into
             memory, or the prediction diverges.
     """
+    start = time.monotonic()
     still = torch.arange(len(scene.gaussians)) >= scene.moving
     assert scene.gaussians.labels is not None
     labels = torch.where(still, -1, scene.gaussians.labels)
@@ -178,7 +247,11 @@ def predict_motion(
         device,
         progress,
     )
-    return DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows), keypoints.positions
+    dense = DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows)
+    seconds = time.monotonic() - start
+    return PredictedMotion(
+        scene, dense, keypoints.positions, seconds, objects, materials, particles, config, info.world
+    )
 
 
 @dataclass(frozen=True)
@@ -189,11 +262,13 @@ class _Particles:
         positions: (N, 3), metres, in the world.
         labels: (N,), the object of each.
         masses: (N,), kg; NaN for unknown.
+        volumes: (N,), m^3.
     """
 
     positions: np.ndarray
     labels: np.ndarray
     masses: np.ndarray
+    volumes: np.ndarray
 
     @staticmethod
     def of(scene: SceneParticles, materials: AssumedMaterials, config: Config, device: torch.device) -> "_Particles":
@@ -210,7 +285,7 @@ class _Particles:
             if region.density is not None:
                 densities[region.contains(in_simulation)] = region.density
         volumes = config.lattice.particle_volumes(in_simulation)
-        return _Particles(positions, labels, densities * volumes)
+        return _Particles(positions, labels, densities * volumes, volumes)
 
     def mass_of(self, label: int) -> float:
         """Return the mass of an object, kg; NaN for unknown."""

@@ -1,16 +1,16 @@
-"""Predict the motion of a scene with a trained model, and render it."""
+"""Predict the motion of a scene with a trained model, or simulate it, and write videos and files of it."""
 
 import hashlib
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dataset.config import Config, load_config
+from dataset.config import Config, load_config, with_flag
 from dataset.layout import Layout, find_point_cloud
 from dataset.rendering.clip_writer import Outputs
 from dataset.rendering.picture_inputs import drawn_from
@@ -19,22 +19,29 @@ from dataset.rendering.views import View
 from dataset.scenes.scene_files import Scene, read_scene
 from dataset.scenes.scene_names import scene_of
 from dataset.simulation.initial_motion import check_names
+from dataset.simulation.jobs import input_hashes
 from dataset.simulation.materials import assumed_material
-from dataset.simulation.scene_particles import particles_of_scene, still_gaussians
+from dataset.simulation.scene_particles import SceneParticles, particles_of_scene, still_gaussians
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
+from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
-from gaussians.files.splats.splat_formats import write_sequence
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.provenance import Provenance
+from videogen.motion.motion import Motion
 from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict_motion
-from videogen.videos.settings import PredictSettings
+from videogen.motion.simulated_motion import ASSUMED_MATERIAL, SimulatedMotion
+from videogen.videos.motion_files import Taker, gaussians_taker, passed_on, trajectory_meta, trajectory_taker
+from videogen.videos.settings import SIMULATOR, PredictSettings
+
+Loader = Callable[[Path, str], tuple[FrameModel, CheckpointInfo]]
+"""What loads the model of a name from a checkpoint: ``load_checkpoint``, or one that remembers what it has loaded."""
 
 
-def predict_videos(settings: PredictSettings) -> str:
-    """Predict the motion of a scene, write a video of every view, and return a line that says so.
+def predict_videos(settings: PredictSettings, load: Loader = load_checkpoint) -> str:
+    """Predict or simulate the motion of a scene, write videos and what else is asked for, and return a line on it.
 
     Raises:
         InputError: a file is missing or damaged, or does not fit the scene, or another process predicts it there.
@@ -44,69 +51,162 @@ def predict_videos(settings: PredictSettings) -> str:
     with ExitStack() as claims:
         for folder in [settings.output_path / f".{scene_of(settings.model_path)}"] + [settings.output_path] * shared:
             claims.enter_context(sole_claim(folder))
-        return _predict_videos(settings)
+        return _predict_videos(settings, load)
 
 
 @torch.inference_mode()
-def _predict_videos(settings: PredictSettings) -> str:
-    config = load_config(settings.pictures.config)
-    views, layout = settings.pictures.views, Layout(settings.data_root)
+def _predict_videos(settings: PredictSettings, load: Loader) -> str:
     device = resolve_device(settings.device)
     check_pictures(settings.pictures)
-    scene = read_scene(settings.model_path, layout, capture=settings.capture)
-    objects, particles = scene.objects, particles_of_scene(scene, config)
-    checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
-    model, info = load_checkpoint(checkpoint, settings.dynamic_model)
-    name = scene_of(settings.model_path)
-    check_names(config, [entry.name for entry in objects], layout, settings.pictures.config)
-    forces = _forces(settings, name, len(objects))
-    materials = choose_materials(objects, config, settings.youngs_moduli, settings.densities, info.materials)
+    case = _Case.read(settings, load)
+    config, name, made_from = case.config, case.name, case.made_from()
     background = next(iter(settings.pictures.backgrounds), None)
     renderer = create_renderer(settings.pictures, config.orbit(), device, background)
-    outputs = _outputs(settings.output_path, name, views)
-    predicted_from = _predicted_from(settings, config, scene, info, materials, forces)
-    kinds, folder = Outputs(images=settings.images), settings.output_path / "gaussians"
-    drawn = Provenance(settings.output_path / f"{name}.json", predicted_from | _drawn_from(settings, config))
+    outputs, kinds = _outputs(settings.output_path, name, settings.pictures.views), Outputs(images=settings.images)
+    folder, trajectory = settings.output_path / "gaussians", settings.output_path / "trajectory" / name
+    drawn = Provenance(settings.output_path / f"{name}.json", made_from | _drawn_from(settings, config))
+    chosen = {"format": settings.gaussians, "frames": settings.frames and list(settings.frames)}
+    splats = Provenance(folder.with_suffix(".json"), made_from | chosen)
+    stored = Provenance(trajectory.with_name(f"{name}.json"), made_from)
     wanted = {drawn: [file for _, video in outputs for file in kinds.pictures(video)]}
-    if settings.gaussians is not None:
-        chosen = {"format": settings.gaussians, "frames": settings.frames and list(settings.frames)}
-        wanted[Provenance(folder.with_suffix(".json"), predicted_from | chosen)] = [folder]
+    wanted |= {splats: [folder]} if settings.gaussians is not None else {}
+    wanted |= {stored: [trajectory]} if settings.trajectory else {}
     todo = {record: files for record, files in wanted.items() if _is_stale(record, files, settings.overwrite)}
     if not todo:
         return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
-    for warning in still_gaussians(particles, [entry.name for entry in objects], config):
-        print(f"{name}: warning: {warning}")
-    notes = scene.notes if materials.note is None else (*scene.notes, materials.note)
-    if scene.captured:
-        notes += assumed_material(objects[0], config, settings.youngs_moduli, settings.densities)
-    for note in notes:
+    for note in case.notes():
         print(f"{name}: {note}")
-    if settings.external_forces:
-        print(f"{name}: {len(forces)} external forces")
-    start = time.monotonic()
-    motion, keypoints = predict_motion(
-        particles, objects, materials, forces, model.to(device), info, config, settings.steps, device, f"predict {name}"
-    )
-    seconds = time.monotonic() - start
+    motion = case.motion(device)
+    if isinstance(motion, SimulatedMotion):
+        for warning in motion.warnings():
+            print(f"{name}: warning: {warning}")
+    further = {"checkpoint": made_from["checkpoint"]} if case.model is not None else {}
+    hashes, takers = input_hashes(settings.model_path), list[Taker]()
+    meta = trajectory_meta(motion, settings.steps, case.forces, hashes, further) if stored in todo else None
     for record in todo:
         record.begin()
-    if drawn in todo:
-        write_clip(renderer, motion.frames(keypoints), settings.steps, outputs, config.fps, kinds)
-    if settings.gaussians is not None and len(todo) > (drawn in todo):
-        numbered = enumerate(tqdm(motion.frames(keypoints), "gaussians", settings.steps, leave=False, unit="frame"))
-        some = ((k, frame) for k, frame in numbered if settings.frames is None or k in settings.frames)
-        write_sequence(folder, some, settings.gaussians)
+    with ExitStack() as stack:
+        if settings.gaussians is not None and splats in todo:
+            takers.append(stack.enter_context(gaussians_taker(folder, settings.gaussians, settings.frames)))
+        if meta is not None:
+            takers.append(stack.enter_context(trajectory_taker(trajectory, motion, meta)))
+        frames = passed_on(motion, takers, stored=meta is not None)
+        if drawn in todo:
+            write_clip(renderer, frames, settings.steps, outputs, config.fps, kinds)
+        else:
+            for _ in tqdm(frames, f"write {name}", settings.steps, leave=False, unit="frame"):
+                pass
     for record, files in todo.items():
         record.write(files)
+    how = "simulated" if case.model is None else "predicted"
+    by = "" if case.model is None else f" with {case.checkpoint}"
     where = outputs[0][1] if len(outputs) == 1 else settings.output_path
-    made = f"predicted {settings.steps} frames in {seconds:.1f} s with {checkpoint}"
-    return f"{made} and wrote {'a video' if len(outputs) == 1 else f'{len(outputs)} videos'}: {where}"
+    what = "a video" if len(outputs) == 1 else f"{len(outputs)} videos"
+    also = f", and its trajectory: {trajectory}" if settings.trajectory else ""
+    return f"{how} {settings.steps} frames in {motion.seconds:.1f} s{by} and wrote {what}: {where}{also}"
 
 
-def _forces(settings: PredictSettings, scene: str, objects: int) -> tuple[ExternalForce, ...]:
-    if settings.external_forces is None:
-        return ()
-    return forces_on_scene(read_external_forces(settings.external_forces), scene, objects, settings.external_forces)
+@dataclass(frozen=True)
+class _Case:
+    """A ``_Case`` is a scene to predict with all that its motion depends on, read and checked.
+
+    Attributes:
+        settings: the settings of the command.
+        config: settings of the world, of a simulation with its number of frames.
+        scene: the scene at rest.
+        particles: what of it moves.
+        name: the scene's name.
+        forces: external forces on its objects.
+        materials: what they are assumed to be made of.
+        checkpoint: where the model is from.
+        model: the model and what its checkpoint says; None: the simulator moves the scene.
+    """
+
+    settings: PredictSettings
+    config: Config
+    scene: Scene
+    particles: SceneParticles
+    name: str
+    forces: tuple[ExternalForce, ...]
+    materials: AssumedMaterials
+    checkpoint: Path
+    model: tuple[FrameModel, CheckpointInfo] | None
+
+    @staticmethod
+    def read(settings: PredictSettings, load: Loader) -> "_Case":
+        """Read what ``settings`` name.
+
+        Raises:
+            InputError: a file is missing or damaged, or does not fit the scene.
+        """
+        config, layout = load_config(settings.pictures.config), Layout(settings.data_root)
+        scene = read_scene(settings.model_path, layout, capture=settings.capture)
+        particles, name = particles_of_scene(scene, config), scene_of(settings.model_path)
+        checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
+        if settings.dynamic_model == SIMULATOR:
+            model, usual, whose = None, ASSUMED_MATERIAL, "usual values"
+            config = with_flag(config, "frame_num", settings.steps)
+        else:
+            model = load(checkpoint, settings.dynamic_model)
+            usual, whose = model[1].materials, "the training data's medians"
+        check_names(config, [entry.name for entry in scene.objects], layout, settings.pictures.config)
+        forces: tuple[ExternalForce, ...] = ()
+        if (file := settings.external_forces) is not None:
+            forces = forces_on_scene(read_external_forces(file), name, len(scene.objects), file)
+        given = settings.youngs_moduli, settings.densities
+        materials = choose_materials(scene.objects, config, *given, usual, whose)
+        if settings.trajectory or model is None:
+            materials.complete(scene.objects)
+        return _Case(settings, config, scene, particles, name, forces, materials, checkpoint, model)
+
+    def made_from(self) -> dict[str, Any]:
+        """Return what the motion depends on, for the records beside what shows it."""
+        labels = self.scene.gaussians.labels
+        assert labels is not None
+        model: dict[str, Any] = {"dynamic_model": SIMULATOR}
+        if self.model is not None:
+            model = {"checkpoint": self.model[1].model_dump(mode="json", exclude={"training", "weights"})}
+        return {
+            "scene": file_hash(find_point_cloud(self.settings.model_path)),
+            "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
+            "objects": [entry.name for entry in self.scene.objects],
+            **model,
+            "config": self.config.simulation_settings(),
+            "youngs_moduli": self.materials.youngs_moduli,
+            "densities": self.materials.densities,
+            "external_forces": [force.model_dump(mode="json") for force in self.forces],
+            "steps": self.settings.steps,
+            **({"capture": self.settings.capture.record()} if self.scene.captured else {}),
+        }
+
+    def notes(self) -> list[str]:
+        """Return what the user should know before the work begins, a line each."""
+        settings, objects = self.settings, self.scene.objects
+        notes = []
+        if self.model is not None:  # the simulator has warnings of its own
+            still = still_gaussians(self.particles, [entry.name for entry in objects], self.config)
+            notes += [f"warning: {warning}" for warning in still]
+        notes += self.scene.notes
+        if self.materials.note is not None:
+            notes.append(self.materials.note)
+        if self.scene.captured:
+            notes += assumed_material(objects[0], self.config, settings.youngs_moduli, settings.densities)
+        if settings.external_forces:
+            notes.append(f"{len(self.forces)} external forces")
+        return notes
+
+    def motion(self, device: torch.device) -> Motion:
+        """Return how the scene moves.
+
+        Raises:
+            InputError: the prediction diverges, or the scene cannot be simulated with these settings.
+        """
+        told = self.particles, self.scene.objects, self.materials, self.forces
+        if self.model is None:
+            return SimulatedMotion(*told, self.config, device)
+        model, info = self.model
+        title = f"predict {self.name}"
+        return predict_motion(*told, model.to(device), info, self.config, self.settings.steps, device, title)
 
 
 def _is_stale(record: Provenance, files: list[Path], overwrite: bool) -> bool:
@@ -117,31 +217,6 @@ def _is_stale(record: Provenance, files: list[Path], overwrite: bool) -> bool:
         print(f"{record.path.stem}: made with other {', '.join(different)}: made anew")
         return True
     return not record.is_current(files)
-
-
-def _predicted_from(
-    settings: PredictSettings,
-    config: Config,
-    scene: Scene,
-    info: CheckpointInfo,
-    materials: AssumedMaterials,
-    forces: Sequence[ExternalForce],
-) -> dict[str, Any]:
-    """Return what the predicted motion depends on, for the records beside what shows it."""
-    labels = scene.gaussians.labels
-    assert labels is not None
-    return {
-        "scene": file_hash(find_point_cloud(settings.model_path)),
-        "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
-        "objects": [entry.name for entry in scene.objects],
-        "checkpoint": info.model_dump(mode="json", exclude={"training", "weights"}),
-        "config": config.simulation_settings(),
-        "youngs_moduli": materials.youngs_moduli,
-        "densities": materials.densities,
-        "external_forces": [force.model_dump(mode="json") for force in forces],
-        "steps": settings.steps,
-        **({"capture": settings.capture.record()} if scene.captured else {}),
-    }
 
 
 def _drawn_from(settings: PredictSettings, config: Config) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from dataset.rendering.settings import PictureSettings
 from dataset.scenes.capture_settings import CaptureSettings
 from gaussians.files.storage_options import SplatFormat
 
+SIMULATOR = "mpm"
+"""Name of the simulator where it stands in for a model."""
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -14,7 +17,7 @@ class PredictSettings:
 
     Attributes:
         model_path: a scene's directory or PLY file.
-        dynamic_model: name of the model that predicts.
+        dynamic_model: name of the model that predicts, or ``SIMULATOR``.
         checkpoint: the model's checkpoint, a .json file or a directory; None: the model's default one.
         output_path: directory for the videos.
         youngs_moduli: Young's modulus of each object by label, Pa; None: what config, scene or training data say.
@@ -23,6 +26,7 @@ class PredictSettings:
         external_forces: JSON file of forces by scene; None: no forces.
         steps: frames to predict, the present one included.
         images: write every frame as a PNG, too.
+        trajectory: write the motion as a trajectory, too.
         gaussians: format in which to write the Gaussians themselves, None to leave them out.
         frames: frames whose Gaussians are written, None for all.
         pictures: what pictures look like.
@@ -41,6 +45,7 @@ class PredictSettings:
     external_forces: Path | None
     steps: int
     images: bool
+    trajectory: bool
     gaussians: SplatFormat | None
     frames: tuple[int, ...] | None
     pictures: PictureSettings

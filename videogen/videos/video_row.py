@@ -37,7 +37,7 @@ def default_title(video: Path) -> str:
         except InputError:  # a file of something else
             continue
         match record and record.made_from:
-            case {"trajectory": _}:
+            case {"trajectory": _} | {"dynamic_model": "mpm"}:
                 return f"{video.stem}: simulated"
             case {"checkpoint": {"settings": {"dynamic_model": str(model)}}}:
                 return f"{video.stem}: {model}"

@@ -1,6 +1,7 @@
 """Read and write files of Gaussians of any known format, and name the others and what converts them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gaussians.files.splats.compressed_ply import write_compressed_ply
@@ -67,20 +68,17 @@ def read_splats(path: str | Path, keep_rows: bool = False) -> Splats:
     raise InputError(f"{path}: not a file of Gaussians: expected {READABLE}")
 
 
-def write_sequence(folder: Path, frames: Iterable[tuple[int, Gaussians]], kind: SplatFormat) -> None:
-    """Write Gaussians of the world at several moments to ``0000.ply``, ``0001.ply`` and so on in a folder.
+@contextmanager
+def splat_sequence(folder: Path, kind: SplatFormat) -> Iterator[Callable[[int, Gaussians], None]]:
+    """Yield a function that writes Gaussians of the world at a frame's number: ``0000.ply``, ``0001.ply`` and so on.
 
-    The folder appears when all of them are there, and replaces one that is there.
-
-    Args:
-        frames: each frame's number and its Gaussians, as ``write_splats`` takes them.
+    The folder appears when the block ends well, and replaces one that is there.
 
     Raises:
         InputError: a file cannot be written.
     """
     with atomic_path(folder) as temporary:
-        for number, gaussians in frames:
-            write_splats(temporary / f"{number:04d}.{kind}", gaussians, kind)
+        yield lambda number, gaussians: write_splats(temporary / f"{number:04d}.{kind}", gaussians, kind)
 
 
 def write_splats(path: str | Path, gaussians: Gaussians, kind: SplatFormat) -> None:

@@ -43,11 +43,12 @@ def test_rigid_motion_moves_every_gaussian_like_its_transformed_ply() -> None:
     translations = [torch.tensor([0.1, 0.2, -0.7]), torch.tensor([-1.0, 0.0, 0.5])]
     keypoints = [gaussians.means[r] @ R.T + t for r, R, t in zip(rows, rotations, translations, strict=True)]
 
-    moved = DenseMotion(gaussians, [0, 1], rows).at(keypoints)
+    ((moved, turns),) = DenseMotion(gaussians, [0, 1], rows).turned_frames([points[None] for points in keypoints])
 
     for label in range(2):
         mine = gaussians.labels == label
         expected = gaussians[mine].transformed(rotations[label], translations[label])
+        torch.testing.assert_close(turns[mine], rotations[label].expand(200, 3, 3), atol=ROUNDING, rtol=0)
         torch.testing.assert_close(moved.means[mine], expected.means, atol=ROUNDING, rtol=0)
         torch.testing.assert_close(moved.covariance()[mine], expected.covariance(), atol=ROUNDING, rtol=0)
         torch.testing.assert_close(moved.sh[mine], expected.sh, atol=50 * ROUNDING, rtol=0)

@@ -61,8 +61,8 @@ def last_frame(
     scene: SceneParticles, config: Config, *forces: ExternalForce, density: float | None = DENSITY
 ) -> Gaussians:
     materials = AssumedMaterials([1e5, 1e5], [density, density])
-    motion, keypoints = predict_motion(scene, OBJECTS, materials, forces, *untrained(), config, FRAMES, CPU)
-    return list(motion.frames(keypoints))[-1]
+    motion = predict_motion(scene, OBJECTS, materials, forces, *untrained(), config, FRAMES, CPU)
+    return list(motion.moments(stored=False))[-1].gaussians
 
 
 def mass_of(scene: SceneParticles, config: Config, label: int) -> float:

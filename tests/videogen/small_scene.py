@@ -1,0 +1,20 @@
+"""A tiny scene that tests of ``videogen.eval`` predict."""
+
+import torch
+
+from gaussians.representation import Gaussians
+
+SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
+FRAMES = 8
+
+
+def cloud(center: tuple[float, float, float], seed: int) -> Gaussians:
+    generator = torch.Generator().manual_seed(seed)
+    count = 120
+    return Gaussians(
+        means=torch.tensor(center) + 0.1 * torch.randn(count, 3, generator=generator),
+        opacities=torch.full((count,), 0.9),
+        sh=torch.randn(count, 4, 3, generator=generator),
+        scales=0.01 + 0.02 * torch.rand(count, 3, generator=generator),
+        quaternions=torch.randn(count, 4, generator=generator),
+    )
