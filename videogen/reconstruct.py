@@ -53,7 +53,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--max_side",
         type=int,
-        help="pixels that pictures are scaled down to (default: 448 on a GPU, 192 on a CPU)",
+        help="pixels that pictures are scaled down to (default: 448 on a GPU, 128 on a CPU)",
     )
     parser.add_argument(
         "--held_out",
@@ -87,7 +87,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--refine", action="store_true", help="complete what no picture shows of the objects, too")
     parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
-    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 7000 on a GPU, 3000 on a CPU)")
+    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 4000 on a GPU, 3000 on a CPU)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_overwrite()
     parser.add_device()

@@ -40,10 +40,10 @@ class OptimizationSettings:
     scale_weight: float = 0.01
 
     @staticmethod
-    def suited_to(device: torch.device, width: int, height: int) -> "OptimizationSettings":
+    def suited_to(device: torch.device) -> "OptimizationSettings":
         """Return settings that take some minutes on a CPU and half a minute on a GPU."""
         if device.type == "cuda":
-            return OptimizationSettings(iterations=7000, count=100_000, most=200_000)
+            return OptimizationSettings(iterations=4000, count=50_000, most=100_000)
         return OptimizationSettings(iterations=3000, count=20_000, most=20_000)
 
 

@@ -108,6 +108,23 @@ def place_on_ground(
     return GroundPlacement(similarity, share, size, tuple(notes))
 
 
+def free_place(background: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+    """Return points (N, 3) where objects can be added to a scene without any: in the middle of it, at cameras' height.
+
+    They fill a ball whose diameter is a quarter of the median distance from the cameras to the background.
+
+    Args:
+        background: (M, 3), points of the scene.
+    """
+    points, centers = background.double().cpu(), cameras.positions.double().cpu()
+    up = torch.from_numpy(up_direction(cameras.viewmats.double().cpu().numpy()))
+    middle = points.median(0).values
+    middle = middle + ((centers - middle) @ up).mean() * up
+    radius = (points - centers.mean(0)).norm(dim=1).median() / 8
+    directions = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return middle + radius * torch.nn.functional.normalize(directions, dim=1)
+
+
 def stand_on_floor(objects: torch.Tensor) -> Similarity:
     """Return the shift along z after which a hundredth of the objects' points (N, 3) lies below the floor.
 

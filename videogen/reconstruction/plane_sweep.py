@@ -10,7 +10,6 @@ import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from gaussians.cameras import Cameras
-from gaussians.stage.errors import InputError
 from videogen.reconstruction.posed_pictures import PosedPictures
 
 _STEPS = 64
@@ -22,6 +21,9 @@ _AS_GOOD = 1.5
 _NEAR = 1.4
 _AGREES = 0.03  # relative difference of two depths of one point
 _WITNESSES = 2
+_ENOUGH_POINTS = 10
+_PARALLEL = 1e-4  # mean square sine of the angles between axes
+_TOWARDS = 0.9  # cosine of the angle at which a camera still looks at a point
 
 
 @dataclass(frozen=True)
@@ -44,38 +46,38 @@ class SweptDepth:
 
 
 def depth_range(pictures: PosedPictures) -> tuple[float, float]:
-    """Return the nearest and farthest depth to look at: from known points, else from what the cameras look at.
+    """Return the nearest and farthest depth to look at.
 
-    Raises:
-        InputError: the cameras' axes are parallel and no points are known.
+    Known points tell it, else the point that the cameras look at. Where there is neither, as in a room that cameras
+    look around in, it is 4 to 100 times as far as the two cameras next to each other are apart.
     """
     cameras = pictures.cameras
-    if pictures.points is not None and len(pictures.points) >= 10:
+    if pictures.points is not None and len(pictures.points) >= _ENOUGH_POINTS:
         points = pictures.points.to(cameras.viewmats)
         depths = points @ cameras.viewmats[:, 2, :3].T + cameras.viewmats[:, 2, 3]
         nearest, farthest = depths[depths > 0].quantile(torch.tensor([0.02, 0.98]).to(depths)).tolist()
         return 0.5 * nearest, 2 * farthest
-    _, distance = looked_at(cameras)
-    return 0.4 * distance, 3 * distance
+    if (found := looked_at(cameras)) is not None:
+        return 0.4 * found[1], 3 * found[1]
+    spacing = torch.pdist(cameras.positions).min().clamp_min(1e-6).item()
+    return 4 * spacing, 100 * spacing
 
 
-def looked_at(cameras: Cameras) -> tuple[torch.Tensor, float]:
+def looked_at(cameras: Cameras) -> tuple[torch.Tensor, float] | None:
     """Return the point (3,) nearest to all optical axes, and the median distance of the cameras from it.
 
-    Raises:
-        InputError: the axes are parallel, or do not meet in front of the cameras.
+    None where the axes are parallel, or the point is behind a camera or far from the axes.
     """
     positions, axes = cameras.positions, cameras.viewmats[:, 2, :3]
     projections = torch.eye(3).to(axes) - axes[:, :, None] * axes[:, None]
     total = projections.sum(0)
-    smallest = torch.linalg.eigvalsh(total)[0] / len(cameras)
-    if smallest > 1e-4:
-        center = torch.linalg.solve(total, (projections @ positions[..., None]).sum(0)).squeeze(-1)
-        if (((center - positions) * axes).sum(1) > 0).double().mean() > 0.5:
-            return center, (center - positions).norm(dim=1).median().item()
-    raise InputError(
-        "the cameras look at no common point, and no points of the scene are known: --backend needs either"
-    )
+    if torch.linalg.eigvalsh(total)[0] / len(cameras) < _PARALLEL:
+        return None
+    center = torch.linalg.solve(total, (projections @ positions[..., None]).sum(0)).squeeze(-1)
+    arms = center - positions
+    if not ((arms * axes).sum(1) > _TOWARDS * arms.norm(dim=1)).all():
+        return None
+    return center, arms.norm(dim=1).median().item()
 
 
 def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side: int = 160) -> SweptDepth:
@@ -84,9 +86,6 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     Args:
         pictures: N of them.
         labels: (N, H, W), the object that each pixel shows, 0 for none: pictures differ where these do, too.
-
-    Raises:
-        InputError: see ``depth_range``.
     """
     nearest, farthest = depth_range(pictures)
     small = pictures.within(max_side)
@@ -97,7 +96,7 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     inverse = torch.linspace(1 / nearest, 1 / farthest, _STEPS, device=images.device)
     order = torch.cdist(cameras.positions, cameras.positions).argsort(1)
     channels = images.permute(0, 3, 1, 2)
-    if labels is not None:
+    if labels is not None and labels.any():
         masks = torch.stack([labels == label for label in range(1, int(labels.max()) + 1)], 1).float()
         channels = torch.cat(
             [channels, 0.5 * torch.nn.functional.adaptive_avg_pool2d(masks, (cameras.height, cameras.width))], 1

@@ -27,8 +27,8 @@ from videogen.reconstruction.object_clouds import described_objects, without_flo
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import psnr, ssim
 from videogen.reconstruction.pictures import picture_source, read_pictures
-from videogen.reconstruction.placement import place_on_ground, placement_problems, stand_on_floor
-from videogen.reconstruction.plane_sweep import sweep
+from videogen.reconstruction.placement import free_place, place_on_ground, placement_problems, stand_on_floor
+from videogen.reconstruction.plane_sweep import depth_range, sweep
 from videogen.reconstruction.posed_pictures import PosedPictures
 from videogen.reconstruction.report import Report, write_report
 from videogen.reconstruction.segmentation.given_masks import read_masks
@@ -39,8 +39,9 @@ from videogen.reconstruction.stage_results import StageResults, Tensors
 from videogen.reconstruction.structure_from_motion import estimate_cameras
 
 STAGES = "stages"
+_ALL_IS_BACKGROUND = "no prompts.json, --bbox or masks/ says where objects are: all is background"
 _SOLID = 0.3  # opacity
-_ON_A_CPU, _ON_A_GPU = 192, 448  # pixels
+_ON_A_CPU, _ON_A_GPU = 128, 448  # pixels
 
 
 def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> str:
@@ -58,9 +59,11 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         device = resolve_device(settings.device)
         source = picture_source(scene.data_path)
         posed, held_out, pose_hash = _posed(source, settings, device, stages)
+        if posed.in_world and settings.scale is not None:
+            raise InputError("--scale: the cameras are in metres already")
         rows = [row for row in range(len(posed)) if row not in held_out]
         seen = posed[rows].to(device)
-        texts, labels, truth, mask_hash = _masks(source, seen, pose_hash, rows, settings, stages)
+        texts, labels, truth, told, mask_hash = _masks(source, seen, pose_hash, rows, settings, stages)
         gaussians, labels = _optimized(seen, labels.to(device), mask_hash, settings, stages)
         with stages.timed("objects"):
             gaussians = without_floaters(gaussians)
@@ -84,12 +87,12 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
                 held_out_psnr=pairs[1][0] if held is not None else None,
                 held_out_ssim=pairs[1][1] if held is not None else None,
                 seen_psnr=pairs[0][0],
-                mask_iou=_overlaps(labels, truth, names),
+                mask_iou=mask_overlaps(labels, truth, names) if truth is not None else None,
                 alignment=_alignment(placed),
                 objects=[_object_row(world, entry) for entry in described],
                 background_count=len(world) - sum(entry.count or 0 for entry in described),
                 problems=problems,
-                notes=[*posed.notes, *notes],
+                notes=[*posed.notes, *told, *notes],
                 seconds={},
             )
         write_report(folder, replace(report, seconds=stages.seconds))
@@ -150,8 +153,8 @@ def _masks(
     rows: list[int],
     settings: ReconstructionSettings,
     stages: StageResults,
-) -> tuple[list[str], torch.Tensor, torch.Tensor | None, str]:
-    """Return what the objects are, label pictures (N, H, W) uint8, given ones, and the hash of the stage's result."""
+) -> tuple[list[str], torch.Tensor, torch.Tensor | None, list[str], str]:
+    """Return what the objects are, label pictures (N, H, W) uint8, given ones, notes, and the hash of the result."""
     folder = source if source.is_dir() else source.parent
     given = next((place / "masks" for place in (folder, folder.parent) if (place / "masks").is_dir()), None)
     prompts = _prompts(folder, settings)
@@ -174,16 +177,24 @@ def _masks(
         scaled = prompts
         if prompts is not None:
             scaled = prompts.scaled(_first_size(source), (width, height))
-        inputs = SegmentationInput(seen.images.cpu(), scaled, settings.prompt_kind, seen.cameras.to("cpu"), masks=masks)
+        cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
+        inputs = SegmentationInput(
+            seen.images.cpu(), scaled, settings.prompt_kind, cameras, depth_limits=limits, masks=masks
+        )
+        if prompts is None and masks is None:
+            return {"labels": torch.zeros(seen.images.shape[:3], dtype=torch.uint8)}, {
+                "texts": [],
+                "notes": [_ALL_IS_BACKGROUND],
+            }
         chosen = choose_segmenter(settings.segmenter, inputs)
         labels = segment(inputs, chosen)
         texts = list(prompts.names) if prompts is not None else []
         texts += [f"object {k}" for k in range(len(texts) + 1, int(labels.max()) + 1)]
         tensors = {"labels": labels} | ({"given": masks} if masks is not None and chosen != "masks" else {})
-        return tensors, {"texts": texts, "segmenter": chosen}
+        return tensors, {"texts": texts, "notes": []}
 
     tensors, facts, digest = stages.get("masks", made_from, make)
-    return facts["texts"], tensors["labels"], tensors.get("given"), digest
+    return facts["texts"], tensors["labels"], tensors.get("given"), facts["notes"], digest
 
 
 def _prompts(folder: Path, settings: ReconstructionSettings) -> Prompts | None:
@@ -205,7 +216,7 @@ def _optimized(
 ) -> tuple[Gaussians, torch.Tensor]:
     """Return labelled Gaussians in the cameras' frame, and label pictures that agree with them."""
     device = labels.device
-    chosen = OptimizationSettings.suited_to(device, seen.cameras.width, seen.cameras.height)
+    chosen = OptimizationSettings.suited_to(device)
     if settings.iterations is not None:
         chosen = replace(chosen, iterations=settings.iterations)
     made_from = {"masks": mask_hash, **asdict(chosen), "seed": settings.seed, "backend": "optimize"}
@@ -213,9 +224,12 @@ def _optimized(
     def make() -> tuple[Tensors, dict[str, Any]]:
         initial = initial_gaussians(sweep(seen, labels), labels, chosen.count, chosen.sh_degree, settings.seed)
         optimized = optimize(seen, initial, chosen, labels, "optimise", settings.seed)
-        refined, voted = refine_masks(optimized, seen.cameras, labels)
+        refined, voted = labels, optimized.labels
+        if labels.any():
+            refined, voted = refine_masks(optimized, seen.cameras, labels)
         assert optimized.scales is not None
         assert optimized.quaternions is not None
+        assert voted is not None
         tensors = {
             "means": optimized.means,
             "opacities": optimized.opacities,
@@ -242,13 +256,13 @@ def _in_world(
     if posed.in_world:
         placed = Similarity.identity()
         notes = []
-        if settings.scale is not None:
-            raise InputError("--scale: the cameras are in metres already")
     else:
         background = gaussians.means[solid & (gaussians.labels < 0)]
+        if not len(objects):
+            objects = free_place(background, posed.cameras).to(background)
         ground = place_on_ground(objects, background, posed.cameras, settings.scale, settings.seed)
         placed, notes = ground.similarity, list(ground.notes)
-    if settings.real_world:
+    if settings.real_world and (gaussians.labels >= 0).any():
         placed = stand_on_floor(placed.points(objects.double())) @ placed
     return placed, notes
 
@@ -257,7 +271,8 @@ def _write_scenes(folder: Path, world: Gaussians, described: Sequence[Any], came
     assert world.labels is not None
     entries = [entry.model_dump(mode="json", exclude_none=True) for entry in described]
     of_object = world.labels >= 0
-    write_scene(folder / "sim", world[of_object].to("cpu"), entries, cameras.to("cpu"))
+    if entries:
+        write_scene(folder / "sim", world[of_object].to("cpu"), entries, cameras.to("cpu"))
     write_scene(folder / "bg", world[~of_object].to("cpu"), [], cameras.to("cpu"))
 
 
@@ -273,10 +288,13 @@ def _similarity_to(gaussians: Gaussians, pictures: PosedPictures) -> tuple[float
     return sum(psnrs) / len(psnrs), sum(similarities) / len(similarities)
 
 
-def _overlaps(labels: torch.Tensor, truth: torch.Tensor | None, names: Sequence[str]) -> dict[str, float] | None:
-    """Return the mean over pictures of intersection over union of each object's masks with the given ones."""
-    if truth is None:
-        return None
+def mask_overlaps(labels: torch.Tensor, truth: torch.Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return by object the mean intersection over union of its masks with given ones, of pictures that show it.
+
+    Args:
+        labels, truth: (N, H, W), label pictures, 1 to K.
+        names: of the K objects.
+    """
     overlaps = {}
     for label, name in enumerate(names, 1):
         ours, given = labels.cpu() == label, truth == label

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gaussians.cameras import look_at
-from gaussians.stage.errors import InputError
 from tests.videogen.reconstruction.scenes import BALLS, FLOOR, RADIUS, orbit, posed, speckled_scene
 from videogen.reconstruction.plane_sweep import depth_range, looked_at, main_plane, pixel_rays, sweep, unproject
 
@@ -47,18 +46,21 @@ def test_the_main_plane_is_the_floor_whatever_else_is_there() -> None:
 
 
 def test_cameras_look_at_the_center_of_their_orbit() -> None:
-    center, distance = looked_at(orbit(7, 32))
-    torch.testing.assert_close(center, torch.tensor([0.0, 0.0, -0.2]), atol=1e-5, rtol=0)
-    assert distance == pytest.approx(2.5, rel=1e-5)
+    found = looked_at(orbit(7, 32))
+    assert found is not None
+    torch.testing.assert_close(found[0], torch.tensor([0.0, 0.0, -0.2]), atol=1e-5, rtol=0)
+    assert found[1] == pytest.approx(2.5, rel=1e-5)
 
 
-def test_cameras_side_by_side_need_points() -> None:
+def test_depths_of_cameras_that_look_at_no_common_point() -> None:
+    """From points where there are some, else from how far the cameras are from each other."""
     pictures, _ = posed(speckled_scene()[:10], orbit(4, 16))
     positions = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0]])
-    side_by_side = look_at(positions, positions + torch.tensor([0.0, 1, 0]), 16, 16, 20.0)
-    pictures = replace(pictures, cameras=side_by_side)
-    with pytest.raises(InputError, match="the cameras look at no common point"):
-        depth_range(pictures)
+    for turn in (0.0, 1.0):  # side by side, or outwards
+        target = positions + torch.tensor([0.0, 1, 0]) + turn * (positions - 0.15)
+        pictures = replace(pictures, cameras=look_at(positions, target, 16, 16, 20.0), points=None)
+        assert looked_at(pictures.cameras) is None
+        assert depth_range(pictures) == pytest.approx((0.4, 10.0))
     points = torch.tensor([0.0, 1, 0]) * torch.linspace(2, 4, 50)[:, None]
     nearest, farthest = depth_range(replace(pictures, points=points))
     assert nearest < 2 < 4 < farthest
