@@ -6,8 +6,8 @@ program (PLY, compressed PLY, .splat, .spz, .pt): that is made upright, moved to
 does not fit into the box [-1, 1]^3 as it is, and what floats far around it is left out; --up and --scale say otherwise.
 
 Keypoints of every object are rolled out by the model, all Gaussians follow them, and each view is written as
-<output_path>/<scene>.mp4 (in a folder for each view, if there are several), with a JSON file that says what it was made
-from: made from the same, it is not made again. Cameras stand on the orbit that --config describes.
+<output_path>/<scene>.mp4 (in a folder for each view, if there are several), with a JSON file beside it that says what
+it was made from: made from the same, it is not made again. Cameras stand on the orbit that --config describes.
 
 --save_ply (or --render_gaussians) writes the predicted Gaussians themselves, too, for other programs:
 <output_path>/gaussians/0000.ply, ... --save_trajectory writes <output_path>/trajectory/<scene>, a trajectory as
@@ -16,8 +16,9 @@ dataset.gs_simulation_scene writes it, for whatever reads those.
 --dynamic_model mpm asks the simulator in the place of a model, on the grid and with the boundaries of the config.
 
 What the objects are made of is told by --E and --density, else by the config, else by the scene's objects.json or the
-catalogue, else the medians of the training data (in a simulation 1e5 Pa and 500 kg/m^3) stand in. The config also says how the objects move at the start, and
---external_forces_config how they are pushed later on: what it may hold is the same as for dataset.gs_simulation_scene.
+catalogue, else the medians of the training data stand in, in a simulation 1e5 Pa and 500 kg/m^3. The config also says
+how the objects move at the start, and --external_forces_config how they are pushed later on: what it may hold is the
+same as for dataset.gs_simulation_scene.
 
 Units: metres, seconds, pascals, kg/m^3.
 
@@ -108,6 +109,7 @@ def _settings(args: Namespace) -> PredictSettings:
         trajectory=args.save_trajectory,
         gaussians=kind,
         frames=frames,
+        view_folders=False,
         pictures=picture_settings(args),
         data_root=args.data_root,
         device=args.device,

@@ -33,6 +33,14 @@ def test_several_views_get_a_folder_each(command: Callable[..., None], arguments
     command("videogen.eval", *arguments, "--views", "3,circle360")
     found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mp4"))
     assert found == ["circle360/0_ball_duck.mp4", "view_3/0_ball_duck.mp4"]
+    times = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in found}
+    (tmp_path / "out" / "view_3" / "0_ball_duck.mp4").unlink()
+    command("videogen.eval", *arguments, "--views", "3,circle360,50")  # only what is missing
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns > times[name] for name in found} == {
+        "circle360/0_ball_duck.mp4": False,
+        "view_3/0_ball_duck.mp4": True,
+    }
+    assert (tmp_path / "out" / "view_50" / "0_ball_duck.mp4").is_file()
 
 
 def test_forces_and_materials_are_told_and_make_another_video(

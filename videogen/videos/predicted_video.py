@@ -1,7 +1,7 @@
 """Predict the motion of a scene with a trained model, or simulate it, and write videos and files of it."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +62,17 @@ def _predict_videos(settings: PredictSettings, load: Loader) -> str:
     config, name, made_from = case.config, case.name, case.made_from()
     background = next(iter(settings.pictures.backgrounds), None)
     renderer = create_renderer(settings.pictures, config.orbit(), device, background)
-    outputs, kinds = _outputs(settings.output_path, name, settings.pictures.views), Outputs(images=settings.images)
+    outputs, kinds = _outputs(settings, name), Outputs(images=settings.images)
     folder, trajectory = settings.output_path / "gaussians", settings.output_path / "trajectory" / name
-    drawn = Provenance(settings.output_path / f"{name}.json", made_from | _drawn_from(settings, config))
+    seen = made_from | drawn_from(settings.pictures, config.orbit(), background)
+    drawn = [Provenance(video.with_name(f"{name}.json"), seen | {"views": [view.name]}) for view, video in outputs]
     chosen = {"format": settings.gaussians, "frames": settings.frames and list(settings.frames)}
     splats = Provenance(folder.with_suffix(".json"), made_from | chosen)
     stored = Provenance(trajectory.with_name(f"{name}.json"), made_from)
-    wanted = {drawn: [file for _, video in outputs for file in kinds.pictures(video)]}
+    wanted = {record: kinds.pictures(video) for record, (_, video) in zip(drawn, outputs, strict=True)}
     wanted |= {splats: [folder]} if settings.gaussians is not None else {}
     wanted |= {stored: [trajectory]} if settings.trajectory else {}
-    todo = {record: files for record, files in wanted.items() if _is_stale(record, files, settings.overwrite)}
+    todo = _stale(wanted, settings.overwrite)
     if not todo:
         return f"nothing to do: {', '.join(str(path) for _, path in outputs)}; --overwrite makes it anew"
     for note in case.notes():
@@ -91,8 +92,9 @@ def _predict_videos(settings: PredictSettings, load: Loader) -> str:
         if meta is not None:
             takers.append(stack.enter_context(trajectory_taker(trajectory, motion, meta)))
         frames = passed_on(motion, takers, stored=meta is not None)
-        if drawn in todo:
-            write_clip(renderer, frames, settings.steps, outputs, config.fps, kinds)
+        if missing := [output for record, output in zip(drawn, outputs, strict=True) if record in todo]:
+            count = len(outputs)  # of encoders: it decides bits of the videos
+            write_clip(renderer, frames, settings.steps, missing, config.fps, kinds, num_encoders=count)
         else:
             for _ in tqdm(frames, f"write {name}", settings.steps, leave=False, unit="frame"):
                 pass
@@ -209,24 +211,20 @@ class _Case:
         return predict_motion(*told, model.to(device), info, self.config, self.settings.steps, device, title)
 
 
-def _is_stale(record: Provenance, files: list[Path], overwrite: bool) -> bool:
-    """Return whether outputs are to be made, and say so where they are there, but made from something else."""
+def _stale(wanted: dict[Provenance, list[Path]], overwrite: bool) -> dict[Provenance, list[Path]]:
+    """Return what of ``wanted`` is to be made, and say so where it is there, but made from something else."""
     if overwrite:
-        return True
-    if different := record.different():
-        print(f"{record.path.stem}: made with other {', '.join(different)}: made anew")
-        return True
-    return not record.is_current(files)
+        return wanted
+    different = {record: record.different() for record in wanted}
+    reasons = [
+        f"{record.path.stem}: made with other {', '.join(names)}" for record, names in different.items() if names
+    ]
+    for reason in dict.fromkeys(reasons):  # of several views it is one
+        print(f"{reason}: made anew")
+    return {record: files for record, files in wanted.items() if different[record] or not record.is_current(files)}
 
 
-def _drawn_from(settings: PredictSettings, config: Config) -> dict[str, Any]:
-    """Return what the videos depend on beside the motion."""
-    background = next(iter(settings.pictures.backgrounds), None)
-    views = [view.name for view in settings.pictures.views]
-    return {**drawn_from(settings.pictures, config.orbit(), background), "views": views}
-
-
-def _outputs(path: Path, scene: str, views: Sequence[View]) -> list[tuple[View, Path]]:
-    if len(views) == 1:
-        return [(views[0], path / f"{scene}.mp4")]
-    return [(view, path / view.name / f"{scene}.mp4") for view in views]
+def _outputs(settings: PredictSettings, scene: str) -> list[tuple[View, Path]]:
+    path, views = settings.output_path, settings.pictures.views
+    folders = settings.view_folders or len(views) > 1
+    return [(view, (path / view.name if folders else path) / f"{scene}.mp4") for view in views]

@@ -29,6 +29,7 @@ class PredictSettings:
         trajectory: write the motion as a trajectory, too.
         gaussians: format in which to write the Gaussians themselves, None to leave them out.
         frames: frames whose Gaussians are written, None for all.
+        view_folders: give the video of a single view a folder of its own, too.
         pictures: what pictures look like.
         data_root: root of the dataset, where objects that people added are described.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -48,6 +49,7 @@ class PredictSettings:
     trajectory: bool
     gaussians: SplatFormat | None
     frames: tuple[int, ...] | None
+    view_folders: bool
     pictures: PictureSettings
     data_root: Path
     device: str

@@ -31,16 +31,15 @@ def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> in
 
 def default_title(video: Path) -> str:
     """Return the scene that a video shows, and whether it was simulated or which model predicted it, if recorded."""
-    for folder in (video.parent, video.parent.parent):  # one record is kept for all views
-        try:
-            record = read_record(folder / f"{video.stem}.json")
-        except InputError:  # a file of something else
-            continue
-        match record and record.made_from:
-            case {"trajectory": _} | {"dynamic_model": "mpm"}:
-                return f"{video.stem}: simulated"
-            case {"checkpoint": {"settings": {"dynamic_model": str(model)}}}:
-                return f"{video.stem}: {model}"
+    try:
+        record = read_record(video.with_name(f"{video.stem}.json"))
+    except InputError:  # a file of something else
+        return video.stem
+    match record and record.made_from:
+        case {"trajectory": _} | {"dynamic_model": "mpm"}:
+            return f"{video.stem}: simulated"
+        case {"checkpoint": {"settings": {"dynamic_model": str(model)}}}:
+            return f"{video.stem}: {model}"
     return video.stem
 
 

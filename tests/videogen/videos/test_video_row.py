@@ -50,11 +50,12 @@ def test_unequal_heights_are_refused_and_leave_nothing(tmp_path: Path) -> None:
 def test_titles_say_what_was_simulated_and_what_predicted(tmp_path: Path) -> None:
     video = tmp_path / "view_0" / "0_ball.mp4"
     assert default_title(video) == "0_ball"
-    Provenance(video.with_suffix(".json"), {"trajectory": "hash"}).write([])
+    record = video.with_suffix(".json")
+    Provenance(record, {"trajectory": "hash"}).write([])
     assert default_title(video) == "0_ball: simulated"
-    # The record of all views of a prediction is one folder higher.
-    model = {"settings": {"dynamic_model": "ngff"}}
-    Provenance(tmp_path / "0_ball.json", {"checkpoint": model}).write([])
-    assert default_title(tmp_path / "view_3" / "0_ball.mp4") == "0_ball: ngff"
-    video.with_suffix(".json").write_text("[]")
+    Provenance(record, {"dynamic_model": "mpm"}).write([])
+    assert default_title(video) == "0_ball: simulated"
+    Provenance(record, {"checkpoint": {"settings": {"dynamic_model": "ngff"}}}).write([])
     assert default_title(video) == "0_ball: ngff"
+    record.write_text("[]")
+    assert default_title(video) == "0_ball"
