@@ -19,6 +19,7 @@ Examples:
 """
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +28,12 @@ from gaussians.files.prompts import parse_boxes
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as
-from videogen.reconstruction.settings import BACKENDS, ReconstructionSettings, SceneInput
+from videogen.reconstruction.settings import (
+    ReconstructionSettings,
+    SceneInput,
+    add_reconstruction_arguments,
+    reconstruction_settings,
+)
 
 
 class _Entry(BaseModel):
@@ -46,23 +52,7 @@ def _parser() -> ArgumentParser:
         type=Path,
         help='several scenes instead: a JSON list of {"data_path": ..., "save_folder": ...}',
     )
-    parser.add_argument(
-        "--interval", type=int, help="take every n-th picture (default: 4 of a video, 1 of photographs)"
-    )
-    parser.add_argument("--views", type=int, help="take this many pictures, evenly spaced, instead")
-    parser.add_argument(
-        "--max_side",
-        type=int,
-        help="pixels that pictures are scaled down to (default: 448 on a GPU, 128 on a CPU)",
-    )
-    parser.add_argument(
-        "--held_out",
-        type=int,
-        help="leave out every n-th picture, to compare with at the end; 0: none (default: 5, of photographs none)",
-    )
-    parser.add_argument(
-        "--prompt_type", choices=("bbox", "point"), default="bbox", help="which of prompts.json counts if it has both"
-    )
+    parser.add_argument("--views", type=int, help="take this many pictures, evenly spaced, whatever --interval says")
     parser.add_argument(
         "--bbox",
         action="append",
@@ -70,57 +60,19 @@ def _parser() -> ArgumentParser:
         metavar="u0,v0,u1,v1",
         help="box around an object in the first picture, pixels; once for each object, instead of prompts.json",
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="how Gaussians are made; auto: optimize")
-    parser.add_argument(
-        "--segmenter",
-        choices=("auto", "grabcut", "masks"),
-        default="auto",
-        help="who tells objects apart; auto: masks/ if there is one, else grabcut",
-    )
-    parser.add_argument(
-        "--real_world", action="store_true", help="photographs, not a dataset's video: objects are put onto the floor"
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
-    )
     parser.add_argument("--refine", action="store_true", help="complete what no picture shows of the objects, too")
-    parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
-    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 4000 on a GPU, 3000 on a CPU)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    add_reconstruction_arguments(parser)
     parser.add_overwrite()
     parser.add_device()
     return parser
 
 
 def _settings(args: Namespace) -> ReconstructionSettings:
-    for name, least in (("interval", 1), ("views", 3), ("max_side", 32), ("held_out", 0), ("iterations", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name}: expected at least {least}, found {value}")
-    if args.held_out == 1:
-        raise InputError("--held_out: 1 leaves no picture: expected 0, or 2 and more")
-    if args.scale is not None and not 1e-6 <= args.scale <= 1e6:
-        raise InputError(f"--scale: expected 1e-6 to 1e6, found {args.scale:g}")
-    return ReconstructionSettings(
-        interval=args.interval,
-        views=args.views,
-        max_side=args.max_side,
-        held_out=args.held_out,
-        prompt_kind=args.prompt_type,
-        boxes=parse_boxes(args.bbox) if args.bbox else None,
-        backend=args.backend,
-        segmenter=args.segmenter,
-        real_world=args.real_world,
-        scale=args.scale,
-        refine=args.refine,
-        visualize=args.visualize,
-        iterations=args.iterations,
-        device=args.device,
-        seed=args.seed,
-        overwrite=args.overwrite,
-    )
+    if args.views is not None and args.views < 3:
+        raise InputError(f"--views: expected at least 3, found {args.views}")
+    boxes = parse_boxes(args.bbox) if args.bbox else None
+    shared = reconstruction_settings(args, refine=args.refine, overwrite=args.overwrite)
+    return replace(shared, views=args.views, boxes=boxes)
 
 
 def _scenes(args: Namespace) -> list[SceneInput]:

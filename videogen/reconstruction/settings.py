@@ -1,10 +1,13 @@
-"""Define the settings of ``videogen.reconstruct``."""
+"""Define the settings of reconstruction, and the flags that the commands that reconstruct share."""
 
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gaussians.files.prompts import Prompts
+from gaussians.stage.command_line import ArgumentParser
+from gaussians.stage.errors import InputError
 
 Backend = Literal["auto", "optimize"]
 BACKENDS: tuple[Backend, ...] = ("auto", "optimize")
@@ -14,7 +17,7 @@ HOLD_OUT = 5
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """A ``ReconstructionSettings`` holds the settings of ``videogen.reconstruct``.
+    """A ``ReconstructionSettings`` holds the settings of a reconstruction.
 
     Attributes:
         interval: take every n-th picture; None: 4 of a video, 1 of photographs.
@@ -64,3 +67,78 @@ class SceneInput:
 
     data_path: Path
     save_folder: Path
+
+
+def add_reconstruction_arguments(parser: ArgumentParser) -> None:
+    """Add the flags that say how scenes are reconstructed, whichever scenes they are."""
+    parser.add_argument(
+        "--interval", type=int, help="take every n-th picture (default: 4 of a video, 1 of photographs)"
+    )
+    parser.add_argument(
+        "--max_side",
+        type=int,
+        help="pixels that pictures are scaled down to (default: 448 on a GPU, 128 on a CPU)",
+    )
+    parser.add_argument(
+        "--held_out",
+        type=int,
+        help="leave out every n-th picture, to compare with at the end; 0: none (default: 5, of photographs none)",
+    )
+    parser.add_argument(
+        "--prompt_type", choices=("bbox", "point"), default="bbox", help="which of prompts.json counts if it has both"
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="how Gaussians are made; auto: optimize")
+    parser.add_argument(
+        "--segmenter",
+        choices=("auto", "grabcut", "masks"),
+        default="auto",
+        help="who tells objects apart; auto: masks/ if there is one, else grabcut",
+    )
+    parser.add_argument(
+        "--real_world", action="store_true", help="photographs, not a dataset's video: objects are put onto the floor"
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
+    )
+    parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
+    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 4000 on a GPU, 3000 on a CPU)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+
+
+def reconstruction_settings(args: Namespace, refine: bool, overwrite: bool) -> ReconstructionSettings:
+    """Return the settings that the flags of ``add_reconstruction_arguments`` and ``--device`` ask for.
+
+    Args:
+        refine, overwrite: see ``ReconstructionSettings``.
+
+    Raises:
+        InputError: a value is impossible.
+    """
+    for name, least in (("interval", 1), ("max_side", 32), ("held_out", 0), ("iterations", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name}: expected at least {least}, found {value}")
+    if args.held_out == 1:
+        raise InputError("--held_out: 1 leaves no picture: expected 0, or 2 and more")
+    if args.scale is not None and not 1e-6 <= args.scale <= 1e6:
+        raise InputError(f"--scale: expected 1e-6 to 1e6, found {args.scale:g}")
+    return ReconstructionSettings(
+        interval=args.interval,
+        views=None,
+        max_side=args.max_side,
+        held_out=args.held_out,
+        prompt_kind=args.prompt_type,
+        boxes=None,
+        backend=args.backend,
+        segmenter=args.segmenter,
+        real_world=args.real_world,
+        scale=args.scale,
+        refine=refine,
+        visualize=args.visualize,
+        iterations=args.iterations,
+        device=args.device,
+        seed=args.seed,
+        overwrite=overwrite,
+    )
