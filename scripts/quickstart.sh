@@ -7,7 +7,7 @@ usage() {
     cat <<'EOF'
 From objects to a predicted 4D video, on a laptop.
 
-    bash scripts/quickstart.sh [--train] [OUTPUT]
+    bash scripts/quickstart.sh [--train] [--photographs] [OUTPUT]
 
 Sets up the environment (setup_env.sh), then: makes objects -> places them in scenes -> simulates -> renders ->
 predicts scenes that the force field has not seen -> compares. Everything, the small dataset included, goes to OUTPUT
@@ -15,10 +15,13 @@ predicts scenes that the force field has not seen -> compares. Everything, the s
 
   --train   predict with a force field that is trained here, in less than two minutes on twenty scenes, instead of the
             one that comes with the repository
+  --photographs
+            then also reconstruct the scene from 20 pictures of it, and predict what was reconstructed; some minutes
 EOF
 }
 
 train=false
+photographs=false
 out=output/quickstart
 for argument in "$@"; do
     case $argument in
@@ -27,6 +30,7 @@ for argument in "$@"; do
             exit
             ;;
         --train) train=true ;;
+        --photographs) photographs=true ;;
         -*)
             printf "quickstart: error: unknown flag '%s' (--help shows what there is)\n" "$argument" >&2
             exit 2
@@ -99,6 +103,24 @@ stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.
     --titles "MPM simulation" "NGFF prediction" --output "$out/compared.mp4"
 stage "Errors" dynamic_models.evaluate --data_root "$data" --groups "$held_out" --models ngff,ballistic \
     --checkpoints "$checkpoint" --output "$out"
+
+if $photographs; then
+    pictures=$out/pictures/$background
+    stage "Pictures of the scene" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
+        --initial_path "$pictures" --config "$config" --background_path "$data/backgrounds/$background" --resolution 128
+    stage "Reconstruction from 20 of them" videogen.reconstruct --data_path "$pictures/$scene.mp4" \
+        --save_folder "$out/reconstructed/$scene" --max_side 128
+    stage "Video of what was reconstructed" videogen.eval --data_root "$data" \
+        --model_path "$out/reconstructed/$scene/sim" --background_path "$out/reconstructed/$scene/bg" \
+        --dynamic_model ngff --checkpoint "$checkpoint" --output_path "$out/predicted_from_pictures" \
+        --config "$config" --single_view 0 --resolution 320
+    stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" \
+        "$out/predicted_from_pictures/$scene.mp4" --titles "MPM simulation" "From pictures, NGFF" \
+        --output "$out/compared_from_pictures.mp4"
+    printf '\nDone in %d s. Open %s and %s (%s).\n' $((SECONDS - started)) "$out/compared_from_pictures.mp4" \
+        "$out/compared.mp4" "$out/reconstructed/$scene/report.md"
+    exit
+fi
 
 printf '\nDone in %d s. Open %s (and %s, %s).\n' $((SECONDS - started)) \
     "$out/compared.mp4" "$out/error_over_time.png" "$out/metrics.json"
