@@ -18,6 +18,8 @@ COMMANDS = (
     "dynamic_models.train",
     "dynamic_models.evaluate",
     "videogen.eval",
+    "videogen.pipeline_reconstruct_and_eval",
+    "videogen.reconstruct",
     "videogen.side_by_side",
     "tools.benchmark",
     "tools.check_dataset",

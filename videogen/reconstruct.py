@@ -22,25 +22,9 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from gaussians.files.prompts import parse_boxes
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import read_json_as
-from videogen.reconstruction.settings import (
-    ReconstructionSettings,
-    SceneInput,
-    add_reconstruction_arguments,
-    reconstruction_settings,
-)
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    data_path: Path
-    save_folder: Path
+from videogen.reconstruction.settings import SceneInput, add_reconstruction_arguments, reconstruction_settings
 
 
 def _parser() -> ArgumentParser:
@@ -67,31 +51,30 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _settings(args: Namespace) -> ReconstructionSettings:
+def _check(args: Namespace) -> None:
+    """Refuse flags that do not go together, or ask for the impossible."""
     if args.views is not None and args.views < 3:
         raise InputError(f"--views: expected at least 3, found {args.views}")
-    boxes = parse_boxes(args.bbox) if args.bbox else None
-    shared = reconstruction_settings(args, refine=args.refine, overwrite=args.overwrite)
-    return replace(shared, views=args.views, boxes=boxes)
-
-
-def _scenes(args: Namespace) -> list[SceneInput]:
-    if args.batch_inference_json is not None:
-        if args.data_path or args.save_folder:
-            raise InputError("--batch_inference_json: names all scenes: expected neither --data_path nor --save_folder")
-        entries = read_json_as(args.batch_inference_json, list[_Entry])
-        return [SceneInput(entry.data_path, entry.save_folder) for entry in entries]
-    if args.data_path is None or args.save_folder is None:
+    if args.batch_inference_json is not None and (args.data_path or args.save_folder):
+        raise InputError("--batch_inference_json: names all scenes: expected neither --data_path nor --save_folder")
+    if args.batch_inference_json is None and (args.data_path is None or args.save_folder is None):
         raise InputError("--data_path and --save_folder: expected both, or --batch_inference_json")
-    return [SceneInput(args.data_path, args.save_folder)]
 
 
 def main() -> None:
     args = _parser().parse_args()
-    settings, scenes = _settings(args), _scenes(args)
+    _check(args)
+    settings = reconstruction_settings(args, refine=args.refine, overwrite=args.overwrite)
 
+    from gaussians.files.prompts import parse_boxes
+    from videogen.reconstruction.scene_list import read_scene_list
     from videogen.reconstruction.scene_reconstruction import reconstruct_all
 
+    settings = replace(settings, views=args.views, boxes=parse_boxes(args.bbox) if args.bbox else None)
+    if args.batch_inference_json is None:
+        scenes = [SceneInput(args.data_path, args.save_folder)]
+    else:
+        scenes = read_scene_list(args.batch_inference_json)
     reconstruct_all(scenes, settings)
 
 

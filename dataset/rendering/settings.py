@@ -140,10 +140,7 @@ def picture_settings(args: Namespace) -> PictureSettings:
         InputError: there is no such view, config or background, or the resolution is too small for a picture.
     """
     check_config_path(args.config)
-    if args.resolution < 2:
-        raise InputError(f"--resolution: expected at least 2 pixels, found {args.resolution}")
-    if args.resolution > LARGEST_PICTURE:
-        raise InputError(f"--resolution: expected at most {LARGEST_PICTURE} pixels, found {args.resolution}")
+    check_resolution(args.resolution)
     given = args.background_path if isinstance(args.background_path, list) else [args.background_path]
     backgrounds = tuple(path for path in given if path is not None)
     for path in backgrounds:
@@ -157,3 +154,18 @@ def picture_settings(args: Namespace) -> PictureSettings:
         resolution=args.resolution,
         sh_degree=args.shs_degree,
     )
+
+
+def check_resolution(resolution: int) -> None:
+    """Refuse pictures that are too small or too large for any use.
+
+    Args:
+        resolution: width and height, pixels.
+
+    Raises:
+        InputError: they are.
+    """
+    if resolution < 2:
+        raise InputError(f"--resolution: expected at least 2 pixels, found {resolution}")
+    if resolution > LARGEST_PICTURE:
+        raise InputError(f"--resolution: expected at most {LARGEST_PICTURE} pixels, found {resolution}")

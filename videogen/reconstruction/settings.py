@@ -3,11 +3,13 @@
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gaussians.files.prompts import Prompts
 from gaussians.stage.command_line import ArgumentParser
 from gaussians.stage.errors import InputError
+
+if TYPE_CHECKING:
+    from gaussians.files.prompts import Prompts
 
 Backend = Literal["auto", "optimize"]
 BACKENDS: tuple[Backend, ...] = ("auto", "optimize")
@@ -43,7 +45,7 @@ class ReconstructionSettings:
     max_side: int | None
     held_out: int | None
     prompt_kind: Literal["bbox", "point"]
-    boxes: Prompts | None
+    boxes: "Prompts | None"
     backend: Backend
     segmenter: str
     real_world: bool

@@ -1,6 +1,7 @@
 """The whole way from a folder of pictures to scenes, on a small scene."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,3 +148,17 @@ def test_cameras_in_metres_take_no_scale(tmp_path: Path) -> None:
         reconstruct_scene(
             SceneInput(tmp_path / "pictures", tmp_path / "out"), replace(SETTINGS, scale=2.0, iterations=3)
         )
+
+
+def test_what_was_reconstructed_is_predicted(
+    reconstructed: tuple[SceneInput, str], command: Callable[..., None], checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = reconstructed[0].save_folder
+    (tmp_path / "config.json").write_text('{"g": [0, 0, -5]}')
+    flags = ["--checkpoint", checkpoint, "--config", tmp_path / "config.json", "--output_path", tmp_path / "predicted"]
+    picture = ["--background_path", folder / "bg", "--single_view", 0, "--resolution", 32, "--device", "cpu"]
+    command("videogen.eval", "--model_path", folder / "sim", *flags, *picture, "--steps", 3, "--E", "[2e5, 1e6]")
+    made_from = json.loads((tmp_path / "predicted" / "out.json").read_text())["made_from"]
+    assert made_from["objects"] == ["duck", "blue_marble"]
+    assert made_from["youngs_moduli"] == [2e5, 1e6]
+    assert made_from["densities"] == [300, None]  # the catalogue's

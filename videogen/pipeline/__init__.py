@@ -1,0 +1,1 @@
+"""Go from pictures of scenes to predicted videos of them."""
