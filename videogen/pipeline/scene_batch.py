@@ -81,6 +81,8 @@ def _reporting(failures: list[str], what: str) -> Iterator[None]:
     """Print an error of the block, add it to ``failures``, and go on."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads any more what is printed
+        raise
     except Exception as error:
         if not isinstance(error, InputError):
             traceback.print_exc()
