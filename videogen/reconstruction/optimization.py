@@ -43,7 +43,7 @@ class OptimizationSettings:
     def suited_to(device: torch.device) -> "OptimizationSettings":
         """Return settings that take some minutes on a CPU and half a minute on a GPU."""
         if device.type == "cuda":
-            return OptimizationSettings(iterations=4000, count=50_000, most=100_000)
+            return OptimizationSettings(iterations=3000, count=50_000, most=100_000)
         return OptimizationSettings(iterations=3000, count=20_000, most=20_000)
 
 

@@ -20,9 +20,9 @@ class Report:
         held_out_psnr: mean over them, decibels; None without any.
         held_out_ssim: mean over them; None without any.
         seen_psnr: mean over the pictures that the Gaussians were made from, decibels.
-        mask_iou: mean intersection over union of each object's masks with given ones; None where none are given.
+        mask_iou: mean intersection over union of the objects' masks with given ones; None where none are given.
         alignment: how the cameras' frame became the simulation's.
-        objects: of each, its name, number of Gaussians, and extent along x, y and z, metres.
+        objects: of each, its name, number of Gaussians, extent along x, y and z, metres, and mask IoU, if known.
         background_count: number of Gaussians of no object.
         problems: sentences on what cannot be simulated as it is.
         notes: sentences on what was assumed and left out.
@@ -35,7 +35,7 @@ class Report:
     held_out_psnr: float | None
     held_out_ssim: float | None
     seen_psnr: float
-    mask_iou: dict[str, float] | None
+    mask_iou: float | None
     alignment: dict[str, Any]
     objects: list[dict[str, Any]]
     background_count: int
@@ -71,7 +71,7 @@ def _as_markdown(report: Report) -> str:
     lines += ["", "## Objects", "", "| object | Gaussians | extent (m) | mask IoU |", "| --- | --- | --- | --- |"]
     for entry in report.objects:
         extent = " x ".join(f"{length:.2f}" for length in entry["extent"])
-        overlap = _number(report.mask_iou[entry["name"]], digits=3) if report.mask_iou else "-"
+        overlap = _number(entry["mask_iou"], digits=3)
         lines.append(f"| {entry['name']} | {entry['count']} | {extent} | {overlap} |")
     for title, sentences in (("Problems", report.problems), ("Notes", report.notes)):
         if sentences:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dataset.scenes.scene_files import write_scene
+from dataset.scenes.scene_objects import SceneObject
 from gaussians.cameras import Cameras
 from gaussians.files.prompts import Prompts, read_prompts
 from gaussians.rasterization import rasterize
@@ -80,6 +81,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         with stages.timed("report"):
             held = posed[held_out].to(device) if held_out else None
             pairs = [_similarity_to(gaussians, part) for part in (seen, held) if part is not None]
+            overlaps = mask_overlaps(labels, truth, len(described)) if truth is not None else []
             report = Report(
                 pictures=len(seen),
                 resolution=(posed.cameras.width, posed.cameras.height),
@@ -87,9 +89,9 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
                 held_out_psnr=pairs[1][0] if held is not None else None,
                 held_out_ssim=pairs[1][1] if held is not None else None,
                 seen_psnr=pairs[0][0],
-                mask_iou=mask_overlaps(labels, truth, names) if truth is not None else None,
+                mask_iou=sum(overlaps) / len(overlaps) if overlaps else None,
                 alignment=_alignment(placed),
-                objects=[_object_row(world, entry) for entry in described],
+                objects=[_object_row(world, entry, overlaps) for entry in described],
                 background_count=len(world) - sum(entry.count or 0 for entry in described),
                 problems=problems,
                 notes=[*posed.notes, *told, *notes],
@@ -174,9 +176,12 @@ def _masks(
         if given is not None:
             count = len(list(source.iterdir())) if source.is_dir() else max(seen.indices) + 1
             masks = read_masks(given, *names, count, width, height)
-        scaled = prompts
+        scaled = None
         if prompts is not None:
-            scaled = prompts.scaled(_first_size(source), (width, height))
+            size = _first_size(source)
+            if outside := prompts.outside(*size):
+                raise InputError(f"{'--bbox' if settings.boxes is not None else 'prompts.json'}: {outside[0]}")
+            scaled = prompts.scaled(size, (width, height))
         cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
         inputs = SegmentationInput(
             seen.images.cpu(), scaled, settings.prompt_kind, cameras, depth_limits=limits, masks=masks
@@ -267,7 +272,7 @@ def _in_world(
     return placed, notes
 
 
-def _write_scenes(folder: Path, world: Gaussians, described: Sequence[Any], cameras: Cameras) -> None:
+def _write_scenes(folder: Path, world: Gaussians, described: Sequence[SceneObject], cameras: Cameras) -> None:
     assert world.labels is not None
     entries = [entry.model_dump(mode="json", exclude_none=True) for entry in described]
     of_object = world.labels >= 0
@@ -288,19 +293,18 @@ def _similarity_to(gaussians: Gaussians, pictures: PosedPictures) -> tuple[float
     return sum(psnrs) / len(psnrs), sum(similarities) / len(similarities)
 
 
-def mask_overlaps(labels: torch.Tensor, truth: torch.Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return by object the mean intersection over union of its masks with given ones, of pictures that show it.
+def mask_overlaps(labels: torch.Tensor, truth: torch.Tensor, count: int) -> list[float]:
+    """Return the mean intersection over union of each object's masks with given ones, over pictures that show it.
 
     Args:
-        labels, truth: (N, H, W), label pictures, 1 to K.
-        names: of the K objects.
+        labels, truth: (N, H, W), label pictures, 1 to ``count``.
     """
-    overlaps = {}
-    for label, name in enumerate(names, 1):
+    overlaps = []
+    for label in range(1, count + 1):
         ours, given = labels.cpu() == label, truth == label
         union = (ours | given).sum((1, 2))
         shares = (ours & given).sum((1, 2))[union > 0] / union[union > 0]
-        overlaps[name] = shares.mean().item() if len(shares) else 1.0
+        overlaps.append(shares.mean().item() if len(shares) else 1.0)
     return overlaps
 
 
@@ -312,10 +316,11 @@ def _alignment(placed: Similarity) -> dict[str, Any]:
     }
 
 
-def _object_row(world: Gaussians, entry: Any) -> dict[str, Any]:
+def _object_row(world: Gaussians, entry: SceneObject, overlaps: Sequence[float]) -> dict[str, Any]:
     means = world.means[world.labels == entry.label]
-    low, high = means.quantile(0.01, dim=0), means.quantile(0.99, dim=0)
-    return {"name": entry.name, "count": len(means), "extent": (high - low).tolist()}
+    low, high = (means.quantile(q, dim=0) if len(means) else means.new_zeros(3) for q in (0.01, 0.99))
+    overlap = overlaps[entry.label] if overlaps else None
+    return {"name": entry.name, "count": len(means), "extent": (high - low).tolist(), "mask_iou": overlap}
 
 
 def _hash_of(path: Path) -> str | dict[str, str]:

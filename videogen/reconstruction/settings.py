@@ -105,7 +105,7 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
         help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
     )
     parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
-    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 4000 on a GPU, 3000 on a CPU)")
+    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 3000)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
 
 

@@ -108,8 +108,7 @@ def test_given_masks_measure_the_segmenter() -> None:
     truth[0, :, 1:2] = 1
     ours[:, :, 3] = truth[:, :, 3] = 2
     truth[1, 0, 0] = 3  # lost
-    overlaps = mask_overlaps(ours, truth, ["a", "b", "c", "d"])
-    assert overlaps == {"a": 0.5, "b": 1.0, "c": 0.0, "d": 1.0}  # d shows nowhere
+    assert mask_overlaps(ours, truth, 4) == [0.5, 1.0, 0.0, 1.0]  # the last shows nowhere
 
 
 def test_without_prompts_all_is_background(tmp_path: Path) -> None:
@@ -129,6 +128,15 @@ def test_one_scene_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: p
     assert (tmp_path / "b" / "report.json").is_file()
     assert "wrote 2 objects" in capsys.readouterr().out
     assert not (tmp_path / "a" / "sim").exists()
+
+
+def test_a_box_outside_of_the_picture_is_named_as_the_user_wrote_it(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", masks=False)
+    boxes = Prompts(boxes=((5.0, 5.0, 90.0, 20.0),))
+    with pytest.raises(InputError, match=r"--bbox: bbox\.0: expected .* within 48 x 48, found \(5, 5, 90, 20\)"):
+        reconstruct_scene(
+            SceneInput(tmp_path / "pictures", tmp_path / "out"), replace(SETTINGS, boxes=boxes, max_side=32)
+        )
 
 
 def test_a_damaged_stage_is_made_again(tmp_path: Path) -> None:
