@@ -81,7 +81,7 @@ def _predict_videos(settings: PredictSettings, load: Loader) -> str:
     if isinstance(motion, SimulatedMotion):
         for warning in motion.warnings():
             print(f"{name}: warning: {warning}")
-    further = {"checkpoint": made_from["checkpoint"]} if case.model is not None else {}
+    further = {key: value for key, value in made_from.items() if key in ("checkpoint", "capture")}
     hashes, takers = input_hashes(settings.model_path), list[Taker]()
     meta = trajectory_meta(motion, settings.steps, case.forces, hashes, further) if stored in todo else None
     for record in todo:
