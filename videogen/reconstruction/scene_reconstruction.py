@@ -69,6 +69,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         with stages.timed("objects"):
             gaussians = without_floaters(gaussians)
             assert gaussians.labels is not None
+            _check_found(gaussians.labels, texts)
             placed, notes = _in_world(gaussians, posed, settings)
             world = placed.gaussians(gaussians)
             assert world.labels is not None
@@ -251,6 +252,16 @@ def _optimized(
     return Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()}), refined.to(device)
 
 
+def _check_found(labels: torch.Tensor, texts: Sequence[str]) -> None:
+    """Refuse scenes of which an object has been lost."""
+    found = set(labels.tolist())
+    for label, text in enumerate(texts):
+        if label not in found:
+            raise InputError(
+                f"object {label + 1} ({text}): no Gaussians are left of it: give masks/ or larger pictures"
+            )
+
+
 def _in_world(
     gaussians: Gaussians, posed: PosedPictures, settings: ReconstructionSettings
 ) -> tuple[Similarity, list[str]]:
@@ -318,7 +329,7 @@ def _alignment(placed: Similarity) -> dict[str, Any]:
 
 def _object_row(world: Gaussians, entry: SceneObject, overlaps: Sequence[float]) -> dict[str, Any]:
     means = world.means[world.labels == entry.label]
-    low, high = (means.quantile(q, dim=0) if len(means) else means.new_zeros(3) for q in (0.01, 0.99))
+    low, high = means.quantile(0.01, dim=0), means.quantile(0.99, dim=0)
     overlap = overlaps[entry.label] if overlaps else None
     return {"name": entry.name, "count": len(means), "extent": (high - low).tolist(), "mask_iou": overlap}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -170,3 +171,16 @@ def test_what_was_reconstructed_is_predicted(
     assert made_from["objects"] == ["duck", "blue_marble"]
     assert made_from["youngs_moduli"] == [2e5, 1e6]
     assert made_from["densities"] == [300, None]  # the catalogue's
+
+
+def test_a_lost_object_is_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    prompts = Prompts(boxes=((1.0, 1.0, 5.0, 5.0),) * 3, texts=("A duck.", "A marble.", "A ghost."))
+    write_prompts(tmp_path / "pictures" / "prompts.json", prompts)
+    for number in (0, 1):  # the third object shows in one pixel of two pictures
+        file = tmp_path / "pictures" / "masks" / f"{number}.png"
+        mask = torch.from_numpy(np.array(Image.open(file)))
+        mask[1, 1] = 3
+        Image.fromarray(mask.numpy()).save(file)
+    with pytest.raises(InputError, match=r"object 3 \(A ghost\.\): no Gaussians are left of it"):
+        reconstruct_scene(SceneInput(tmp_path / "pictures", tmp_path / "out"), replace(SETTINGS, iterations=5))
