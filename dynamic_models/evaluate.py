@@ -21,27 +21,14 @@ Examples:
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.layout import add_data_root
-from dynamic_models.evaluation.settings import BALLISTIC, GUESSED, EvaluateSettings, SceneSet
+from dynamic_models.evaluation.settings import BALLISTIC, GUESSED, EvaluateSettings, parse_scene_set
 from dynamic_models.models.registry import MODELS
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
-
-
-def _parse_set(text: str) -> SceneSet:
-    """Read ``NAME=GROUP,GROUP@FRAMES``."""
-    match = re.fullmatch(r"([\w-]+)=([^@=]+?)(?:@(\d+))?", text)
-    groups = tuple(match[2].split(",")) if match else ()
-    if not match or not all(groups):
-        raise argparse.ArgumentTypeError(f"expected NAME=GROUP[,GROUP...][@FRAMES], found {text!r}")
-    frames = int(match[3]) if match[3] else 0
-    if match[3] and frames < 2:
-        raise argparse.ArgumentTypeError(f"expected 2 or more frames, found {frames}")
-    return SceneSet(match[1], groups, frames)
 
 
 def _parser() -> ArgumentParser:
@@ -52,7 +39,7 @@ def _parser() -> ArgumentParser:
     add(
         "--sets",
         nargs="+",
-        type=_parse_set,
+        type=parse_scene_set,
         default=[],
         metavar="NAME=GROUP,...[@FRAMES]",
         help="sets of scenes, see above",

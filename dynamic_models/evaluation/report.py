@@ -12,7 +12,7 @@ from dynamic_models.evaluation.settings import SceneSet
 from dynamic_models.evaluation.statistics import RESAMPLES, Estimate, of_set, summarize
 from gaussians.stage.atomic_files import atomic_path
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,15 @@ def to_json(report: Report) -> dict[str, Any]:
 def _set_to_json(report: Report, scene_set: SceneSet) -> dict[str, Any]:
     models = {}
     for name in (TRUTH, *report.rows):
-        models[name] = {key: _plain(value) for key, value in report.summary(scene_set, name).items()}
+        models[name] = {key: plain(value) for key, value in report.summary(scene_set, name).items()}
     scenes = [result.scene for result in of_set(report.results, scene_set, TRUTH)]
     return {"groups": list(scene_set.groups), "frames": scene_set.frames, "scenes": scenes, "models": models} | (
         {"videos": report.videos[scene_set.name]} if scene_set.name in report.videos else {}
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return an ``Estimate`` as plain types, None for what is undefined or infinite; all else as it is."""
     if not isinstance(value, Estimate):
         return value
     ends = {"mean": _finite(value.mean), "low": _finite(value.low), "high": _finite(value.high)}
@@ -134,7 +135,7 @@ def plot_errors(report: Report, scene_set: SceneSet, path: Path) -> None:
         if over_time is None:
             continue
         mean, low, high = over_time
-        color = _COLORS[i % len(_COLORS)]
+        color = COLORS[i % len(COLORS)]
         axes.plot(times, mean, label=contender.name, color=color, linewidth=2)
         axes.fill_between(times, low, high, color=color, alpha=0.18, linewidth=0)
     trained = trained_frames(report.contenders)

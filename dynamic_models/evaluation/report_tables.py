@@ -45,7 +45,7 @@ def _models(report: Report) -> list[str]:
             trained = f"{scenes_in_words(training.get('scenes', '?'))} of {groups}, {training.get('steps', '?')} frames"
             rows.append([*cells, trained, f"`{known['checkpoint']}`"])
     head = ["model", "kind", "parameters", "keypoints", "trained on", "checkpoint"]
-    return ["## Models", "", *_table(head, rows)] if rows else []
+    return ["## Models", "", *table(head, rows)] if rows else []
 
 
 def _overview(report: Report) -> list[str]:
@@ -57,7 +57,7 @@ def _overview(report: Report) -> list[str]:
         [name, *(cell(summaries[each.name][name]["rmse"], bold=best[each.name] == name) for each in report.sets)]
         for name in report.rows
     ]
-    return ["## Overview", "", *_table(head, rows)]
+    return ["## Overview", "", *table(head, rows)]
 
 
 def _set_section(report: Report, scene_set: SceneSet) -> list[str]:
@@ -107,7 +107,7 @@ def _error_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[s
         cells += [_number(seconds), _times(simulation / seconds) if simulation and seconds else ""]
         rows.append([name, *cells])
     rows.append([TRUTH, *[""] * (len(head) - 3), _number(simulation), ""])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 _PLAUSIBILITY = (
@@ -127,7 +127,7 @@ def _plausibility_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
         shown = [key for key, _, _ in _PLAUSIBILITY if not (name == TRUTH and key == "final_speed_error")]
         cells = [cell(summary[key], scale) if key in shown else "" for key, _, scale in _PLAUSIBILITY]
         rows.append([f"*{name}*" if name == TRUTH else name, *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _group_section(report: Report) -> list[str]:
@@ -141,7 +141,7 @@ def _group_section(report: Report) -> list[str]:
             cells = [cell(summary["rmse"], bold=best == name)]
             cells += [cell(summary[key]) for key in ("final_position_error", "correlation")]
             rows.append([*(described if i == 0 else ["", "", ""]), name, *cells])
-    return ["## By group", "", *_table(head, rows)]
+    return ["## By group", "", *table(head, rows)]
 
 
 def _remarks(report: Report) -> list[str]:
@@ -212,7 +212,7 @@ def _times(factor: float) -> str:
     return f"{factor:,.0f} x" if factor >= 10 else f"{factor:.1f} x"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a Markdown table whose source can be read, too."""
     widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
     lines = [

@@ -1,5 +1,7 @@
 """Define the settings of the evaluation command."""
 
+import re
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,18 @@ class SceneSet(NamedTuple):
     name: str
     groups: tuple[str, ...]
     frames: int
+
+
+def parse_scene_set(text: str) -> SceneSet:
+    """Read ``NAME=GROUP,GROUP@FRAMES``, for ``argparse``."""
+    match = re.fullmatch(r"([\w-]+)=([^@=]+?)(?:@(\d+))?", text)
+    groups = tuple(match[2].split(",")) if match else ()
+    if not match or not all(groups):
+        raise ArgumentTypeError(f"expected NAME=GROUP[,GROUP...][@FRAMES], found {text!r}")
+    frames = int(match[3]) if match[3] else 0
+    if match[3] and frames < 2:
+        raise ArgumentTypeError(f"expected 2 or more frames, found {frames}")
+    return SceneSet(match[1], groups, frames)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def predict_videos(settings: PredictSettings, load: Loader = load_checkpoint) ->
 def _predict_videos(settings: PredictSettings, load: Loader) -> str:
     device = resolve_device(settings.device)
     check_pictures(settings.pictures)
-    case = _Case.read(settings, load)
+    case = PredictionCase.read(settings, load)
     config, name, made_from = case.config, case.name, case.made_from()
     background = next(iter(settings.pictures.backgrounds), None)
     renderer = create_renderer(settings.pictures, config.orbit(), device, background)
@@ -109,8 +109,8 @@ def _predict_videos(settings: PredictSettings, load: Loader) -> str:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """A ``_Case`` is a scene to predict with all that its motion depends on, read and checked.
+class PredictionCase:
+    """A ``PredictionCase`` is a scene to predict with all that its motion depends on, read and checked.
 
     Attributes:
         settings: the settings of the command.
@@ -135,7 +135,7 @@ class _Case:
     model: tuple[FrameModel, CheckpointInfo] | None
 
     @staticmethod
-    def read(settings: PredictSettings, load: Loader) -> "_Case":
+    def read(settings: PredictSettings, load: Loader) -> "PredictionCase":
         """Read what ``settings`` name.
 
         Raises:
@@ -159,7 +159,7 @@ class _Case:
         materials = choose_materials(scene.objects, config, *given, usual, whose)
         if settings.trajectory or model is None:
             materials.complete(scene.objects)
-        return _Case(settings, config, scene, particles, name, forces, materials, checkpoint, model)
+        return PredictionCase(settings, config, scene, particles, name, forces, materials, checkpoint, model)
 
     def made_from(self) -> dict[str, Any]:
         """Return what the motion depends on, for the records beside what shows it."""

@@ -23,8 +23,8 @@ def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> in
             heights = {picture.shape[0] for picture in pictures}
             if len(heights) > 1:
                 raise InputError(f"{videos[0]} and the others: expected one height, found {sorted(heights)} pixels")
-            titled = [_title(picture, title) for picture, title in zip(pictures, titles, strict=True)]
-            writer.write(np.concatenate(titled, axis=1))
+            parts = [titled(picture, title) for picture, title in zip(pictures, titles, strict=True)]
+            writer.write(np.concatenate(parts, axis=1))
             count += 1
     return count
 
@@ -43,7 +43,7 @@ def default_title(video: Path) -> str:
     return video.stem
 
 
-def _title(picture: np.ndarray, title: str) -> np.ndarray:
+def titled(picture: np.ndarray, title: str) -> np.ndarray:
     """Return the picture (H, W, 3) with ``title`` in its upper left corner, readable on light and dark."""
     image = Image.fromarray(picture)
     size = max(12, picture.shape[0] // 20)
