@@ -18,6 +18,7 @@ COMMANDS = (
     "dynamic_models.train",
     "dynamic_models.evaluate",
     "videogen.eval",
+    "videogen.evaluate",
     "videogen.pipeline_reconstruct_and_eval",
     "videogen.reconstruct",
     "videogen.side_by_side",

@@ -1,0 +1,1 @@
+"""Compare predicted videos with simulated truth."""
