@@ -23,6 +23,7 @@ class Report:
         mask_iou: mean intersection over union of the objects' masks with given ones; None where none are given.
         alignment: how the cameras' frame became the simulation's.
         objects: of each, its name, number of Gaussians, extent along x, y and z, metres, and mask IoU, if known.
+        refined: of each object what was completed: Gaussians in all, those added, volume in m^3 and how; None: nothing.
         background_count: number of Gaussians of no object.
         problems: sentences on what cannot be simulated as it is.
         notes: sentences on what was assumed and left out.
@@ -38,6 +39,7 @@ class Report:
     mask_iou: float | None
     alignment: dict[str, Any]
     objects: list[dict[str, Any]]
+    refined: list[dict[str, Any]] | None
     background_count: int
     problems: list[str]
     notes: list[str]
@@ -73,6 +75,12 @@ def _as_markdown(report: Report) -> str:
         extent = " x ".join(f"{length:.2f}" for length in entry["extent"])
         overlap = _number(entry["mask_iou"], digits=3)
         lines.append(f"| {entry['name']} | {entry['count']} | {extent} | {overlap} |")
+    if report.refined:
+        head = ["## Completed objects", "", "| object | Gaussians | added | volume (l) | by |"]
+        lines += ["", *head, "| --- | --- | --- | --- | --- |"]
+        for entry, row in zip(report.objects, report.refined, strict=True):
+            cells = (entry["name"], row["count"], row["added"], f"{1000 * row['volume']:.1f}", row["by"])
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     for title, sentences in (("Problems", report.problems), ("Notes", report.notes)):
         if sentences:
             lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]

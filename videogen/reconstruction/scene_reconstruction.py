@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 
+from dataset.layout import MADE_FROM
 from dataset.scenes.scene_files import write_scene
 from dataset.scenes.scene_objects import SceneObject
 from gaussians.cameras import Cameras
 from gaussians.files.prompts import Prompts, read_prompts
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import file_hash
+from gaussians.stage.atomic_files import file_hash, remove
 from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
+from gaussians.stage.provenance import Provenance
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.camera_files import find_cameras, pose_pictures, read_camera_file
+from videogen.reconstruction.completion import complete_objects
 from videogen.reconstruction.object_clouds import described_objects, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import psnr, ssim
@@ -48,8 +51,8 @@ _ON_A_CPU, _ON_A_GPU = 128, 448  # pixels
 def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> str:
     """Reconstruct a scene, write it and its report, and return a line that says so.
 
-    Written to ``save_folder``: sim/ (the objects) and bg/ (all else), each a scene's directory, cameras.json,
-    report.json and report.md, and the stages' results in stages/.
+    Written to ``save_folder``: sim/ (the objects), sim_refine/ (the same, completed, if asked for) and bg/ (all else),
+    each a scene's directory with cameras.json, report.json and report.md, and the stages' results in stages/.
 
     Raises:
         InputError: pictures, cameras or prompts are missing or damaged or do not fit each other, or an object is lost.
@@ -65,7 +68,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         rows = [row for row in range(len(posed)) if row not in held_out]
         seen = posed[rows].to(device)
         texts, labels, truth, told, mask_hash = _masks(source, seen, pose_hash, rows, settings, stages)
-        gaussians, labels = _optimized(seen, labels.to(device), mask_hash, settings, stages)
+        gaussians, labels, digest = _optimized(seen, labels.to(device), mask_hash, settings, stages)
         with stages.timed("objects"):
             gaussians = without_floaters(gaussians)
             assert gaussians.labels is not None
@@ -79,6 +82,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             problems = placement_problems(world.means[solid], world.labels[solid], names)
             cameras = placed.cameras(posed.cameras)
             _write_scenes(folder, world, described, cameras)
+        refined = _refined(folder, world, described, cameras, rows, digest, settings.refine, stages)
         with stages.timed("report"):
             held = posed[held_out].to(device) if held_out else None
             pairs = [_similarity_to(gaussians, part) for part in (seen, held) if part is not None]
@@ -93,6 +97,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
                 mask_iou=sum(overlaps) / len(overlaps) if overlaps else None,
                 alignment=_alignment(placed),
                 objects=[_object_row(world, entry, overlaps) for entry in described],
+                refined=refined,
                 background_count=len(world) - sum(entry.count or 0 for entry in described),
                 problems=problems,
                 notes=[*posed.notes, *told, *notes],
@@ -219,8 +224,8 @@ def _first_size(source: Path) -> tuple[int, int]:
 
 def _optimized(
     seen: PosedPictures, labels: torch.Tensor, mask_hash: str, settings: ReconstructionSettings, stages: StageResults
-) -> tuple[Gaussians, torch.Tensor]:
-    """Return labelled Gaussians in the cameras' frame, and label pictures that agree with them."""
+) -> tuple[Gaussians, torch.Tensor, str]:
+    """Return labelled Gaussians in the cameras' frame, label pictures that agree with them, and their hash."""
     device = labels.device
     chosen = OptimizationSettings.suited_to(device)
     if settings.iterations is not None:
@@ -247,9 +252,9 @@ def _optimized(
         }
         return tensors, {}
 
-    tensors, _, _ = stages.get("gaussians", made_from, make)
+    tensors, _, digest = stages.get("gaussians", made_from, make)
     refined = tensors.pop("label_pictures")
-    return Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()}), refined.to(device)
+    return Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()}), refined.to(device), digest
 
 
 def _check_found(labels: torch.Tensor, texts: Sequence[str]) -> None:
@@ -290,6 +295,40 @@ def _write_scenes(folder: Path, world: Gaussians, described: Sequence[SceneObjec
     if entries:
         write_scene(folder / "sim", world[of_object].to("cpu"), entries, cameras.to("cpu"))
     write_scene(folder / "bg", world[~of_object].to("cpu"), [], cameras.to("cpu"))
+
+
+def _refined(
+    folder: Path,
+    world: Gaussians,
+    described: Sequence[SceneObject],
+    cameras: Cameras,
+    rows: list[int],
+    digest: str,
+    refine: bool,
+    stages: StageResults,
+) -> list[dict[str, Any]] | None:
+    """Write sim_refine/, the objects completed, and return what was added to each; drop one that is out of date."""
+    target = folder / "sim_refine"
+    made_from = {"gaussians": digest, "cameras": cameras.viewmats.double().cpu().numpy().round(6).tolist()}
+    if not refine or not described:
+        if Provenance(target / MADE_FROM, made_from).different():
+            remove(target)
+        return None
+
+    def make() -> tuple[Tensors, dict[str, Any]]:
+        completed = complete_objects(world, cameras[torch.tensor(rows)], len(described))
+        scales, quaternions = completed.gaussians.scales_and_quaternions()
+        tensors = {name: getattr(completed.gaussians, name) for name in ("means", "opacities", "sh", "labels")}
+        return {**tensors, "scales": scales, "quaternions": quaternions}, {"objects": completed.described()}
+
+    tensors, facts, _ = stages.get("refined", made_from, make)
+    found: list[dict[str, Any]] = facts["objects"]
+    entries = [
+        entry.model_copy(update={"count": row["count"]}).model_dump(mode="json", exclude_none=True)
+        for entry, row in zip(described, found, strict=True)
+    ]
+    write_scene(target, Gaussians(**tensors).to("cpu"), entries, cameras.to("cpu"), made_from)
+    return found
 
 
 @torch.no_grad()

@@ -184,3 +184,18 @@ def test_a_lost_object_is_named(tmp_path: Path) -> None:
         Image.fromarray(mask.numpy()).save(file)
     with pytest.raises(InputError, match=r"object 3 \(A ghost\.\): no Gaussians are left of it"):
         reconstruct_scene(SceneInput(tmp_path / "pictures", tmp_path / "out"), replace(SETTINGS, iterations=5))
+
+
+def test_refining_later_adds_completed_objects_alone(reconstructed: tuple[SceneInput, str]) -> None:
+    scene, _ = reconstructed
+    stages = sorted((scene.save_folder / "stages").glob("*.safetensors"))
+    before = [file.stat().st_mtime_ns for file in stages]
+    reconstruct_scene(scene, replace(SETTINGS, refine=True))
+    assert [file.stat().st_mtime_ns for file in stages] == before
+    plain, refined = (read_scene(scene.save_folder / name) for name in ("sim", "sim_refine"))
+    report = json.loads((scene.save_folder / "report.json").read_text())
+    for label, row in enumerate(report["refined"]):
+        count = int((refined.gaussians.labels == label).sum())
+        assert refined.objects[label].count == row["count"] == count
+        assert count - int((plain.gaussians.labels == label).sum()) == row["added"] > 0
+    assert "| blue_marble |" in (scene.save_folder / "report.md").read_text().split("## Completed objects")[1]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 
 from gaussians.cameras import Cameras
-from gaussians.rasterization import instance_masks, rasterize
+from gaussians.rasterization import instance_masks
 from gaussians.representation import Gaussians
-from gaussians.spherical_harmonics import C0
 from gaussians.stage.shape_checks import check_shape
+from videogen.reconstruction.segmentation.pixel_weights import pixel_weights
 
 _AT_ONCE = 3  # labels, one in each colour
 _KEPT = 0.4
@@ -62,11 +62,7 @@ def refine_masks(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor) -
 
 
 def _seen_in_labels(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor) -> torch.Tensor:
-    """Return the weights (N, K + 1) of Gaussians in the pixels of each label, summed over all pixels and views.
-
-    A pixel's colour is the sum of the Gaussians' colours by their weights: the weights in some pixels are the
-    derivative of the sum of their colours by the Gaussian's.
-    """
+    """Return the weights (N, K + 1) of Gaussians in the pixels of each label, summed over all pixels and views."""
     known = -1 if gaussians.labels is None or not len(gaussians) else int(gaussians.labels.max())
     count = max(int(labels.max()), known + 1) + 1
     seen = torch.zeros(len(gaussians), count, device=gaussians.device)
@@ -76,9 +72,6 @@ def _seen_in_labels(gaussians: Gaussians, cameras: Cameras, labels: torch.Tensor
             shown = (labels[view, ..., None] == chosen).float()
             if not shown.any():
                 continue
-            # Grey: colours below 0 are cut off, and carry no derivative.
-            sh = torch.zeros(len(gaussians), 1, 3, device=gaussians.device, requires_grad=True)
-            drawn = rasterize(replace(gaussians, sh=sh), cameras[view : view + 1]).rgb[0]
-            (derivative,) = torch.autograd.grad((drawn * shown).sum(), sh)
-            seen[:, first : first + _AT_ONCE] += derivative[:, 0, : count - first] / C0
+            weights = pixel_weights(gaussians, cameras[view : view + 1], shown)
+            seen[:, first : first + _AT_ONCE] += weights[:, : count - first]
     return seen

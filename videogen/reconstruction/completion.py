@@ -1,0 +1,224 @@
+"""Complete what no picture shows of objects, their undersides and insides, so that they can be simulated as solids.
+
+An object is taken to be all that its visual hull allows, or, where that explains what was seen as well, the part of the
+hull that is symmetric about a plane that lies level or across the object: a hull is larger than the object where no
+camera looks, and a plane of symmetry says what is there.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from gaussians.cameras import Cameras
+from gaussians.representation import Gaussians
+from videogen.reconstruction.placement import FLOOR
+from videogen.reconstruction.segmentation.pixel_weights import pixel_weights
+from videogen.reconstruction.visual_hull import VoxelSolid, see_object, visual_hull, without_shared
+
+_LEVEL = 0.7  # least cosine between the vertical and the normal of a plane of symmetry
+_TILTS = (-4.0, 0.0, 4.0)  # degrees about two axes
+_OFFSETS = 65
+_LOST = 0.05  # mean distance of the mirrored surface outside of the hull, in two cells, at most
+_LOST_WEIGHT = 16.0  # of that, to the share of the hull: where a ball is widest, offsets lose little at first
+_ENOUGH = 2000  # points and cells that planes are tried on
+_WIDTH = 0.5  # standard deviation of a new Gaussian, of the spacing
+_DEEP = 0.3  # least depth of new Gaussians below the boundary, of the spacing
+_CLEAR = 0.6  # least distance between new Gaussians and seen ones, of the spacing
+_JITTER = 0.25  # of the spacing
+_OPACITY = 0.95
+_SHOWN = 0.02  # pixels of a new Gaussian that may show in a picture, on average
+_PASSES = 2
+_SEEN = 0.1  # pixels of a picture that a Gaussian fills, on average, whose colour is known
+_FAINT, _NARROW = 0.05, 0.5  # opacity and width of those that show more
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A ``Plane`` holds the points p with normal . p = offset.
+
+    Attributes:
+        normal: (3,), unit.
+        offset: metres.
+    """
+
+    normal: np.ndarray
+    offset: float
+
+    def mirrored(self, points: np.ndarray) -> np.ndarray:
+        """Return the mirror images of points (N, 3)."""
+        return points - 2 * (points @ self.normal - self.offset)[:, None] * self.normal
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A ``Completion`` holds objects without gaps.
+
+    Attributes:
+        gaussians: of the objects, labelled: those that there were, then those that were added.
+        added: number of those that were added, of each object.
+        solids: the body of each object.
+        mirrored: for each object, whether it was completed by symmetry; otherwise by its hull.
+    """
+
+    gaussians: Gaussians
+    added: list[int]
+    solids: list[VoxelSolid]
+    mirrored: list[bool]
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return what a report says of each object: Gaussians in all, those added, its volume in m^3, and how."""
+        assert self.gaussians.labels is not None
+        counts = torch.bincount(self.gaussians.labels.cpu().long(), minlength=len(self.solids)).tolist()
+        return [
+            {"count": count, "added": added, "volume": solid.volume, "by": "symmetry" if mirrored else "visual hull"}
+            for count, added, solid, mirrored in zip(counts, self.added, self.solids, self.mirrored, strict=True)
+        ]
+
+
+def complete_objects(scene: Gaussians, cameras: Cameras, count: int, floor: float = FLOOR) -> Completion:
+    """Fill ``count`` objects where no picture shows them, and colour there what is there already.
+
+    New Gaussians are as many as there were at the most, and hardly show in the pictures.
+
+    Args:
+        scene: Gaussians in the world, labelled 0 to ``count`` - 1, -1 for all else.
+        cameras: those that took the pictures that the Gaussians look like, of their size.
+        floor: height below which nothing is, metres.
+    """
+    assert scene.labels is not None
+    seen = [see_object(scene, k, cameras, floor) for k in range(count)]
+    hulls = without_shared([visual_hull(entry) for entry in seen], seen)
+    shown = _weights(scene, cameras) > _SEEN * len(cameras)
+    old, new, planes, solids = [], [], [], []
+    for k, (hull, entry) in enumerate(zip(hulls, seen, strict=True)):
+        rows = scene.labels == k
+        planes.append(plane_of_symmetry(hull, entry.points))
+        solids.append(symmetric_part(hull, planes[-1]) if planes[-1] is not None else hull)
+        own, own_shown = scene[rows], shown[rows]
+        visible = own[own_shown] if own_shown.any() else own
+        old.append(_merge(own, _colored(own, visible, planes[-1]), own_shown))
+        new.append(_colored(_filling(solids[-1], own), visible, planes[-1]))
+    added = _hidden(Gaussians.cat(new), scene, cameras)
+    return Completion(
+        Gaussians.cat([*old, added]),
+        [len(part) for part in new],
+        solids,
+        [plane is not None for plane in planes],
+    )
+
+
+def plane_of_symmetry(hull: VoxelSolid, points: np.ndarray) -> Plane | None:
+    """Return the plane whose symmetric part of a hull is small and holds points (N, 3) of the seen surface.
+
+    None if no plane that lies nearly level has such a part.
+    """
+    surface = points[:: 1 + len(points) // _ENOUGH]
+    start = _outside(hull, surface)
+    surface, start = surface[start < 1], start[start < 1]
+    if len(surface) < 4:
+        return None
+    some = hull.centers()
+    some = some[:: 1 + len(some) // _ENOUGH]
+    lowest, chosen = np.inf, None
+    for normal in _normals(surface):
+        heights = surface @ normal
+        for offset in np.linspace(heights.min(), heights.max(), _OFFSETS).tolist():
+            plane = Plane(normal, offset)
+            lost = (_outside(hull, plane.mirrored(surface)) - start).mean()
+            share = hull.has(plane.mirrored(some)).mean()
+            cost = share + _LOST_WEIGHT * max(lost, 0)
+            if lost <= _LOST and share <= 1 - _LOST and cost < lowest:
+                lowest, chosen = cost, plane
+    return chosen
+
+
+def _outside(solid: VoxelSolid, points: np.ndarray) -> np.ndarray:
+    """Return (N,) how far points (N, 3) are outside of a body, 0 for inside and 1 for two cells and more."""
+    return np.clip(-solid.depths(points) / (2 * solid.cell), 0, 1)
+
+
+def symmetric_part(hull: VoxelSolid, plane: Plane) -> VoxelSolid:
+    """Return the part of a hull whose mirror image is in the hull, too."""
+    inside = hull.inside.copy()
+    inside[tuple(np.argwhere(inside)[~hull.has(plane.mirrored(hull.centers()))].T)] = False
+    return VoxelSolid(inside, hull.origin, hull.cell)
+
+
+def _normals(points: np.ndarray) -> list[np.ndarray]:
+    """Return the vertical and the principal axes of points (N, 3) that are not far from it, and directions around."""
+    _, axes = np.linalg.eigh(np.cov(points.T))
+    vertical = np.array([0.0, 0.0, 1.0])
+    bases = [vertical, *(axis * np.sign(axis[2]) for axis in axes.T if abs(axis[2]) > _LEVEL)]
+    first, second = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
+    tilts = np.tan(np.radians(_TILTS))
+    tilted = [base + a * first + b * second for base in bases for a in tilts for b in tilts]
+    return [normal / np.linalg.norm(normal) for normal in tilted]
+
+
+def _filling(solid: VoxelSolid, seen: Gaussians, seed: int = 0) -> Gaussians:
+    """Return round Gaussians that fill a body where there are none, smaller next to its boundary."""
+    means = seen.means.double().cpu().numpy()
+    tree = cKDTree(means)
+    own = float(np.median(tree.query(means, min(2, len(means)))[0].reshape(len(means), -1)[:, -1]))
+    spacing = max(own, (solid.volume / len(means)) ** (1 / 3))
+    centers = solid.centers()
+    lines = [np.arange(low - spacing, high + spacing, spacing) for low, high in zip(*_ends(centers), strict=True)]
+    points = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
+    points = points + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, points.shape) * spacing
+    depths = solid.depths(points)
+    kept = (depths > _DEEP * spacing) & (tree.query(points)[0] > _CLEAR * spacing)
+    count, like = int(kept.sum()), seen.means
+    assert seen.labels is not None
+    return Gaussians(
+        means=torch.from_numpy(points[kept]).to(like),
+        opacities=like.new_full((count,), _OPACITY),
+        sh=like.new_zeros(count, seen.sh.shape[1], 3),
+        scales=torch.from_numpy(np.minimum(_WIDTH * spacing, depths[kept])).to(like)[:, None].repeat(1, 3),
+        quaternions=torch.tensor([1.0, 0, 0, 0]).to(like).repeat(count, 1),
+        labels=seen.labels[:1].repeat(count),
+    )
+
+
+def _ends(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return points.min(0), points.max(0)
+
+
+def _colored(gaussians: Gaussians, visible: Gaussians, plane: Plane | None) -> Gaussians:
+    """Return Gaussians with the colours of the nearest of those that pictures show, or of their mirror images."""
+    means = gaussians.means.double().cpu().numpy()
+    tree = cKDTree(visible.means.double().cpu().numpy())
+    distances, nearest = tree.query(means)
+    if plane is not None:
+        far, mirrored = tree.query(plane.mirrored(means))
+        nearest = np.where(far < distances, mirrored, nearest)
+    sh = torch.zeros_like(gaussians.sh)
+    sh[:, :1] = visible.sh[torch.from_numpy(nearest).to(visible.device), :1]
+    return replace(gaussians, sh=sh)
+
+
+def _merge(gaussians: Gaussians, others: Gaussians, first: torch.Tensor) -> Gaussians:
+    return replace(gaussians, sh=torch.where(first[:, None, None], gaussians.sh, others.sh))
+
+
+def _weights(gaussians: Gaussians, cameras: Cameras) -> torch.Tensor:
+    """Return how many pixels of all pictures together each of N Gaussians fills."""
+    weights = torch.zeros(len(gaussians), device=gaussians.device)
+    for view in range(len(cameras)):
+        weights += pixel_weights(gaussians, cameras[view : view + 1])[:, 0]
+    return weights
+
+
+def _hidden(new: Gaussians, scene: Gaussians, cameras: Cameras) -> Gaussians:
+    """Return new Gaussians, small and faint where pictures would show them: what was seen keeps its looks."""
+    for _ in range(_PASSES):
+        weights = _weights(Gaussians.cat([scene, new]), cameras)[len(scene) :]
+        shown = (weights > _SHOWN * len(cameras)) & (new.opacities > _FAINT)
+        if not shown.any():
+            break
+        assert new.scales is not None
+        scales = torch.where(shown[:, None], _NARROW * new.scales, new.scales)
+        new = replace(new, scales=scales, opacities=new.opacities.masked_fill(shown, _FAINT))
+    return new
