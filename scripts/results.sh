@@ -13,7 +13,8 @@ Make the dataset that the shipped models are trained on, train them and their ri
   models    every model, for the same time
   ablation  variants of ngff, for the same, shorter time
   report    the tables, plots and videos of docs/results.md
-Without PART all of them. Everything but the dataset goes to RESULTS. Can be interrupted and run again: what is
+  videos    videos predicted from pictures against simulated ones: their tables, plots and videos
+Without PART all but the last of them. Everything but the dataset goes to RESULTS. Can be interrupted and run again: what is
 complete is kept, and trainings go on where they were.
 
 Environment, with what a machine of two cores needs three hours for; larger numbers are for GPUs:
@@ -27,6 +28,9 @@ Environment, with what a machine of two cores needs three hours for; larger numb
   TRAIN_FLAGS        sizes of networks, windows and batches (default: in this file)
   TRAIN_SECONDS      1200, for every model
   ABLATION_SECONDS   360, for every variant
+  VIDEO_SCENES       2, of either set of videos; twelve take a GPU
+  CHECKPOINT         what predicts videos (default: RESULTS/ngff, trained here)
+  VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution
   PROCESSES          trainings at a time (default: one for each GPU, or two)
   SIMULATIONS        scenes and simulations at a time (default: PROCESSES; a GPU has room for several)
 EOF
@@ -49,6 +53,8 @@ TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --
     --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
+VIDEO_SCENES=${VIDEO_SCENES:-2}
+CHECKPOINT=${CHECKPOINT:-$RESULTS/ngff}
 LOGS=${LOGS:-$RESULTS/logs}
 export LOGS
 bash setup_env.sh
@@ -60,8 +66,12 @@ SIMULATIONS=${SIMULATIONS:-$PROCESSES}
 if ((${#devices[@]} == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
 mkdir -p "$LOGS"
 
-data() {
+objects() {
     "$python" -m dataset.generate_objects --data_root "$DATA_ROOT" --gaussians "$GAUSSIANS"
+}
+
+data() {
+    objects
     draw train "$TRAIN_SCENES" 3_0
     draw train $((TEST_SCENES * 2 / 3)) 3_8 # to validate on
     draw train "$TEST_SCENES" 3_9
@@ -180,6 +190,24 @@ for path in map(pathlib.Path, sys.argv[1:]):
 EOF
 }
 
+# Scenes of their own, simulated with all that pictures show.
+videos() {
+    local spatial=3_videos
+    local -a compositional=({4,5,6}_videos) flags
+    read -ra flags <<<"${VIDEO_FLAGS:-}"
+    objects
+    draw train "$VIDEO_SCENES" "$spatial"
+    draw train $(((VIDEO_SCENES + 2) / 3)) "${compositional[@]}"
+    PROCESSES=$SIMULATIONS SCENE_GROUPS="$spatial ${compositional[*]}" bash scripts/generate_scene.sh
+    configure
+    CONFIG=$RESULTS/config.json PROCESSES=$SIMULATIONS SCENE_GROUPS="$spatial ${compositional[*]}" \
+        bash scripts/mpm.sh --frame_num 100
+    trained
+    CONFIG=$RESULTS/config.json CHECKPOINT=$CHECKPOINT EVAL_SCENES=$VIDEO_SCENES REPORTS=$RESULTS/videos \
+        PROCESSES=$PROCESSES EVAL_SETS="spatial=$spatial compositional=$(IFS=, && echo "${compositional[*]}")" \
+        bash scripts/eval_videos.sh --novel_background "$DATA_ROOT/backgrounds/table6" "${flags[@]}"
+}
+
 # measure MODELS DIRECTORY FLAG...
 measure() {
     "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models "$1" --output "$RESULTS/$2" "${@:3}"
@@ -188,7 +216,7 @@ measure() {
 for part in "${@:-data models ablation report}"; do
     for name in $part; do
         case $name in
-            data | models | ablation | report) "$name" ;;
+            data | models | ablation | report | videos) "$name" ;;
             *)
                 printf "results: error: unknown part '%s' (--help shows what there is)\n" "$name" >&2
                 exit 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dynamic_models import evaluate, train
+from videogen import evaluate as evaluate_videos
 
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = ROOT / "setup_env.sh"
@@ -146,6 +147,16 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
     assert {args.time_limit for args in trained[3:]} == {360}
     measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
     assert [args.models[0] for args in measured] == ["ngff", "ngff"]
+    calls.unlink()
+    (results / "config.json").touch()
+    background = tmp_path / "data" / "backgrounds" / "table6" / "gaussians_feedforward.ply"
+    background.parent.mkdir(parents=True)
+    background.touch()
+    subprocess.run([*command, "videos"], env=environment | {"VIDEO_SCENES": "12"}, check=True, timeout=60)
+    flags = calls.read_text().splitlines()[-1].split()[2:]
+    videos = evaluate_videos.parse_args(flags)
+    assert [each.groups for each in videos.sets] == [("3_videos",), ("4_videos", "5_videos", "6_videos")]
+    assert (videos.scenes, videos.checkpoint, videos.output) == (12, results / "ngff", results / "videos")
     done = subprocess.run([*command, "moels"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "results: error: unknown part 'moels' (--help shows what there is)\n")
 

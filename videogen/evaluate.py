@@ -33,6 +33,7 @@ Examples:
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.layout import add_data_root, check_config_path, find_point_cloud
@@ -98,7 +99,13 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _settings(args: Namespace) -> VideoEvaluationSettings:
+def parse_args(arguments: Sequence[str] | None = None) -> VideoEvaluationSettings:
+    """Return what the command's flags ask for.
+
+    Raises:
+        InputError: a value is impossible, or the config or a background is missing.
+    """
+    args = _parser().parse_args(arguments)
     names = [each.name for each in args.sets]
     for name in names:
         if names.count(name) > 1:
@@ -175,7 +182,7 @@ def _views(args: Namespace) -> tuple[View, View]:
 
 
 def main() -> None:
-    settings = _settings(_parser().parse_args())
+    settings = parse_args()
 
     from videogen.evaluation.video_evaluation import evaluate_videos
 
