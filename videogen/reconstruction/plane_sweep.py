@@ -6,6 +6,7 @@ colours around it.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
@@ -55,8 +56,9 @@ def depth_range(pictures: PosedPictures) -> tuple[float, float]:
     if pictures.points is not None and len(pictures.points) >= _ENOUGH_POINTS:
         points = pictures.points.to(cameras.viewmats)
         depths = points @ cameras.viewmats[:, 2, :3].T + cameras.viewmats[:, 2, 3]
-        nearest, farthest = depths[depths > 0].quantile(torch.tensor([0.02, 0.98]).to(depths)).tolist()
-        return 0.5 * nearest, 2 * farthest
+        if len(seen := depths[depths > 0]):
+            nearest, farthest = np.quantile(seen.cpu().numpy(), (0.02, 0.98)).tolist()  # PyTorch's takes 2^24 at most
+            return 0.5 * nearest, 2 * farthest
     if (found := looked_at(cameras)) is not None:
         return 0.4 * found[1], 3 * found[1]
     spacing = torch.pdist(cameras.positions).min().clamp_min(1e-6).item()
@@ -80,6 +82,13 @@ def looked_at(cameras: Cameras) -> tuple[torch.Tensor, float] | None:
     return center, arms.norm(dim=1).median().item()
 
 
+def nearest_first(cameras: Cameras, view: int = 0) -> list[int]:
+    """Return the numbers of the cameras by their distance from that of ``view``, which comes first."""
+    distances = (cameras.positions - cameras.positions[view]).norm(dim=1)
+    distances[view] = -1  # others may stand in the same place
+    return distances.argsort(stable=True).tolist()
+
+
 def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side: int = 160) -> SweptDepth:
     """Estimate the depth of every pixel of pictures scaled down to ``max_side``.
 
@@ -94,14 +103,14 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     # Where nothing tells depths apart, as in a plain backdrop, the farthest is right.
     doubt = torch.linspace(_DOUBT, 0, _STEPS, device=images.device)[:, None, None]
     inverse = torch.linspace(1 / nearest, 1 / farthest, _STEPS, device=images.device)
-    order = torch.cdist(cameras.positions, cameras.positions).argsort(1)
+    neighbours = [nearest_first(cameras, view)[1 : _NEIGHBOURS + 1] for view in range(len(cameras))]
     channels = images.permute(0, 3, 1, 2)
     if labels is not None and labels.any():
         masks = torch.stack([labels == label for label in range(1, int(labels.max()) + 1)], 1).float()
         channels = torch.cat(
             [channels, 0.5 * torch.nn.functional.adaptive_avg_pool2d(masks, (cameras.height, cameras.width))], 1
         )
-    costs = _Costs(channels, cameras, order[:, 1 : _NEIGHBOURS + 1].tolist())
+    costs = _Costs(channels, cameras, neighbours)
     depths, lowest = [], []
     for view in range(len(cameras)):
         cost = costs.at(view, (1 / inverse)[:, None, None]) + doubt

@@ -7,7 +7,15 @@ import torch
 
 from gaussians.cameras import look_at
 from tests.videogen.reconstruction.scenes import BALLS, FLOOR, RADIUS, orbit, posed, speckled_scene
-from videogen.reconstruction.plane_sweep import depth_range, looked_at, main_plane, pixel_rays, sweep, unproject
+from videogen.reconstruction.plane_sweep import (
+    depth_range,
+    looked_at,
+    main_plane,
+    nearest_first,
+    pixel_rays,
+    sweep,
+    unproject,
+)
 
 
 @pytest.mark.parametrize("with_labels", [False, True])
@@ -64,3 +72,18 @@ def test_depths_of_cameras_that_look_at_no_common_point() -> None:
     points = torch.tensor([0.0, 1, 0]) * torch.linspace(2, 4, 50)[:, None]
     nearest, farthest = depth_range(replace(pictures, points=points))
     assert nearest < 2 < 4 < farthest
+    # As many as a long capture has; points behind all cameras tell nothing.
+    many = replace(pictures, points=points.repeat(90_000, 1))
+    assert depth_range(many) == pytest.approx((nearest, farthest), rel=1e-3)
+    assert depth_range(replace(pictures, points=-10 * points)) == pytest.approx((0.4, 10.0))
+
+
+def test_a_camera_is_the_nearest_to_itself_wherever_others_stand() -> None:
+    positions = torch.tensor([[50.0, 0, 0], [50.0, 0, 2], [50.0, 0, 0], [50.0, 0, 1]])
+    cameras = look_at(positions, positions + torch.tensor([1.0, 0, 0]), 16, 16, 20.0)
+    assert [nearest_first(cameras, view) for view in range(4)] == [
+        [0, 2, 3, 1],
+        [1, 3, 0, 2],
+        [2, 0, 3, 1],
+        [3, 0, 1, 2],
+    ]

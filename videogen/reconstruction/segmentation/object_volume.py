@@ -7,9 +7,9 @@ be what is seen (Franco and Boyer, "Fusion of multi-view silhouette cues using a
 
 import cv2
 import numpy as np
-import torch
 
 from gaussians.cameras import Cameras
+from videogen.reconstruction.plane_sweep import nearest_first
 
 FAR = np.float32(1e9)
 """The depth of a pixel that shows nothing."""
@@ -157,11 +157,6 @@ def sweep_depth(images: np.ndarray, mask: np.ndarray, cameras: Cameras, nearest:
         # The worst view may be one that something hides the object from.
         costs.append(np.mean(sorted(differences)[: max(2, len(differences) * 3 // 4)]))
     return float(depths[int(np.argmin(costs))])
-
-
-def nearest_first(cameras: Cameras) -> list[int]:
-    """Return the numbers of the cameras by their distance from the first one, which comes first."""
-    return [int(view) for view in torch.argsort((cameras.positions - cameras.positions[0]).norm(dim=1), stable=True)]
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:

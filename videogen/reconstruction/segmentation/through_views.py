@@ -4,11 +4,11 @@ import numpy as np
 from tqdm import tqdm
 
 from gaussians.cameras import Cameras
+from videogen.reconstruction.plane_sweep import nearest_first
 from videogen.reconstruction.segmentation.grab_cut import ColorModels, Window, core_colors
 from videogen.reconstruction.segmentation.object_volume import (
     FAR,
     ObjectVolume,
-    nearest_first,
     place_object,
     signed_distance,
     sweep_depth,
