@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from gaussians import __version__
 from gaussians.stage.atomic_files import atomic_path, file_hash
+from gaussians.stage.errors import InputError
 from gaussians.stage.provenance import Provenance
 
 Tensors = dict[str, torch.Tensor]
@@ -44,8 +45,7 @@ class StageResults:
         path = self._folder / f"{stage}.safetensors"
         provenance = Provenance(self._folder / f"{stage}.json", {**made_from, "code_version": __version__})
         with self.timed(stage):
-            anew = self._overwrite and bool(provenance.different())
-            if not anew and provenance.is_current([path]) and (found := _read(path)) is not None:
+            if self._is_current(provenance, path) and (found := _read(path)) is not None:
                 return *found, file_hash(path)
             tensors, facts = make()
             provenance.begin()
@@ -54,6 +54,14 @@ class StageResults:
                 save_file(contiguous, temporary, {"facts": json.dumps(facts)})
             provenance.write([path])
         return tensors, facts, file_hash(path)
+
+    def _is_current(self, provenance: Provenance, path: Path) -> bool:
+        try:
+            return provenance.is_current([path])
+        except InputError:
+            if self._overwrite:
+                return False
+            raise
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -71,5 +79,5 @@ def _read(path: Path) -> tuple[Tensors, dict[str, Any]] | None:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "null"))
             return ({name: file.get_tensor(name) for name in file.keys()}, facts) if isinstance(facts, dict) else None  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return None
