@@ -90,6 +90,7 @@ def _parser() -> ArgumentParser:
         default="grabcut",
         help="who tells objects apart in the pictures: GrabCut, from a box in the first one, or the true masks",
     )
+    add("--refine", action="store_true", help="predict from objects completed where no picture shows them")
     add("--iterations", type=int, help="of each reconstruction (default: 4000 on a GPU, 3000 on a CPU)")
     add("--seed", type=int, default=0, help="of everything random")
     add("--output", type=Path, default=Path("output/video_evaluation"), help="directory of the report")
@@ -152,7 +153,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> VideoEvaluationSetting
             segmenter=args.segmenter,
             real_world=False,
             scale=None,
-            refine=False,
+            refine=args.refine,
             visualize=False,
             iterations=args.iterations,
             device=args.device,

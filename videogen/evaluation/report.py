@@ -123,13 +123,14 @@ def to_markdown(report: VideoReport) -> str:
     """Return the report as text."""
     about = report.about
     model = about["dynamic_model"]
+    refined = ", completed where no picture shows them," if about["refined"] else ""
     lines = [
         "# How far predicted videos are from simulated ones",
         "",
         f"Simulated scenes were rendered from 100 views at {about['resolution']} x {about['resolution']} pixels, "
-        f"reconstructed from 20 of them, and set in motion by {model} on {about['device']}. The simulation, drawn from "
-        "the same cameras, is the truth. The same model also predicts the motion of the true Gaussians, which tells "
-        "errors of dynamics from those of reconstruction.",
+        f"reconstructed from 20 of them{refined} and set in motion by {model} on {about['device']}. The simulation, "
+        "drawn from the same cameras, is the truth. The same model also predicts the motion of the true Gaussians, "
+        "which tells errors of dynamics from those of reconstruction.",
         "",
         "Means over all frames but the first, over objects, then over scenes; in brackets the 95 % confidence interval "
         "over scenes (bootstrap). docs/metrics.md has the formulas.",

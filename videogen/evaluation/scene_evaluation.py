@@ -131,6 +131,7 @@ class SceneEvaluation:
             "steps": self._frames(truth),
             "model": model,
             "segmenter": settings.reconstruction.segmenter,
+            "refine": settings.reconstruction.refine,
             "iterations": settings.reconstruction.iterations,
             "seed": settings.reconstruction.seed,
             "device": self.device.type,  # it decides how scenes are reconstructed
@@ -200,9 +201,10 @@ class SceneEvaluation:
             moving_gaussians(truth, degree, self.device, objects.labels),
             renderers(true),
         )
+        ours = reconstruction / ("sim_refine" if settings.reconstruction.refine else "sim")
         predictions = {
             TRUE: self._predicted(self._scene_path, objects, frames, renderers(true)),
-            RECONSTRUCTED: self._predicted(reconstruction / "sim", objects, frames, renderers(theirs)),
+            RECONSTRUCTED: self._predicted(ours, objects, frames, renderers(theirs)),
         }
         comparison = FrameComparison(
             views=self._views,

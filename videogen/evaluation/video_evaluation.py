@@ -77,6 +77,7 @@ def evaluate_videos(settings: VideoEvaluationSettings) -> Outcome:
         "views": {"seen": settings.seen_view.number, "novel": settings.novel_view.number},
         "background": [path.name for path in settings.pictures.backgrounds],
         "novel_background": settings.novel_background.name if settings.novel_background else None,
+        "refined": settings.reconstruction.refine,
         "segmenter": settings.reconstruction.segmenter,
         "device": describe(device),
     }
