@@ -12,21 +12,17 @@ from typing import Any
 
 import torch
 
-from dataset.layout import MADE_FROM
-from dataset.scenes.scene_files import write_scene
 from dataset.scenes.scene_objects import SceneObject
 from gaussians.cameras import Cameras
 from gaussians.files.prompts import Prompts, read_prompts
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
-from gaussians.stage.atomic_files import file_hash, remove
+from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
-from gaussians.stage.provenance import Provenance
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.camera_files import find_cameras, pose_pictures, read_camera_file
-from videogen.reconstruction.completion import complete_objects
 from videogen.reconstruction.object_clouds import described_objects, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import psnr, ssim
@@ -35,12 +31,14 @@ from videogen.reconstruction.placement import free_place, place_on_ground, place
 from videogen.reconstruction.plane_sweep import depth_range, sweep
 from videogen.reconstruction.posed_pictures import PosedPictures
 from videogen.reconstruction.report import Report, write_report
+from videogen.reconstruction.scene_outputs import SceneOutputs
 from videogen.reconstruction.segmentation.given_masks import read_masks
 from videogen.reconstruction.segmentation.label_voting import refine_masks
 from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
 from videogen.reconstruction.settings import HOLD_OUT, ReconstructionSettings, SceneInput
 from videogen.reconstruction.stage_results import StageResults, Tensors
 from videogen.reconstruction.structure_from_motion import estimate_cameras
+from videogen.reconstruction.visualization import write_visualization
 
 STAGES = "stages"
 _ALL_IS_BACKGROUND = "no prompts.json, --bbox or masks/ says where objects are: all is background"
@@ -52,7 +50,8 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
     """Reconstruct a scene, write it and its report, and return a line that says so.
 
     Written to ``save_folder``: sim/ (the objects), sim_refine/ (the same, completed, if asked for) and bg/ (all else),
-    each a scene's directory with cameras.json, report.json and report.md, and the stages' results in stages/.
+    each a scene's directory with cameras.json, visualization/ if asked for, report.json and report.md, and the stages'
+    results in stages/.
 
     Raises:
         InputError: pictures, cameras or prompts are missing or damaged or do not fit each other, or an object is lost.
@@ -81,8 +80,14 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             names = [entry.name for entry in described]
             problems = placement_problems(world.means[solid], world.labels[solid], names)
             cameras = placed.cameras(posed.cameras)
-            _write_scenes(folder, world, described, cameras)
-        refined = _refined(folder, world, described, cameras, rows, digest, settings.refine, stages)
+        outputs = SceneOutputs(folder, world, described, cameras, rows, digest, stages)
+        outputs.write_objects()
+        counts = outputs.write_background()
+        notes.append(
+            f"of the background, {counts['removed']} Gaussians were left out that float or that one picture alone "
+            f"shows, and {counts['added']} close the ground under the objects"
+        )
+        refined = outputs.write_refined(settings.refine)
         with stages.timed("report"):
             held = posed[held_out].to(device) if held_out else None
             pairs = [_similarity_to(gaussians, part) for part in (seen, held) if part is not None]
@@ -98,11 +103,14 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
                 alignment=_alignment(placed),
                 objects=[_object_row(world, entry, overlaps) for entry in described],
                 refined=refined,
-                background_count=len(world) - sum(entry.count or 0 for entry in described),
+                background_count=counts["count"],
                 problems=problems,
                 notes=[*posed.notes, *told, *notes],
                 seconds={},
             )
+        if settings.visualize:
+            with stages.timed("visualization"):
+                write_visualization(folder / "visualization", seen, held, labels, gaussians, world, cameras, names)
         write_report(folder, replace(report, seconds=stages.seconds))
     quality = f", {report.held_out_psnr:.1f} dB in held-out views" if report.held_out_psnr is not None else ""
     return f"wrote {len(described)} objects and the background{quality} to {folder} (report.md)"
@@ -286,49 +294,6 @@ def _in_world(
     if settings.real_world and (gaussians.labels >= 0).any():
         placed = stand_on_floor(placed.points(objects.double())) @ placed
     return placed, notes
-
-
-def _write_scenes(folder: Path, world: Gaussians, described: Sequence[SceneObject], cameras: Cameras) -> None:
-    assert world.labels is not None
-    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in described]
-    of_object = world.labels >= 0
-    if entries:
-        write_scene(folder / "sim", world[of_object].to("cpu"), entries, cameras.to("cpu"))
-    write_scene(folder / "bg", world[~of_object].to("cpu"), [], cameras.to("cpu"))
-
-
-def _refined(
-    folder: Path,
-    world: Gaussians,
-    described: Sequence[SceneObject],
-    cameras: Cameras,
-    rows: list[int],
-    digest: str,
-    refine: bool,
-    stages: StageResults,
-) -> list[dict[str, Any]] | None:
-    """Write sim_refine/, the objects completed, and return what was added to each; drop one that is out of date."""
-    target = folder / "sim_refine"
-    made_from = {"gaussians": digest, "cameras": cameras.viewmats.double().cpu().numpy().round(6).tolist()}
-    if not refine or not described:
-        if Provenance(target / MADE_FROM, made_from).different():
-            remove(target)
-        return None
-
-    def make() -> tuple[Tensors, dict[str, Any]]:
-        completed = complete_objects(world, cameras[torch.tensor(rows)], len(described))
-        scales, quaternions = completed.gaussians.scales_and_quaternions()
-        tensors = {name: getattr(completed.gaussians, name) for name in ("means", "opacities", "sh", "labels")}
-        return {**tensors, "scales": scales, "quaternions": quaternions}, {"objects": completed.described()}
-
-    tensors, facts, _ = stages.get("refined", made_from, make)
-    found: list[dict[str, Any]] = facts["objects"]
-    entries = [
-        entry.model_copy(update={"count": row["count"]}).model_dump(mode="json", exclude_none=True)
-        for entry, row in zip(described, found, strict=True)
-    ]
-    write_scene(target, Gaussians(**tensors).to("cpu"), entries, cameras.to("cpu"), made_from)
-    return found
 
 
 @torch.no_grad()

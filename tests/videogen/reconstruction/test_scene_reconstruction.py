@@ -190,7 +190,7 @@ def test_refining_later_adds_completed_objects_alone(reconstructed: tuple[SceneI
     scene, _ = reconstructed
     stages = sorted((scene.save_folder / "stages").glob("*.safetensors"))
     before = [file.stat().st_mtime_ns for file in stages]
-    reconstruct_scene(scene, replace(SETTINGS, refine=True))
+    reconstruct_scene(scene, replace(SETTINGS, refine=True, visualize=True))
     assert [file.stat().st_mtime_ns for file in stages] == before
     plain, refined = (read_scene(scene.save_folder / name) for name in ("sim", "sim_refine"))
     report = json.loads((scene.save_folder / "report.json").read_text())
@@ -199,3 +199,7 @@ def test_refining_later_adds_completed_objects_alone(reconstructed: tuple[SceneI
         assert refined.objects[label].count == row["count"] == count
         assert count - int((plain.gaussians.labels == label).sum()) == row["added"] > 0
     assert "| blue_marble |" in (scene.save_folder / "report.md").read_text().split("## Completed objects")[1]
+    folder = scene.save_folder / "visualization"
+    assert Image.open(folder / "masks.png").size == (2 * 50, 8 * 50)
+    assert Image.open(folder / "renderings.png").size == (3 * 50, 10 * 50)  # two held out
+    assert Image.open(folder / "cameras.png").convert("RGB").getextrema() == ((0, 255),) * 3

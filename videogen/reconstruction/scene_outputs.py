@@ -1,0 +1,103 @@
+"""Write the scenes that a reconstruction is for: objects, completed ones, and their background."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.layout import MADE_FROM
+from dataset.scenes.scene_files import write_scene
+from dataset.scenes.scene_objects import SceneObject
+from gaussians.cameras import Cameras
+from gaussians.representation import Gaussians
+from gaussians.stage.atomic_files import remove
+from gaussians.stage.provenance import Provenance
+from videogen.reconstruction.background import clean_background
+from videogen.reconstruction.completion import complete_objects
+from videogen.reconstruction.stage_results import StageResults, Tensors
+
+
+@dataclass(frozen=True)
+class SceneOutputs:
+    """A ``SceneOutputs`` writes sim/, bg/ and sim_refine/ of one reconstruction.
+
+    Attributes:
+        folder: where to.
+        world: labelled Gaussians in the world.
+        described: the objects, by label.
+        cameras: all cameras, in the world.
+        rows: the numbers of those whose pictures the Gaussians were made from.
+        digest: hash of what the Gaussians come from.
+        stages: where results of stages are kept.
+    """
+
+    folder: Path
+    world: Gaussians
+    described: Sequence[SceneObject]
+    cameras: Cameras
+    rows: Sequence[int]
+    digest: str
+    stages: StageResults
+
+    @property
+    def _made_from(self) -> dict[str, Any]:
+        viewmats = self.cameras.viewmats.double().cpu().numpy().round(6)
+        return {"gaussians": self.digest, "cameras": viewmats.tolist(), "rows": list(self.rows)}
+
+    @property
+    def _seen(self) -> Cameras:
+        return self.cameras[torch.tensor(self.rows)].to(self.world.device)
+
+    def write_objects(self) -> None:
+        """Write the objects as they were reconstructed to sim/, if there are any."""
+        assert self.world.labels is not None
+        if self.described:
+            self._write("sim", self.world[self.world.labels >= 0], self.described)
+
+    def write_background(self) -> dict[str, int]:
+        """Write the cleaned background to bg/, and return how many Gaussians it has, and how many went and came."""
+
+        def make() -> tuple[Tensors, dict[str, Any]]:
+            background, counts = clean_background(self.world, self._seen)
+            return _tensors(background), {**counts, "count": len(background)}
+
+        tensors, counts, _ = self.stages.get("background", self._made_from, make)
+        self._write("bg", Gaussians(**tensors), [])
+        return counts
+
+    def write_refined(self, refine: bool) -> list[dict[str, Any]] | None:
+        """Write the completed objects to sim_refine/, and return what was added to each.
+
+        Args:
+            refine: whether to; otherwise ones that are out of date are removed.
+        """
+        if not refine or not self.described:
+            if Provenance(self.folder / "sim_refine" / MADE_FROM, self._made_from).different():
+                remove(self.folder / "sim_refine")
+            return None
+
+        def make() -> tuple[Tensors, dict[str, Any]]:
+            completed = complete_objects(self.world, self._seen, len(self.described))
+            return _tensors(completed.gaussians), {"objects": completed.described()}
+
+        tensors, facts, _ = self.stages.get("refined", self._made_from, make)
+        found: list[dict[str, Any]] = facts["objects"]
+        entries = [
+            entry.model_copy(update={"count": row["count"]}) for entry, row in zip(self.described, found, strict=True)
+        ]
+        self._write("sim_refine", Gaussians(**tensors), entries, self._made_from)
+        return found
+
+    def _write(
+        self, name: str, gaussians: Gaussians, objects: Sequence[SceneObject], made_from: dict[str, Any] | None = None
+    ) -> None:
+        entries = [entry.model_dump(mode="json", exclude_none=True) for entry in objects]
+        write_scene(self.folder / name, gaussians.to("cpu"), entries, self.cameras.to("cpu"), made_from)
+
+
+def _tensors(gaussians: Gaussians) -> Tensors:
+    scales, quaternions = gaussians.scales_and_quaternions()
+    tensors = {name: getattr(gaussians, name) for name in ("means", "opacities", "sh", "labels")}
+    return {**tensors, "scales": scales, "quaternions": quaternions}
