@@ -97,7 +97,7 @@ def test_errors_of_dynamics_and_of_reconstruction_are_told_apart(
     fallen = np.mean([0.5 * -GRAVITY * (k * FRAME_DT) ** 2 for k in range(1, FRAMES)])
     assert metres["still"]["mean"] == pytest.approx(fallen, rel=1e-4)
     assert metres["true_gaussians"]["mean"] < 1e-5
-    assert 0 < metres["start"]["mean"] < 0.1
+    assert 0 < metres["start"]["mean"] < 0.2  # less than the radius of a ball, from few and small pictures
     assert metres["reconstructed"]["mean"] == pytest.approx(metres["start"]["mean"], abs=1e-3)
     assert metres["added"]["mean"] == pytest.approx(metres["reconstructed"]["mean"], abs=1e-5)
     for kind in pictures:
@@ -105,6 +105,9 @@ def test_errors_of_dynamics_and_of_reconstruction_are_told_apart(
         assert 0.5 < pictures[kind]["iou"]["reconstructed"]["mean"] < 1
     assert f"- {GROUP}/{LOST}: " in (out / "results.md").read_text()
     assert (out / "over_time_two.png").is_file()
+    told = results["scenes"][f"{GROUP}/{SCENE}"]["reconstruction"]
+    assert told["held_out_psnr"] > 10
+    assert told["mask_iou"] is None  # they are given
     folder = out / "scenes" / GROUP / SCENE
     assert [frame.shape for frame in read_video(folder / "novel_view.mp4")] == [(SIZE, 3 * SIZE, 3)] * FRAMES
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.mpm.lattice import Lattice
 from dataset.rendering.scene_renderer import SceneRenderer
 from dataset.rendering.views import View
 from gaussians.files.video import VideoWriter, to_uint8
@@ -54,7 +53,6 @@ class FrameComparison:
         views: from where pictures of each kind are taken.
         num_frames: how many frames are compared, T.
         num_objects: number of objects, K.
-        lattice: the simulator's grid, which says what Gaussians weigh.
         videos: where to write a video of each kind, the simulation and predictions side by side.
         fps: frames per second of the videos.
     """
@@ -62,7 +60,6 @@ class FrameComparison:
     views: Mapping[str, View]
     num_frames: int
     num_objects: int
-    lattice: Lattice
     videos: Mapping[str, Path]
     fps: float
 
@@ -80,7 +77,7 @@ class FrameComparison:
             InputError: a frame is damaged, a prediction breaks down, or a video cannot be written.
         """
         scenes = [truth, *predictions.values()]
-        centers = [MassCenters(scene.rest, self.lattice, self.num_objects) for scene in scenes]
+        centers = [MassCenters(scene.rest, self.num_objects) for scene in scenes]
         series: dict[str, list[torch.Tensor]] = defaultdict(list)
         start: dict[str, _Picture] = {}
         start_centers = torch.empty(0)

@@ -6,6 +6,8 @@ import torch
 from dataset.mpm.lattice import Lattice
 from gaussians.representation import Gaussians
 
+_CELLS = Lattice(n_grid=200)  # 2 cm a side, somewhat more than Gaussians are apart
+
 
 def mask_iou(masks: torch.Tensor, truth: torch.Tensor, num_objects: int) -> torch.Tensor:
     """Return the intersection over union of each object's pixels, NaN where an object shows in neither mask.
@@ -45,19 +47,18 @@ def _pixels(masks: torch.Tensor, num_objects: int) -> torch.Tensor:
 class MassCenters:
     """A ``MassCenters`` tells where the centres of mass of moving objects are.
 
-    Each Gaussian weighs as much as the simulator would give it at the start: the particles in a cell of the grid share
-    its volume. So surfaces that are described by more Gaussians than others weigh no more for that.
+    The Gaussians that an object has at the start in a cell of 2 cm share its volume, as particles of a simulation do.
+    So surfaces that are described by more Gaussians than others weigh no more for that.
 
     Args:
         rest: the objects at the start, with labels, metres.
-        lattice: the simulator's grid.
         num_objects: number of objects.
 
     Raises:
         ValueError: there are no labels.
     """
 
-    def __init__(self, rest: Gaussians, lattice: Lattice, num_objects: int) -> None:
+    def __init__(self, rest: Gaussians, num_objects: int) -> None:
         if rest.labels is None:
             raise ValueError("rest: expected labels")
         self._rows = torch.nonzero(rest.labels >= 0).squeeze(1)
@@ -66,7 +67,7 @@ class MassCenters:
         labels, positions = self._labels.cpu().numpy(), rest.means[self._rows].double().cpu().numpy()
         for label in range(num_objects):
             rows = labels == label
-            volumes[rows] = lattice.particle_volumes(positions[rows])
+            volumes[rows] = _CELLS.particle_volumes(positions[rows])
         self._volumes = torch.from_numpy(volumes).to(rest.device)
         self._totals = self._sums(self._volumes[:, None], num_objects)
 

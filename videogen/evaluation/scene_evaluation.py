@@ -210,7 +210,6 @@ class SceneEvaluation:
             views=self._views,
             num_frames=frames,
             num_objects=len(objects.names),
-            lattice=self.config.lattice,
             videos={kind: self.folder / f"{kind}.mp4" for kind in self._views},
             fps=max(1, round(1 / truth.frame_dt)),
         )

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset.mpm.lattice import Lattice
 from dataset.rendering.scene_renderer import SceneRenderer
 from dataset.rendering.views import View
 from gaussians.cameras import Orbit
@@ -36,7 +35,7 @@ def moving(scene: Gaussians, offset: torch.Tensor) -> MovingScene:
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneResult, Path]:
     scene, video = speckled_scene(), tmp_path_factory.mktemp("videos") / "seen.mp4"
-    comparison = FrameComparison(VIEWS, FRAMES, 2, Lattice(n_grid=64), {SEEN: video}, 50.0)
+    comparison = FrameComparison(VIEWS, FRAMES, 2, {SEEN: video}, 50.0)
     nowhere, aside = torch.zeros(3), torch.tensor([0.0, 0.03, 0.04])
     predictions = {TRUE: moving(scene, nowhere), RECONSTRUCTED: moving(scene, aside)}
     tensors = comparison.measure(moving(scene, nowhere), predictions, "compare")

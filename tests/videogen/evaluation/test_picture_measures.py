@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from dataset.mpm.lattice import Lattice
 from gaussians.representation import Gaussians
 from videogen.evaluation.picture_measures import MassCenters, mask_centers, mask_iou
 
@@ -46,20 +45,19 @@ def points(means: torch.Tensor, labels: list[int]) -> Gaussians:
 
 
 def test_a_body_weighs_by_its_volume_not_by_its_number_of_gaussians() -> None:
-    lattice = Lattice(n_grid=64)
     here, there = (
         torch.tensor([0.03, 0.03, 0.06]),
         torch.tensor([0.53, 0.03, 0.06]),
     )  # far from the edges of their cells
     crowded = points(torch.stack([here] * 9 + [there, there + 1]), [0] * 10 + [-1])
-    centers = MassCenters(crowded, lattice, 1)
+    centers = MassCenters(crowded, 1)
     torch.testing.assert_close(centers.of(crowded.means), ((here + there) / 2)[None].double())
 
 
 def test_centers_move_with_their_objects() -> None:
     generator = torch.Generator().manual_seed(0)
     start = points(torch.rand(200, 3, generator=generator) - 0.5, [0] * 150 + [1] * 50)
-    centers = MassCenters(start, Lattice(n_grid=64), 2)
+    centers = MassCenters(start, 2)
     moved = start.means + torch.tensor([0.3, 0.0, -0.4]) * (start.labels == 1)[:, None]
     distances = (centers.of(moved) - centers.of(start.means)).norm(dim=1)
     torch.testing.assert_close(distances, torch.tensor([0, 0.5], dtype=torch.float64), atol=1e-6, rtol=0)
