@@ -1,6 +1,6 @@
 """Read masks that the user gives: label pictures in a folder, or a folder of masks for each object."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -42,33 +42,41 @@ def read_masks(
         (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")),
         key=lambda path: natural_order(path.name),
     )
+    # One picture's masks are in memory at a time: photographs have many pixels.
+    layers: Iterator[list[np.ndarray]]
     if objects and not photograph_files(folder):
-        layers = [
-            [
-                _resized(_is_shown(_read(file)), file, width, height)
-                for file in _chosen(path, names, indices, source_count)
-            ]
-            for path in objects
-        ]
-        stacks = np.stack([np.stack(layer) for layer in layers])
+        _check_count(folder, "objects", len(objects))
+        of_objects = [_chosen(path, names, indices, source_count) for path in objects]
+        layers = (
+            [_resized(_is_shown(_read(file)), file, width, height) for file in files]
+            for files in zip(*of_objects, strict=True)
+        )
     else:
         files = _chosen(folder, names, indices, source_count)
-        pictures = [_read(file) for file in files]
-        values = np.unique(np.concatenate([np.unique(picture) for picture in pictures]))
-        values = values[values > 0]
-        if len(values) > _MOST_LABELS:
-            raise InputError(f"{folder}: expected masks of at most {_MOST_LABELS} labels, found {len(values)} values")
-        stacks = np.stack(
-            [
-                np.stack([_resized(p == value, f, width, height) for p, f in zip(pictures, files, strict=True)])
-                for value in values
-            ]
-            or [np.zeros((len(files), height, width), np.float32)]
+        found = set[int]().union(*(np.unique(_read(file)).tolist() for file in files))
+        values = sorted(value for value in found if value > 0)
+        _check_count(folder, "values", len(values))
+        layers = (
+            [_resized(mask == value, file, width, height) for value in values]
+            for mask, file in zip(map(_read, files), files, strict=True)
         )
-    labels = np.where(stacks.max(0) > 0.5, stacks.argmax(0) + 1, 0).astype(np.uint8)
+    labels = np.stack([_label_picture(shares, width, height) for shares in layers])
     if not labels.any():
         raise InputError(f"{folder}: expected masks that show an object, all of them are empty")
     return torch.from_numpy(labels)
+
+
+def _check_count(folder: Path, what: str, count: int) -> None:
+    if count > _MOST_LABELS:
+        raise InputError(f"{folder}: expected masks of at most {_MOST_LABELS} labels, found {count} {what}")
+
+
+def _label_picture(shares: Sequence[np.ndarray], width: int, height: int) -> np.ndarray:
+    """Return the label picture (height, width) uint8 of how much of each pixel the objects 1 to K cover."""
+    if not shares:
+        return np.zeros((height, width), np.uint8)
+    stack = np.stack(shares)
+    return np.where(stack.max(0) > 0.5, stack.argmax(0) + 1, 0).astype(np.uint8)
 
 
 def _chosen(folder: Path, names: Sequence[str], indices: Sequence[int], source_count: int) -> list[Path]:
@@ -104,7 +112,7 @@ def _read(file: Path) -> np.ndarray:
         with Image.open(file) as opened:
             if opened.mode not in _MODES:
                 raise InputError(f"{file}: expected a grey or palette picture of labels, found mode {opened.mode}")
-            return np.array(opened).astype(np.int64)
+            return np.array(opened)
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,30 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
     Image.new("RGB", (3, 4)).save(tmp_path / "b.png")
     with pytest.raises(InputError, match=r"b\.png: expected a grey or palette picture of labels, found mode RGB"):
         read(tmp_path)
+
+
+def test_more_objects_than_labels_are_refused(tmp_path: Path) -> None:
+    for name in NAMES:
+        write(tmp_path / "shades" / f"{name}.png", np.arange(256, dtype=np.uint8).reshape(16, 16))
+    with pytest.raises(InputError, match="at most 64 labels, found 255 values"):
+        read(tmp_path / "shades", 16, 16)
+    for number in range(65):
+        (tmp_path / "folders" / f"{number}").mkdir(parents=True)
+    with pytest.raises(InputError, match="at most 64 labels, found 65 objects"):
+        read(tmp_path / "folders")
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_large_masks_are_in_memory_one_at_a_time(tmp_path: Path, folders: bool) -> None:
+    """Of a million pixels each: all of them in bytes would be 9 million."""
+    values = np.zeros((1000, 1000), np.uint8)
+    values[:, 500:] = 1
+    for number in range(9):
+        write(tmp_path / ("ball" if folders else "") / f"{number}.png", values)
+    tracemalloc.start()
+    masks = read_masks(tmp_path, tuple(map(str, range(9))), tuple(range(9)), 9, 10, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert masks[:, :, 5:].all()
+    assert not masks[:, :, :5].any()
+    assert peak < 8e6
