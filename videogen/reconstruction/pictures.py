@@ -14,6 +14,7 @@ from tqdm import tqdm
 from gaussians.files.decoded_video import decode
 from gaussians.files.video import read_video
 from gaussians.stage.errors import InputError
+from gaussians.stage.memory import check_memory
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.threads import core_count
 
@@ -66,8 +67,8 @@ def read_pictures(path: Path, interval: int = 1, views: int | None = None, max_s
         max_side: the larger of width and height, pixels, to which larger pictures are scaled down.
 
     Raises:
-        InputError: there is no such path, a video or picture does not decode, sizes are mixed, or fewer than three
-            pictures are found or chosen.
+        InputError: there is no such path, a video or picture does not decode, sizes are mixed, fewer than three
+            pictures are found or chosen, or they do not fit into memory.
     """
     source = picture_source(path)
     if source.is_file():
@@ -144,7 +145,7 @@ def _video_frames(path: Path, interval: int, views: int | None, max_side: int | 
     indices = _enough(path, video.frames, interval, views)
     size = size_within(video.width, video.height, max_side)
     reader = read_video(path, chosen=indices, size=size)
-    images, count = torch.empty(len(indices), size[1], size[0], 3, dtype=torch.uint8), 0
+    images, count = _room(path, len(indices), *size), 0
     for frame in tqdm(reader, desc=f"read {path.name}", total=len(indices), unit="frame", leave=False):
         images[count] = torch.from_numpy(frame)
         count += 1
@@ -165,7 +166,7 @@ def _photographs(folder: Path, interval: int, views: int | None, max_side: int |
         size = size_within(width, height, max_side)
         if number == 0:
             expected = (width, height)
-            images = torch.empty(len(chosen), size[1], size[0], 3, dtype=torch.uint8)
+            images = _room(folder, len(chosen), *size)
         if (width, height) != expected:
             raise InputError(
                 f"{file}: expected {expected[0]} x {expected[1]} pixels as {chosen[0].name} has, "
@@ -182,6 +183,16 @@ def _enough(path: Path, count: int, interval: int, views: int | None) -> tuple[i
         setting = f"--interval {interval}" if views is None else f"--views {views}"
         raise InputError(f"{path}: expected at least {FEWEST} pictures, {setting} takes {len(indices)} of {count}")
     return indices
+
+
+def _room(path: Path, count: int, width: int, height: int) -> torch.Tensor:
+    """Return an empty tensor for pictures (count, height, width, 3), if they fit into memory twice.
+
+    They are there twice while the distortion of their lenses is undone.
+    """
+    what = f"{path}: {count} pictures of {width} x {height}; --interval and --views take fewer"
+    check_memory(2 * 3 * count * width * height, what)
+    return torch.empty(count, height, width, 3, dtype=torch.uint8)
 
 
 def _read_photograph(file: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from gaussians.files.colmap_model import read_colmap_model
+from gaussians.stage.atomic_files import writable
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as
 from gaussians.stage.threads import core_count
@@ -89,12 +90,14 @@ def _run(folder: Path, pictures: Pictures) -> None:
     """Let a process of its own run COLMAP on the pictures, in a folder, and end it with this one.
 
     Raises:
-        InputError: it failed.
+        InputError: it failed, or the disk is full.
     """
     (folder / "images").mkdir()
     for number, image in enumerate(pictures.images.numpy()):
-        file = str(folder / "images" / f"{number:05d}.png")
-        cv2.imwrite(file, image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        file = folder / "images" / f"{number:05d}.png"
+        _, encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        with writable(file):  # ``imwrite`` raises nothing where the disk is full
+            file.write_bytes(encoded.tobytes())
     ordered = pictures.source.is_file() or len(pictures) > _MOST_PAIRED
     script = Path(__file__).with_name("colmap_process.py")
     arguments = [str(folder), "sequential" if ordered else "exhaustive", str(core_count())]

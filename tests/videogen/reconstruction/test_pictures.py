@@ -9,6 +9,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from gaussians.files.video import VideoWriter
+from gaussians.stage import memory
 from gaussians.stage.errors import InputError
 from videogen.reconstruction.pictures import chosen_indices, picture_source, read_pictures
 
@@ -191,3 +192,16 @@ def test_damaged_files_are_named(tmp_path: Path, save: Callable[..., None]) -> N
         read_pictures(tmp_path / "photos" / "1.png")
     with pytest.raises(InputError, match="no such file or folder"):
         read_pictures(tmp_path / "absent")
+
+
+def test_more_pictures_than_memory_holds_are_refused(
+    tmp_path: Path, save: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        save(f"{number}.png", 100)
+    needed = 2 * 3 * 3 * WIDTH * HEIGHT
+    monkeypatch.setattr(memory, "free_memory", lambda: needed)
+    assert len(read_pictures(tmp_path)) == 3
+    monkeypatch.setattr(memory, "free_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match="3 pictures of 48 x 32; --interval and --views take fewer: takes at least"):
+        read_pictures(tmp_path)

@@ -1,3 +1,4 @@
+import errno
 import sys
 from pathlib import Path
 
@@ -85,4 +86,14 @@ def test_pictures_without_features_do_not_converge(tmp_path: Path) -> None:
 def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(InputError, match=r"pycolmap, .*, is not installed: pip install '.*\[photographs\]'"):
+        estimate_cameras(pictures(torch.zeros(3, 60, 80, 3, dtype=torch.uint8), tmp_path))
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_bytes(file: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pytest.importorskip("pycolmap", reason="needs the extra photographs")
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(InputError, match=r"00000\.png: cannot be written: No space left on device"):
         estimate_cameras(pictures(torch.zeros(3, 60, 80, 3, dtype=torch.uint8), tmp_path))
