@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint, s
 from dynamic_models.models.registry import build_model
 from gaussians.cameras import read_cameras
 from gaussians.files.external_forces import read_external_forces
+from gaussians.files.prompts import Prompts, read_prompts, write_prompts
 from gaussians.files.splats.splat_formats import read_splats, write_splats
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
@@ -38,8 +40,14 @@ from tests.gaussians.files.splats.test_ply import encode, random_columns
 from tests.gaussians.files.test_colmap_model import write_binary, write_text
 from tools.checks.dataset_walk import DatasetTree
 from tools.viewer.splat_source import open_source
+from videogen.pipeline.batch_file import read_batch
 from videogen.reconstruction.camera_files import pose_pictures, read_camera_file
+from videogen.reconstruction.object_clouds import described_objects
 from videogen.reconstruction.pictures import Pictures, read_pictures
+from videogen.reconstruction.scene_list import read_scene_list
+from videogen.reconstruction.segmentation.given_masks import read_masks
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, segment
+from videogen.reconstruction.stage_results import StageResults
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = SCENES[0]
@@ -250,6 +258,46 @@ def _read_captures(folder: Path) -> None:
         attempt(lambda path=path: pose_pictures(pictures, read_camera_file(path, pictures)))
 
 
+def _write_reconstruction(folder: Path) -> None:
+    """What people bring beside pictures, lists of scenes, and the result of a stage."""
+    boxes = ((2.0, 2.0, 6.0, 9.0), (8.0, 1.0, 14.0, 10.0))
+    write_prompts(folder / "prompts.json", Prompts(boxes=boxes, points=((4, 5), (11, 6)), texts=("A duck.", "A can.")))
+    (folder / "scenes.json").write_text(json.dumps([{"data_path": "desk", "save_folder": n} for n in ("a", "b")]))
+    (folder / "batch.json").write_text(json.dumps([{"data_path": "desk", "views": "0,circle360"}, {"data_path": "b"}]))
+    for place in ("labels", "objects/duck", "objects/can"):
+        (folder / place).mkdir(parents=True)
+        for number in range(3):
+            mask = Image.new("L" if number else "P", (16, 12))
+            mask.paste(number + 1, (2, 2, 9, 9))
+            mask.save(folder / place / f"{number}.{'tif' if number == 2 else 'png'}")
+    _stage(folder / "stages")
+
+
+def _stage(folder: Path) -> None:
+    made = {"labels": torch.ones(3, 12, 16, dtype=torch.uint8), "means": torch.zeros(20, 3)}
+    tensors, facts, _ = StageResults(folder, overwrite=False).get("masks", {"seed": 0}, lambda: (made, {"notes": []}))
+    assert isinstance(facts, dict)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
+
+
+def _read_reconstruction(folder: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    images = torch.from_numpy(np.stack([image] * 3))
+
+    def segmented(kind: Literal["bbox", "point"]) -> None:
+        prompts = read_prompts(folder / "prompts.json")
+        described_objects(prompts.names, torch.zeros(5, dtype=torch.int32))
+        segment(SegmentationInput(images, prompts.scaled((16, 12), (16, 12)), kind), "grabcut")
+
+    attempt(segmented, "bbox")
+    attempt(segmented, "point")
+    attempt(read_scene_list, folder / "scenes.json")
+    attempt(read_batch, folder / "batch.json", ())
+    for place in ("labels", "objects"):
+        attempt(read_masks, folder / place, ("0", "1", "2"), (0, 1, 2), 3, 16, 12)
+    attempt(_stage, folder / "stages")
+
+
 MPM = f"*/mpm/{GROUP}/{SCENE}/*"
 CORPORA = {
     "ply": Corpus(_write_plys, _read_splats),
@@ -271,6 +319,7 @@ CORPORA = {
     "weights": Corpus(_write_checkpoint, _read_weights, ("*.safetensors",)),
     "keypoints": Corpus(_write_keypoints, _read_keypoints, ("*.safetensors", MPM)),
     "captures": Corpus(_write_captures, _read_captures, ("*/*", "*.json")),
+    "reconstruction": Corpus(_write_reconstruction, _read_reconstruction, ("*.json", "stages/*", "l*/*", "*/*/*.*")),
     "dataset": Corpus(
         _write_dataset,
         _check_dataset,

@@ -1,5 +1,6 @@
 """Read masks that the user gives: label pictures in a folder, or a folder of masks for each object."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _key(name: str) -> str | int:
 def _read(file: Path) -> np.ndarray:
     """Return a mask's values (H, W)."""
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:  # of marks that nobody needs
             if opened.mode not in _MODES:
                 raise InputError(f"{file}: expected a grey or palette picture of labels, found mode {opened.mode}")
             return np.array(opened)
