@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import binary_fill_holes, binary_opening
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -25,7 +25,7 @@ _FAR = 2.5  # times the distance that a Gaussian's neighbours usually have
 _AROUND = 1.5  # times the objects' extent: the ground that is looked at
 _HIGH = 20.0  # times that, to look down from: rays are nearly parallel
 _GRID = 64  # cells of the ground along a side
-_COVERED = 0.8  # opacity of a ground without a hole
+_COVERED = 0.5  # opacity of a ground without a hole
 _BLEND = 3.0  # cells around a hole that colour it
 _OPACITY = 0.95
 _THICK = 0.06  # metres: what is as near to the floor is part of the ground; a cell of the simulation's grid
@@ -133,7 +133,8 @@ def close_ground(background: Gaussians, objects: torch.Tensor, floor: float) -> 
     camera = look_at(above[None], target, _GRID, _GRID, focal)
     drawn = rasterize(ground, camera)
     covered = (drawn.alpha[0] > _COVERED).cpu().numpy()
-    holes = binary_fill_holes(covered) & ~covered
+    # Gaps of a cell or two are between sparse Gaussians.
+    holes = binary_opening(binary_fill_holes(covered) & ~covered, np.ones((3, 3)))
     if not holes.any():
         return None
     picture = (drawn.rgb[0] / drawn.alpha[0].clamp_min(1e-3)[..., None]).clamp(0, 1).cpu().numpy()

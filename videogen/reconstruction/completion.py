@@ -31,7 +31,7 @@ _JITTER = 0.25  # of the spacing
 _OPACITY = 0.95
 _SHOWN = 0.02  # pixels of a new Gaussian that may show in a picture, on average
 _PASSES = 2
-_SEEN = 0.1  # pixels of a picture that a Gaussian fills, on average, whose colour is known
+_SEEN = 0.05  # pixels of a picture that a Gaussian fills, on average, whose colour is known
 _FAINT, _NARROW = 0.05, 0.5  # opacity and width of those that show more
 
 
