@@ -55,7 +55,7 @@ class _View:
 
 
 class _Splats(NamedTuple):
-    """The splats (V,) of one camera, front to back, with the rows ``order`` of their Gaussians and their bounds."""
+    """A ``_Splats`` holds V splats of one camera, front to back, the rows ``order`` of their Gaussians, and bounds."""
 
     order: torch.Tensor
     splats: wp.array

@@ -1,4 +1,4 @@
-"""A tiny scene that tests of ``videogen.eval`` predict."""
+"""A tiny scene that tests predict the motion of."""
 
 import torch
 
@@ -8,9 +8,8 @@ SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_meth
 FRAMES = 8
 
 
-def cloud(center: tuple[float, float, float], seed: int) -> Gaussians:
+def cloud(center: tuple[float, float, float], seed: int, count: int = 120) -> Gaussians:
     generator = torch.Generator().manual_seed(seed)
-    count = 120
     return Gaussians(
         means=torch.tensor(center) + 0.1 * torch.randn(count, 3, generator=generator),
         opacities=torch.full((count,), 0.9),

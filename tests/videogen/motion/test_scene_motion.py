@@ -19,31 +19,20 @@ from gaussians.files.external_forces import ExternalForce
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
+from tests.videogen.small_scene import FRAMES, SETTINGS, cloud
 from videogen.motion.scene_motion import AssumedMaterials, choose_materials, predict, predict_motion
 
 CPU = torch.device("cpu")
-FRAMES, DT = 8, 0.02
-SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
+DT = 0.02
 CONFIG = Config(g=(0.0, 0.0, -5.0), n_grid=40, frame_dt=DT)
 DENSITY = 500.0
-
-
-def cloud(center: tuple[float, float, float], seed: int, count: int = 120) -> Gaussians:
-    generator = torch.Generator().manual_seed(seed)
-    return Gaussians(
-        means=torch.tensor(center) + 0.1 * torch.randn(count, 3, generator=generator),
-        opacities=torch.full((count,), 0.9),
-        sh=torch.randn(count, 4, 3, generator=generator),
-        scales=0.01 + 0.02 * torch.rand(count, 3, generator=generator),
-        quaternions=torch.randn(count, 4, generator=generator),
-    ).with_covariances()
 
 
 def two_clouds() -> SceneParticles:
     """Objects 0 and 1 of 120 Gaussians, so far apart that they never touch, and 50 Gaussians that stay."""
     parts = [cloud((-0.5, 0, 0.5), 0), cloud((0.5, 0, 0.5), 1), cloud((1.5, 0, 0), 2, count=50)]
     labels = torch.tensor([0, 1, 0]).repeat_interleave(torch.tensor([120, 120, 50])).int()
-    gaussians = replace(Gaussians.cat(parts), labels=labels)
+    gaussians = replace(Gaussians.cat(parts), labels=labels).with_covariances()
     return SceneParticles(gaussians, moving=240, source_index=torch.arange(290, dtype=torch.int32))
 
 
