@@ -4,7 +4,9 @@ from functools import cache
 
 import torch
 
-_WINDOW, _SIGMA = 11, 1.5  # pixels
+SMALLEST = 11
+"""Pixels along the shorter side of the smallest pictures that can be compared: the window of ``ssim``."""
+_WINDOW, _SIGMA = SMALLEST, 1.5  # pixels
 _C1, _C2 = 0.01**2, 0.03**2
 
 

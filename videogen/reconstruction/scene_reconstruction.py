@@ -25,8 +25,8 @@ from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.camera_files import find_cameras, pose_pictures, read_camera_file
 from videogen.reconstruction.object_clouds import described_objects, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
-from videogen.reconstruction.photometric_loss import psnr, ssim
-from videogen.reconstruction.pictures import picture_source, read_pictures
+from videogen.reconstruction.photometric_loss import SMALLEST, psnr, ssim
+from videogen.reconstruction.pictures import FEWEST, photograph_files, picture_source, read_pictures
 from videogen.reconstruction.placement import free_place, place_on_ground, placement_problems, stand_on_floor
 from videogen.reconstruction.plane_sweep import depth_range, sweep
 from videogen.reconstruction.posed_pictures import PosedPictures
@@ -61,12 +61,12 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         stages = StageResults(folder / STAGES, settings.overwrite)
         device = resolve_device(settings.device)
         source = picture_source(scene.data_path)
-        posed, held_out, pose_hash = _posed(source, settings, device, stages)
+        posed, held_out, facts, pose_hash = _posed(source, settings, device, stages)
         if posed.in_world and settings.scale is not None:
             raise InputError("--scale: the cameras are in metres already")
         rows = [row for row in range(len(posed)) if row not in held_out]
         seen = posed[rows].to(device)
-        texts, labels, truth, told, mask_hash = _masks(source, seen, pose_hash, rows, settings, stages)
+        texts, labels, truth, told, mask_hash = _masks(source, seen, facts, pose_hash, rows, settings, stages)
         gaussians, labels, digest = _optimized(seen, labels.to(device), mask_hash, settings, stages)
         with stages.timed("objects"):
             gaussians = without_floaters(gaussians)
@@ -118,14 +118,14 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
 
 def _posed(
     source: Path, settings: ReconstructionSettings, device: torch.device, stages: StageResults
-) -> tuple[PosedPictures, list[int], str]:
-    """Return the pictures with their cameras, the rows of those held out, and the hash of the stage's result."""
+) -> tuple[PosedPictures, list[int], dict[str, Any], str]:
+    """Return the pictures with their cameras, the rows of those held out, and the stage's facts and hash."""
     photographs = source.is_dir()
     interval = settings.interval or (1 if photographs or settings.real_world else 4)
     side = settings.max_side or (_ON_A_GPU if device.type == "cuda" else _ON_A_CPU)
     cameras = find_cameras(source)
     made_from = {
-        "pictures": _hash_of(source),
+        "pictures": {file.name: file_hash(file) for file in (photograph_files(source) if photographs else [source])},
         "cameras": _hash_of(cameras) if cameras is not None else None,
         "interval": interval,
         "views": settings.views,
@@ -137,11 +137,14 @@ def _posed(
         pictures = read_pictures(source, interval, settings.views, None if cameras is None else side)
         lenses = read_camera_file(cameras, pictures) if cameras is not None else estimate_cameras(pictures)
         posed = pose_pictures(pictures, lenses).within(side)
+        if min(posed.cameras.width, posed.cameras.height) < SMALLEST:
+            size = f"{posed.cameras.width} x {posed.cameras.height}"
+            raise InputError(f"--max_side: expected pictures of at least {SMALLEST} pixels a side, found {size}")
         tensors = {"images": posed.images, "viewmats": posed.cameras.viewmats, "Ks": posed.cameras.Ks}
         if posed.points is not None:
             tensors["points"] = posed.points
         names = {"names": posed.names, "indices": posed.indices, "in_world": posed.in_world, "notes": posed.notes}
-        return tensors, {**names, "source_size": pictures.source_size}
+        return tensors, {**names, "source_size": pictures.source_size, "source_count": pictures.source_count}
 
     tensors, facts, digest = stages.get("pictures", made_from, make)
     height, width = tensors["images"].shape[1:3]
@@ -159,12 +162,16 @@ def _posed(
     if every is None:
         every = 0 if photographs or settings.real_world else HOLD_OUT
     held_out = [row for row in range(len(posed)) if every and row % every == every - 1]
-    return posed, held_out, digest
+    left = len(posed) - len(held_out)
+    if left < FEWEST:
+        raise InputError(f"--held_out: expected at least {FEWEST} of {len(posed)} pictures to be left, found {left}")
+    return posed, held_out, facts, digest
 
 
 def _masks(
     source: Path,
     seen: PosedPictures,
+    posed: dict[str, Any],
     pose_hash: str,
     rows: list[int],
     settings: ReconstructionSettings,
@@ -188,13 +195,14 @@ def _masks(
         width, height = seen.cameras.width, seen.cameras.height
         masks = None
         if given is not None:
-            count = len(list(source.iterdir())) if source.is_dir() else max(seen.indices) + 1
-            masks = read_masks(given, *names, count, width, height)
+            masks = read_masks(given, *names, posed["source_count"], width, height)
         scaled = None
         if prompts is not None:
-            size = _first_size(source)
+            size, told_by = tuple(posed["source_size"]), "--bbox" if settings.boxes is not None else "prompts.json"
             if outside := prompts.outside(*size):
-                raise InputError(f"{'--bbox' if settings.boxes is not None else 'prompts.json'}: {outside[0]}")
+                raise InputError(f"{told_by}: {outside[0]}")
+            if masks is None and seen.indices[0] != 0:
+                raise InputError(f"{told_by}: is for the first picture, which has no camera: give masks/")
             scaled = prompts.scaled(size, (width, height))
         cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
         inputs = SegmentationInput(
@@ -223,11 +231,6 @@ def _prompts(folder: Path, settings: ReconstructionSettings) -> Prompts | None:
         (place / "prompts.json" for place in (folder, folder.parent) if (place / "prompts.json").is_file()), None
     )
     return read_prompts(file) if file is not None else None
-
-
-def _first_size(source: Path) -> tuple[int, int]:
-    """Return (width, height) of the pictures as prompts know them."""
-    return read_pictures(source, views=3, max_side=64).source_size
 
 
 def _optimized(

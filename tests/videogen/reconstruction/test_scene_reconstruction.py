@@ -173,6 +173,37 @@ def test_what_was_reconstructed_is_predicted(
     assert made_from["densities"] == [300, None]  # the catalogue's
 
 
+def test_a_rerun_does_not_mind_its_own_files_among_the_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    scene = SceneInput(tmp_path, tmp_path / "out")
+    lines = [reconstruct_scene(scene, replace(SETTINGS, iterations=3)) for _ in range(2)]
+    assert lines[0] == lines[1]
+
+
+def test_too_few_pictures_left_are_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    scene = SceneInput(tmp_path / "pictures", tmp_path / "out")
+    with pytest.raises(InputError, match="--held_out: expected at least 3 of 4 pictures to be left, found 2"):
+        reconstruct_scene(scene, replace(SETTINGS, views=4, held_out=2))
+
+
+def test_prompts_need_the_first_picture(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", masks=False)
+    file = tmp_path / "pictures" / "cameras.json"
+    frames = [
+        {
+            "file_path": f"{number}.png",
+            "transform_matrix": (torch.linalg.inv(viewmat) @ torch.diag(torch.tensor([1.0, -1, -1, 1]))).tolist(),
+        }
+        for number, viewmat in enumerate(read_cameras(file).viewmats)
+    ]
+    file.unlink()
+    lens = {"w": 48, "h": 48, "fl_x": 72.0, "fl_y": 72.0, "cx": 24.0, "cy": 24.0}
+    (tmp_path / "pictures" / "transforms.json").write_text(json.dumps({**lens, "frames": frames[1:]}))
+    with pytest.raises(InputError, match=r"prompts\.json: is for the first picture, which has no camera"):
+        reconstruct_scene(SceneInput(tmp_path / "pictures", tmp_path / "out"), SETTINGS)
+
+
 def test_a_lost_object_is_named(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures")
     prompts = Prompts(boxes=((1.0, 1.0, 5.0, 5.0),) * 3, texts=("A duck.", "A marble.", "A ghost."))
