@@ -51,10 +51,12 @@ class SceneOutputs:
         return self.cameras[torch.tensor(self.rows)].to(self.world.device)
 
     def write_objects(self) -> None:
-        """Write the objects as they were reconstructed to sim/, if there are any."""
+        """Write the objects as they were reconstructed to sim/; without any, remove what an earlier run wrote."""
         assert self.world.labels is not None
         if self.described:
             self._write("sim", self.world[self.world.labels >= 0], self.described)
+        else:
+            remove(self.folder / "sim")
 
     def write_background(self) -> dict[str, int]:
         """Write the cleaned background to bg/, and return how many Gaussians it has, and how many went and came."""
@@ -87,14 +89,12 @@ class SceneOutputs:
         entries = [
             entry.model_copy(update={"count": row["count"]}) for entry, row in zip(self.described, found, strict=True)
         ]
-        self._write("sim_refine", Gaussians(**tensors), entries, self._made_from)
+        self._write("sim_refine", Gaussians(**tensors), entries)
         return found
 
-    def _write(
-        self, name: str, gaussians: Gaussians, objects: Sequence[SceneObject], made_from: dict[str, Any] | None = None
-    ) -> None:
+    def _write(self, name: str, gaussians: Gaussians, objects: Sequence[SceneObject]) -> None:
         entries = [entry.model_dump(mode="json", exclude_none=True) for entry in objects]
-        write_scene(self.folder / name, gaussians.to("cpu"), entries, self.cameras.to("cpu"), made_from)
+        write_scene(self.folder / name, gaussians.to("cpu"), entries, self.cameras.to("cpu"), self._made_from)
 
 
 def _tensors(gaussians: Gaussians) -> Tensors:

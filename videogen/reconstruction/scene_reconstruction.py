@@ -81,8 +81,8 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             problems = placement_problems(world.means[solid], world.labels[solid], names)
             cameras = placed.cameras(posed.cameras)
         outputs = SceneOutputs(folder, world, described, cameras, rows, digest, stages)
+        counts = outputs.write_background()  # refuses what was placed otherwise, before anything is replaced
         outputs.write_objects()
-        counts = outputs.write_background()
         notes.append(
             f"of the background, {counts['removed']} Gaussians were left out that float or that one picture alone "
             f"shows, and {counts['added']} close the ground under the objects"
