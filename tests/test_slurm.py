@@ -140,10 +140,11 @@ def test_requeued_tasks_go_on_where_they_were(
     pipeline = Pipeline(cluster, objects, tmp_path / "data", **training)
     folder, job = pipeline.root / "mpm" / "2", pipeline.jobs["mpm"]
     scenes = [path.name for path in sorted((undisturbed.root / "mpm" / "2").iterdir())]
+    # As Slurm itself does when the time is nearly over: here while the task is at the first of its two scenes.
+    wait_for(lambda: (folder / scenes[1] / "0000.h5").exists(), pause=0.02)
+    cluster.ask("scancel", "--signal=USR1", "--batch", f"{job}_1")
     wait_for(lambda: is_complete(folder / scenes[0]) and (folder / scenes[2] / "0000.h5").exists(), pause=0.02)
     cluster.ask("scontrol", "requeue", f"{job}_0")
-    # As Slurm itself does when the time is nearly over.
-    cluster.ask("scancel", "--signal=USR1", "--batch", f"{job}_1")
     kept = {name: modified(folder / name) for name in scenes if is_complete(folder / name)}
     assert scenes[2] not in kept
     pipeline.check()

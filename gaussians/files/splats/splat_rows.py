@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from gaussians.limits import LARGEST
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -85,9 +86,13 @@ class RowChecks:
             quaternion: what the file calls quaternions, for messages of errors.
 
         Raises:
-            InputError: a quaternion is zero and every row counts, or no row is left.
+            InputError: a quaternion is zero or a scale is past the largest number and every row counts, or no row is
+                left.
         """
         scales, quaternions = gaussians.scales_and_quaternions()
+        self.expect(
+            scales.abs() <= LARGEST, lambda row: f"scale: expected at most {LARGEST:g}, found {scales[row].max():g}"
+        )
         norms = quaternions.double().norm(dim=1, keepdim=True)  # squares of float32 may leave the range of float32
         self.expect(norms > 0, lambda row: f"{quaternion}: expected a non-zero quaternion, found zero")
         gaussians = replace(gaussians, scales=scales, quaternions=(quaternions / norms).float())

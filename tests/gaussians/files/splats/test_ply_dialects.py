@@ -209,3 +209,14 @@ def test_any_damage_of_a_dialect_is_gaussians_or_an_input_error(tmp_path_factory
         assert len(splats.gaussians) == len(splats.rows) > 0
         for tensor in (splats.gaussians.means, splats.gaussians.sh, splats.gaussians.covariance()):
             assert tensor.isfinite().all() or splats.gaussians.means.abs().max() > 1e18
+
+
+def test_scales_whose_squares_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    columns = random_columns(0, 2)
+    columns["scale_1"][1] = 45.0  # exp(45) = 3.5e19
+    path = write(tmp_path / "vast.ply", typed(columns, b"comment made by hand"))
+    splats = read_ply_splats(path)
+    assert splats.rows.tolist() == [0]
+    assert "1 of 2 rows are left out: scale: expected at most 1e+15, found 3.4" in splats.notes[0]
+    with pytest.raises(InputError, match=r"scale: expected at most 1e\+15"):
+        read_ply_splats(path, True)
