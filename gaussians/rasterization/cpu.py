@@ -22,6 +22,7 @@ from gaussians.rasterization.tile_blending import MOMENTS, TILE, Splat
 from gaussians.representation import Gaussians
 from gaussians.stage.warp_runtime import start_warp
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -96,7 +97,7 @@ class _Draw(torch.autograd.Function):
                 threads.launch(project, len(order), [*inputs, splats, bounds])
                 background = wp.vec3f(*backgrounds[c].tolist())
                 images = [wp.from_torch(rgb[c], dtype=wp.vec3f), wp.from_torch(depth[c]), wp.from_torch(alpha[c])]
-                threads.map(partial(_draw_band, splats, bounds, background, images), range(0, height, TILE))
+                threads.map(partial(_draw_band, splats, bounds, background, images), _bands(bounds, height))
                 if any(ctx.needs_input_grad):
                     drawn.append(_Splats(order, splats, bounds))
         if drawn:
@@ -177,7 +178,7 @@ class _Threads:
 
         self.map(launch, range(0, size, step))
 
-    def map(self, function: Callable[[int], Result], values: Iterable[int]) -> list[Result]:
+    def map(self, function: Callable[[Item], Result], values: Iterable[Item]) -> list[Result]:
         return list(self._pool.map(function, values))
 
 
@@ -208,8 +209,11 @@ def _world(
     ]
 
 
-def _draw_band(splats: wp.array, bounds: wp.array, background: wp.vec3f, images: Sequence[object], top: int) -> None:
-    inputs = [top, splats, bounds, wp.from_torch(_in_band(bounds, top)), background, *images]
+def _draw_band(
+    splats: wp.array, bounds: wp.array, background: wp.vec3f, images: Sequence[object], band: tuple[int, torch.Tensor]
+) -> None:
+    top, selected = band
+    inputs = [top, splats, bounds, wp.from_torch(selected), background, *images]
     wp.launch(draw_band, dim=1, inputs=inputs, device="cpu")
 
 
@@ -221,15 +225,15 @@ def _blend_gradients(
     Every band has its own, summed in order, so that the number of threads does not change the result.
     """
 
-    def differentiate(top: int) -> tuple[torch.Tensor, torch.Tensor]:
-        selected = _in_band(bounds, top)
+    def differentiate(band: tuple[int, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        top, selected = band
         moments = torch.zeros(len(selected), MOMENTS)
         inputs = [top, splats, bounds, wp.from_torch(selected), *images, wp.from_torch(moments)]
         wp.launch(blend_gradient, dim=1, inputs=inputs, device="cpu")
         return selected, moments
 
     total = torch.zeros(len(splats), MOMENTS)
-    for selected, moments in threads.map(differentiate, range(0, height, TILE)):
+    for selected, moments in threads.map(differentiate, _bands(bounds, height)):
         total.index_add_(0, selected, moments)
     return total
 
@@ -239,10 +243,12 @@ def _plain(tensor: torch.Tensor | None) -> torch.Tensor:
     return tensor.detach().float().contiguous()
 
 
-def _in_band(bounds: wp.array, top: int) -> torch.Tensor:
-    """Return which splats touch the TILE rows of pixels from ``top`` on, front to back."""
-    rows = wp.to_torch(bounds)[:, 2:]
-    return ((rows[:, 0] < top + TILE) & (rows[:, 1] > top)).nonzero().squeeze(1)
+def _bands(bounds: wp.array, height: int) -> list[tuple[int, torch.Tensor]]:
+    """Return the first row of each band of TILE rows of pixels, with the splats that touch it, front to back."""
+    first, end = bounds.numpy()[:, 2:].T.copy()  # contiguous, as every band looks at all of them
+    return [
+        (top, torch.from_numpy(np.flatnonzero((first < top + TILE) & (end > top)))) for top in range(0, height, TILE)
+    ]
 
 
 def _front_to_back(depths: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
