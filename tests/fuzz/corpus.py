@@ -41,9 +41,9 @@ from tests.gaussians.files.test_colmap_model import write_binary, write_text
 from tools.checks.dataset_walk import DatasetTree
 from tools.viewer.splat_source import open_source
 from videogen.pipeline.batch_file import read_batch
-from videogen.reconstruction.camera_files import pose_pictures, read_camera_file
 from videogen.reconstruction.object_clouds import described_objects
-from videogen.reconstruction.pictures import Pictures, read_pictures
+from videogen.reconstruction.posing.camera_files import pose_pictures, read_camera_file
+from videogen.reconstruction.posing.pictures import Pictures, read_pictures
 from videogen.reconstruction.scene_list import read_scene_list
 from videogen.reconstruction.segmentation.given_masks import read_masks
 from videogen.reconstruction.segmentation.segmenters import SegmentationInput, segment

@@ -10,7 +10,7 @@ from gaussians.representation import Gaussians
 from gaussians.rotations import polar_rotation
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
-from videogen.reconstruction.pictures import FEWEST
+from videogen.reconstruction.posing.pictures import FEWEST
 
 _MOST_HYPOTHESES = 4000
 _LEAST_DISTANCE = 0.1  # between the two cameras of a hypothesis, as a share of the median of all pairs

@@ -13,7 +13,7 @@ from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from videogen.reconstruction.photometric_loss import photometric_loss
 from videogen.reconstruction.plane_sweep import SweptDepth, unproject
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 _OBJECT_SHARE = 0.4  # of the Gaussians: objects are a small part of the pictures, and what all this is for
 

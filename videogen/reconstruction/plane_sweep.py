@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from gaussians.cameras import Cameras
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 _STEPS = 64
 _NEIGHBOURS = 8

@@ -14,8 +14,8 @@ from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import remove
 from gaussians.stage.provenance import Provenance
-from videogen.reconstruction.background import clean_background
-from videogen.reconstruction.completion import complete_objects
+from videogen.reconstruction.completion.background import clean_background
+from videogen.reconstruction.completion.object_completion import complete_objects
 from videogen.reconstruction.stage_results import StageResults, Tensors
 
 

@@ -22,14 +22,15 @@ from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 from videogen.reconstruction.alignment import Similarity
-from videogen.reconstruction.camera_files import find_cameras, pose_pictures, read_camera_file
 from videogen.reconstruction.object_clouds import described_objects, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import SMALLEST, psnr, ssim
-from videogen.reconstruction.pictures import FEWEST, photograph_files, picture_source, read_pictures
 from videogen.reconstruction.placement import free_place, place_on_ground, placement_problems, stand_on_floor
 from videogen.reconstruction.plane_sweep import depth_range, sweep
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.camera_files import find_cameras, pose_pictures, read_camera_file
+from videogen.reconstruction.posing.pictures import FEWEST, photograph_files, picture_source, read_pictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.structure_from_motion import estimate_cameras
 from videogen.reconstruction.report import Report, write_report
 from videogen.reconstruction.scene_outputs import SceneOutputs
 from videogen.reconstruction.segmentation.given_masks import read_masks
@@ -37,7 +38,6 @@ from videogen.reconstruction.segmentation.label_voting import refine_masks
 from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
 from videogen.reconstruction.settings import HOLD_OUT, ReconstructionSettings, SceneInput
 from videogen.reconstruction.stage_results import StageResults, Tensors
-from videogen.reconstruction.structure_from_motion import estimate_cameras
 from videogen.reconstruction.visualization import write_visualization
 
 STAGES = "stages"

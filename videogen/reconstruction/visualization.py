@@ -12,7 +12,7 @@ from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 _MOST = 8  # pictures in a sheet
 _GAP = 2  # pixels

@@ -6,7 +6,7 @@ from gaussians.cameras import Cameras, Orbit
 from gaussians.rasterization import instance_masks, rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 FLOOR = -0.5
 BALLS = (torch.tensor([0.0, 0.0, -0.2]), torch.tensor([0.35, 0.3, 0.15]))

@@ -8,7 +8,7 @@ from gaussians.representation import Gaussians
 from tests.videogen.reconstruction.scenes import orbit, posed, speckled_scene
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.plane_sweep import sweep
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 
 def psnr(gaussians: Gaussians, pictures: PosedPictures) -> float:

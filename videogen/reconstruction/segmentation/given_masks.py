@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.pictures import natural_order, photograph_files
+from videogen.reconstruction.posing.pictures import natural_order, photograph_files
 
 _MOST_LABELS = 64  # more values are shades
 _MODES = ("1", "L", "P", "I", "I;16")

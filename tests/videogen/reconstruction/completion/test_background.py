@@ -6,7 +6,7 @@ from gaussians.cameras import Orbit
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
-from videogen.reconstruction.background import clean_background, close_ground
+from videogen.reconstruction.completion.background import clean_background, close_ground
 
 FLOOR = -0.9
 CAMERAS = Orbit((0.0, 0.0, -0.7), azimuth=0.0, elevation=30.0, radius=2.5).cameras(range(0, 100, 12), 64)

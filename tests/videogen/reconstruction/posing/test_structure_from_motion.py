@@ -9,9 +9,9 @@ import torch
 
 from gaussians.cameras import Cameras, look_at
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.camera_files import pose_pictures
-from videogen.reconstruction.pictures import Pictures
-from videogen.reconstruction.structure_from_motion import estimate_cameras
+from videogen.reconstruction.posing.camera_files import pose_pictures
+from videogen.reconstruction.posing.pictures import Pictures
+from videogen.reconstruction.posing.structure_from_motion import estimate_cameras
 
 WIDTH, HEIGHT, FOCAL = 200, 150, 216.0
 

@@ -7,7 +7,7 @@ import torch
 
 from gaussians.cameras import Cameras
 from gaussians.stage.shape_checks import check_shape
-from videogen.reconstruction.pictures import scaled_picture, size_within
+from videogen.reconstruction.posing.pictures import scaled_picture, size_within
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gaussians.cameras import Cameras, look_at
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 
 def three_pictures(height: int = 24, width: int = 36) -> PosedPictures:

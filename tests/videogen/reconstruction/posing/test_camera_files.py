@@ -9,8 +9,8 @@ import torch
 from gaussians.cameras import Cameras, Orbit, write_cameras
 from gaussians.lenses import Lens
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.camera_files import LensCameras, find_cameras, pose_pictures, read_camera_file
-from videogen.reconstruction.pictures import Pictures
+from videogen.reconstruction.posing.camera_files import LensCameras, find_cameras, pose_pictures, read_camera_file
+from videogen.reconstruction.posing.pictures import Pictures
 
 ORBIT = Orbit((0.0, 0.0, 0.0), azimuth=0.0, elevation=20.0, radius=4.0)
 

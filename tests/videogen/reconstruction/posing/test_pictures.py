@@ -11,7 +11,7 @@ from PIL import Image
 from gaussians.files.video import VideoWriter
 from gaussians.stage import memory
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.pictures import chosen_indices, picture_source, read_pictures
+from videogen.reconstruction.posing.pictures import chosen_indices, picture_source, read_pictures
 
 WIDTH, HEIGHT = 48, 32
 

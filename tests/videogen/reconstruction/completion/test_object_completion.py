@@ -11,8 +11,8 @@ from gaussians.cameras import Cameras, Orbit
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
-from videogen.reconstruction.completion import Completion, complete_objects
-from videogen.reconstruction.visual_hull import see_object, visual_hull, without_shared
+from videogen.reconstruction.completion.object_completion import Completion, complete_objects
+from videogen.reconstruction.completion.visual_hull import see_object, visual_hull, without_shared
 
 CENTER, RADIUS, WIDTH = torch.tensor([0.1, 0.0, 0.2]), 0.3, 0.006
 SHOWN = RADIUS + WIDTH  # of a ball in pictures, about

@@ -12,8 +12,8 @@ from gaussians.files.camera_transforms import read_camera_transforms
 from gaussians.files.colmap_model import is_colmap_model, read_colmap_model
 from gaussians.lenses import Lens
 from gaussians.stage.errors import InputError
-from videogen.reconstruction.pictures import FEWEST, Pictures, natural_order
-from videogen.reconstruction.posed_pictures import PosedPictures
+from videogen.reconstruction.posing.pictures import FEWEST, Pictures, natural_order
+from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 _LISTS = ("cameras.json", "transforms.json")
 _MODELS = ("sparse/0", "colmap/sparse/0", "sparse")

@@ -18,8 +18,8 @@ from gaussians.stage.atomic_files import writable
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as
 from gaussians.stage.threads import core_count
-from videogen.reconstruction.camera_files import LensCameras
-from videogen.reconstruction.pictures import FEWEST, Pictures
+from videogen.reconstruction.posing.camera_files import LensCameras
+from videogen.reconstruction.posing.pictures import FEWEST, Pictures
 
 _MOST_PAIRED = 100  # pictures of which every two are compared; of more, each with those that follow it
 _LEAST_REGISTERED = 0.5  # share of the pictures

@@ -14,9 +14,9 @@ from scipy.spatial import cKDTree
 
 from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
+from videogen.reconstruction.completion.visual_hull import VoxelSolid, see_object, visual_hull, without_shared
 from videogen.reconstruction.placement import FLOOR
 from videogen.reconstruction.segmentation.pixel_weights import pixel_weights
-from videogen.reconstruction.visual_hull import VoxelSolid, see_object, visual_hull, without_shared
 
 _LEVEL = 0.7  # least cosine between the vertical and the normal of a plane of symmetry
 _TILTS = (-4.0, 0.0, 4.0)  # degrees about two axes

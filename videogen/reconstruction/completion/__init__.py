@@ -1,0 +1,1 @@
+"""Complete what no picture shows: the undersides and insides of objects, and the ground below them."""

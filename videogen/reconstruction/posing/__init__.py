@@ -1,0 +1,1 @@
+"""Read pictures, and find the cameras that took them."""
