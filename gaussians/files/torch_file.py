@@ -1,5 +1,6 @@
 """Read dictionaries of tensors from .pt files without unpickling code and without trusting the sizes they declare."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,41 +17,51 @@ MAX_REPEATED = 2**24
 """The most values of a tensor that a file holds once and repeats by strides."""
 
 
-def load_dictionary(path: str | Path) -> dict[Any, Any]:
+def load_dictionary(path: str | Path, mapped: bool = False) -> dict[Any, Any]:
     """Read the dictionary of tensors and plain values that a .pt file holds, onto the CPU.
+
+    Args:
+        mapped: whether the file may be mapped into memory, and read when a tensor is first used; it must not change.
 
     Raises:
         InputError: the file is missing, damaged, compressed, or holds anything but a dictionary of tensors and plain
             values.
     """
     try:
-        _check_members(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        # As PyTorch wrote files before version 1.6 they cannot be mapped.
+        mapped = _check_members(path) and mapped
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except InputError:
         raise
     except Exception as error:  # torch.load has no exception of its own for what it cannot or must not unpickle
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected a dictionary of tensors: {first_line}") from None
+        text = str(error)
+        reason = (text.splitlines() or [type(error).__name__])[0]
+        if code := re.search(r"GLOBAL ([\w.]+)", text):  # PyTorch's first line would advise to run it
+            reason = f"it holds {code[1]}, which may be code and is not run"
+        raise InputError(f"{path}: expected a dictionary of tensors: {reason}") from None
     if not isinstance(contents, dict):
         raise InputError(f"{path}: expected a dictionary of tensors, found {type(contents).__name__}")
     return contents
 
 
-def _check_members(path: str | Path) -> None:
-    """Refuse an archive whose members are compressed: they may be far larger than the file, and torch.save's are not.
+def _check_members(path: str | Path) -> bool:
+    """Return whether a file is an archive, and refuse one with compressed members.
+
+    They may be far larger than the file, and torch.save's are never compressed.
 
     Raises:
         InputError: a member is compressed, or is declared larger than the file.
     """
     if not zipfile.is_zipfile(path):  # as PyTorch wrote before version 1.6
-        return
+        return False
     size = Path(path).stat().st_size
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
                 raise InputError(f"{path}: {member.filename}: expected an archive that is not compressed")
+    return True
 
 
 def tensor_of(path: str | Path, contents: dict[Any, Any], name: str) -> torch.Tensor:

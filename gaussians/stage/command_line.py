@@ -23,12 +23,16 @@ Item = TypeVar("Item")
 _ADDRESSES = 3 * 2**29  # bytes: PyTorch takes 0.9 GiB
 EXTRAS = {
     "accelerate": "train",
+    "diffusers": "perception",
     "gsplat": "cuda",
     "httpx2": "download",
     "huggingface_hub": "download",
+    "kornia": "perception",
     "matplotlib": "train",
+    "ncnn": "perception",
     "pycolmap": "photographs",
     "tensorboard": "train",
+    "transformers": "perception",
     "viser": "viewer",
 }
 """The optional libraries, and the extra of the package that installs each."""
