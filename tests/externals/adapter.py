@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from externals.pi3_splat import Pi3Reconstruction, Pi3Splat
+from externals.pi3_splat.intrinsics import published_intrinsics
+from gaussians.rotations import matrix_to_quaternion, quaternion_to_matrix
+
 Arrays = dict[str, np.ndarray]
 Weights = Mapping[str, Any]
 """Arrays by the published names of the tensors; of several networks such mappings, by the networks' names."""
@@ -48,6 +52,37 @@ def write_safetensors(path: Path, weights: Mapping[str, np.ndarray]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(as_tensors(weights), path)
     return path
+
+
+def pi3_splat(weights_path: str | Path, images: np.ndarray) -> Arrays:
+    """Return what Pi3_splat published says of images (N, 3, H, W), 0 to 1, with M = N H W Gaussians.
+
+    ``harmonics`` are in the camera's frame, ``scales`` fall from the largest to the smallest, at least 1e-4, and
+    ``rotations`` are wxyz.
+    """
+    model = Pi3Splat.from_checkpoint(weights_path, "cpu")
+    output = model.predict(torch.from_numpy(images))
+    world = Pi3Reconstruction.of(output)
+    gaussians = world.gaussians
+    assert gaussians.scales is not None
+    assert gaussians.quaternions is not None
+    scales, order = gaussians.scales.sort(dim=1, descending=True)
+    axes = quaternion_to_matrix(gaussians.quaternions).gather(2, order[:, None].expand(-1, 3, -1))
+    axes[..., 2] *= torch.linalg.det(axes)[:, None].sign()
+    outputs = {
+        "points": world.points,
+        "local_points": output.local_points,
+        "conf": output.confidence_logits,
+        "camera_poses": output.camera_to_worlds,
+        "intrinsics": published_intrinsics(output.local_points),
+        "means": gaussians.means,
+        "covariances": gaussians.covariance(),
+        "harmonics": output.gaussians.sh.flatten(0, 2).mT,
+        "opacities": gaussians.opacities,
+        "scales": scales.clamp_min(1e-4),
+        "rotations": matrix_to_quaternion(axes),
+    }
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
 TARGETS: dict[str, Callable[[Weights, Mapping[str, np.ndarray]], Arrays]] = {}
