@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from externals.weights import APACHE, WEIGHTS, Checksum, HubFiles, Licence, WebFile, Weights
 from gaussians.stage.errors import InputError
 from tests.tools.downloads.flaky_server import FlakyServer, flaky_server
 from tools import download
 from tools.downloads import jobs
 from tools.downloads.http_download import RetryPolicy
 from tools.downloads.hub_listing import hub_files
-from tools.downloads.sources import CHECKPOINTS, DATASET, Checksum, HubFiles, Source, WebFile
+from tools.downloads.jobs import DATASET
 
+RESEARCH = Licence("Ours", "research only", to_accept=True, url="https://example.com/licence")
 QUICK = RetryPolicy(timeout=10.0, tries=3, pause=0.01)
-WEIGHTS = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
+NET = {"unet/model.safetensors": b"weights" * 1000, "unet/model.bin": b"the same", "config.json": b"{}"}
 SCENES = {
     "objects/ball/point_cloud.ply": b"ply ball",
     "objects/duck/point_cloud.ply": b"ply duck",
@@ -29,7 +31,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
     """A server with a web file, a model and the dataset, and a table of sources that leads to it."""
     with flaky_server() as server:
         server.files["/a.pth"] = b"the matcher"
-        server.add_hub("model", "people/net", WEIGHTS, lfs=lambda name: name.endswith("safetensors"))
+        server.add_hub("model", "people/net", NET, lfs=lambda name: name.endswith("safetensors"))
         server.add_hub("dataset", DATASET.repo_id, SCENES, lfs=lambda name: name.endswith((".h5", ".ply")))
         matcher = WebFile(
             f"{server.url}/a.pth",
@@ -37,8 +39,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
             Checksum("sha256", hashlib.sha256(b"the matcher").hexdigest()),
         )
         net = HubFiles("people/net", "videogen/checkpoints/net", patterns=("*.json", "*.safetensors"))
-        table = {"matcher": Source("points", (matcher,)), "net": Source("pictures", (net,))}
-        monkeypatch.setattr(download, "CHECKPOINTS", table)
+        table = {
+            "matcher": Weights("points", (matcher,), (APACHE,), 0.1, ()),
+            "net": Weights("pictures", (net,), (APACHE,), 2.5, ()),
+            "gated": Weights("secrets", (net,), (APACHE, RESEARCH), 2.5, (), by_default=False),
+        }
+        monkeypatch.setattr(download, "WEIGHTS", table)
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", "secret")
         yield server
@@ -58,7 +64,7 @@ def test_models_go_to_their_places(
     command("tools.download", "checkpoints", "--root", tmp_path)
     assert files_in(tmp_path) == {
         "videogen/externals/a.pth": b"the matcher",
-        "videogen/checkpoints/net/unet/model.safetensors": WEIGHTS["unet/model.safetensors"],
+        "videogen/checkpoints/net/unet/model.safetensors": NET["unet/model.safetensors"],
         "videogen/checkpoints/net/config.json": b"{}",
     }
     assert capsys.readouterr().out.endswith(f"{tmp_path}: 3 files downloaded, 0 were complete\n")
@@ -102,9 +108,11 @@ def test_listing_and_dry_run_write_nothing(
         "544 B in 5 files in all; name the folders or files to download",
     ]
     command("tools.download", "checkpoints", "--list")
-    assert "\nnet pictures\n to videogen/checkpoints/net/\n from huggingface.co/people/net\n" in re.sub(
-        " +", " ", capsys.readouterr().out
+    net = (
+        "\nnet pictures\n 2.5 GB, default\n licence Apache-2.0: anybody, for anything\n"
+        " to videogen/checkpoints/net/\n from huggingface.co/people/net\ngated secrets\n 2.5 GB\n"
     )
+    assert net in re.sub(" +", " ", capsys.readouterr().out)
     command("tools.download", "checkpoints", "net", "--root", tmp_path, "--dry_run")
     out = capsys.readouterr().out
     assert "6.836 KiB" in out  # 7000 bytes
@@ -125,8 +133,22 @@ def test_one_that_fails_does_not_keep_the_others(
         command("tools.download", "checkpoints", "--root", tmp_path / "b", "--jobs", 1)
 
 
+def test_a_licence_to_accept_is_shown_and_asked_for(
+    tmp_path: Path, hub: FlakyServer, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = r"^gated: for research only: read its licence \(https://example\.com/licence\), .* --accept_licence$"
+    with pytest.raises(InputError, match=refused):
+        command("tools.download", "checkpoints", "gated", "--root", tmp_path)
+    assert "licence Ours: research only https://example.com/licence" in capsys.readouterr().out
+    assert hub.requests == []
+    command("tools.download", "checkpoints", "gated", "--root", tmp_path, "--dry_run")
+    assert files_in(tmp_path) == {}
+    command("tools.download", "checkpoints", "gated", "--root", tmp_path, "--accept_licence")
+    assert len(files_in(tmp_path)) == 2
+
+
 def test_unknown_names_are_errors(tmp_path: Path, hub: FlakyServer, command: Callable[..., None]) -> None:
-    with pytest.raises(InputError, match=r"sam3: no such model: expected any of matcher, net"):
+    with pytest.raises(InputError, match=r"sam3: no such model: expected any of matcher, net, gated"):
         command("tools.download", "checkpoints", "sam3", "--root", tmp_path)
     with pytest.raises(InputError, match=r"mpm/3_1: nothing of the dataset is called so"):
         command("tools.download", "dataset", "mpm/3_1", "--data_root", tmp_path)
@@ -182,13 +204,14 @@ def test_senseless_numbers_are_errors(flags: tuple[str, str], command: Callable[
 
 
 def test_table_names_files_by_secure_links_and_whole_checksums() -> None:
-    parts = [part for source in CHECKPOINTS.values() for part in source.parts]
+    parts = [part for weights in WEIGHTS.values() for part in weights.parts]
     web = [part for part in parts if isinstance(part, WebFile)]
     assert all(part.url.startswith("https://") and "/blob/" not in part.url for part in web)
     sums = [part.checksum for part in web]
     sums += [Checksum("sha256", s) for part in parts if isinstance(part, HubFiles) for s in part.sha256.values()]
     lengths = {"sha256": 64, "git_blob": 40}
     assert all(re.fullmatch(rf"[0-9a-f]{{{lengths[s.algorithm]}}}", s.digits) for s in sums)
+    assert all(weights.licences and weights.checkpoint for weights in WEIGHTS.values())
     # The published places, which .gitignore keeps out of the repository.
     assert all(part.path.startswith(("videogen/checkpoints/", "videogen/externals/")) for part in parts)
     assert len({part.path for part in web}) == len(web)

@@ -17,9 +17,9 @@ from typing import BinaryIO
 import httpx2
 from huggingface_hub.utils.sha import git_hash
 
+from externals.weights import Checksum
 from gaussians.stage.atomic_files import file_hash, made_directory, writable
 from gaussians.stage.errors import InputError
-from tools.downloads.sources import Checksum
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses after which asking again later may help."""

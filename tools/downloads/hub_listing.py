@@ -11,9 +11,9 @@ from huggingface_hub import HfApi, RepoFile, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from tqdm import tqdm
 
+from externals.weights import Checksum, HubFiles
 from gaussians.stage.errors import InputError
 from tools.downloads.http_download import PASSING, RemoteFile, RetryPolicy
-from tools.downloads.sources import Checksum, HubFiles
 
 
 def hub_files(source: HubFiles, policy: RetryPolicy) -> Iterator[tuple[str, RemoteFile]]:

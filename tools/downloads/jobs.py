@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from externals.weights import HubFiles, WebFile, Weights
 from gaussians.stage.errors import InputError
 from tools.downloads.http_download import RemoteFile, RetryPolicy, download, partial_path
 from tools.downloads.hub_listing import hub_files
-from tools.downloads.sources import DATASET, Source, WebFile
+
+DATASET = HubFiles("lishiqianhugh/GSCollision", "", repo_type="dataset")
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Download:
     path: Path
 
 
-def checkpoint_jobs(sources: Sequence[Source], root: Path, policy: RetryPolicy) -> list[Download]:
-    """Return the files of ``sources``; one that several of them have comes once."""
+def checkpoint_jobs(models: Sequence[Weights], root: Path, policy: RetryPolicy) -> list[Download]:
+    """Return the files of ``models``; one that several of them have comes once."""
     jobs: dict[Path, Download] = {}
-    for source in sources:
-        for part in source.parts:
+    for model in models:
+        for part in model.parts:
             if isinstance(part, WebFile):
                 path = root / part.path
                 jobs[path] = Download(RemoteFile(part.url, None, part.checksum), path)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from externals.weights import Checksum
 from gaussians.stage.errors import InputError
 from tests.tools.downloads.flaky_server import FlakyServer, flaky_server, git_blob
 from tools.downloads.http_download import RemoteFile, RetryPolicy, download, is_complete, partial_path
-from tools.downloads.sources import Checksum
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 QUICK = RetryPolicy(timeout=10.0, tries=3, pause=0.01)  # seconds: a busy machine's server is no stalled one
