@@ -6,11 +6,13 @@ renamed and checked as a user's are.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
+from externals.feature_matching.super_glue import SUPER_POINT, Keypoints, SuperGlueNetwork, SuperPoint
 from externals.pi3_splat import Pi3Reconstruction, Pi3Splat
 from externals.pi3_splat.intrinsics import published_intrinsics
 from gaussians.rotations import matrix_to_quaternion, quaternion_to_matrix
@@ -85,4 +87,52 @@ def pi3_splat(weights_path: str | Path, images: np.ndarray) -> Arrays:
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-TARGETS: dict[str, Callable[[Weights, Mapping[str, np.ndarray]], Arrays]] = {}
+def superpoint(weights: Weights, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Return the points of two grey pictures, and with SuperGlue's weights, too, which of them belong together."""
+    with TemporaryDirectory() as folder:
+        path = write_pickle(Path(folder) / SUPER_POINT, as_tensors(weights.get("superpoint", weights)))
+        detector = SuperPoint.from_checkpoint(path, "cpu")
+    keypoints = [detector.detect(torch.from_numpy(inputs[name])) for name in ("image0", "image1")]
+    outputs = {}
+    for number, found in enumerate(keypoints):
+        outputs[f"keypoints{number}"] = found.points.numpy()
+        outputs[f"scores{number}"] = found.scores.numpy()
+        outputs[f"descriptors{number}"] = found.descriptors.T.numpy()
+    if "superglue" in weights:
+        outputs |= _assigned(weights["superglue"], *keypoints)
+        del outputs["similarity"]
+    return outputs
+
+
+def superglue_features(weights: Weights, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Return which points of two pictures belong together."""
+    keypoints = [
+        Keypoints(
+            points=torch.from_numpy(inputs[f"keypoints{number}"]),
+            scores=torch.from_numpy(inputs[f"scores{number}"]),
+            descriptors=torch.from_numpy(inputs[f"descriptors{number}"]).T,
+            size=tuple(inputs[f"image_size{number}_hw"].tolist()),
+        )
+        for number in (0, 1)
+    ]
+    return _assigned(weights.get("superglue", weights), *keypoints)
+
+
+def _assigned(weights: Mapping[str, np.ndarray], keypoints0: Keypoints, keypoints1: Keypoints) -> Arrays:
+    with TemporaryDirectory() as folder:
+        path = write_pickle(Path(folder) / "superglue_indoor.pth", as_tensors(weights))
+        found = SuperGlueNetwork.from_checkpoint(path, "cpu").assign(keypoints0, keypoints1)
+    return {
+        "similarity": found.similarity.numpy(),
+        "log_assignment": found.log_assignment.numpy(),
+        "matches0": found.matches0.numpy(),
+        "matches1": found.matches1.numpy(),
+        "matching_scores0": found.scores0.numpy(),
+        "matching_scores1": found.scores1.numpy(),
+    }
+
+
+TARGETS: dict[str, Callable[[Weights, Mapping[str, np.ndarray]], Arrays]] = {
+    "superpoint": superpoint,
+    "superglue_features": superglue_features,
+}
