@@ -14,6 +14,7 @@ ones recorded on the same kind of device, with the machine and the versions, and
   training    an iteration of training, of every model
   keypoints   extracting keypoints from a trajectory
   dense_motion  carrying all Gaussians along with the predicted keypoints
+  perception  the perception models, in their real sizes on a GPU, with random weights
 
 On a GPU the published sizes are measured, on a CPU smaller ones.
 
@@ -43,6 +44,7 @@ PARTS = {
     "training": ("training", "measure"),
     "keypoints": ("keypoints", "measure"),
     "dense_motion": ("dense_motion", "measure"),
+    "perception": ("perception", "measure"),
 }
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

@@ -15,6 +15,7 @@ import torch
 from externals.feature_matching.super_glue import SUPER_POINT, Keypoints, SuperGlueNetwork, SuperPoint
 from externals.pi3_splat import Pi3Reconstruction, Pi3Splat
 from externals.pi3_splat.intrinsics import published_intrinsics
+from externals.sam2 import ObjectPrompt, Sam2
 from gaussians.rotations import matrix_to_quaternion, quaternion_to_matrix
 from tests.externals import generation_targets
 
@@ -133,7 +134,37 @@ def _assigned(weights: Mapping[str, np.ndarray], keypoints0: Keypoints, keypoint
     }
 
 
+def sam2_tiny(weights: Weights, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Return what SAM 2.1 says of frames (N, H, W, 3), of the object at a point and of that in a box of the first."""
+    with TemporaryDirectory() as folder:
+        path = write_pickle(Path(folder, "sam2.1_hiera_tiny.pt"), {"model": as_tensors(weights)})
+        sam2 = Sam2.from_checkpoint(path)
+    frames = torch.from_numpy(inputs["frames"])
+    height, width = frames.shape[1:3]
+    point = ObjectPrompt(0, points=((float(inputs["point"][0]), float(inputs["point"][1])),))
+    u0, v0, u1, v1 = (float(side) for side in inputs["box"])
+    features = sam2.encode(frames)
+    followed = [
+        sam2.follow(features, prompt, (width, height)) for prompt in (point, ObjectPrompt(0, box=(u0, v0, u1, v1)))
+    ]
+    logits = torch.stack([torch.stack([output.logits for output in outputs]) for outputs in followed], dim=1)
+    fine, middle, coarse = (
+        level[:, 0].T.reshape(-1, *[round(level.shape[0] ** 0.5)] * 2) for level in features.levels[0]
+    )
+    arrays = {
+        "fpn0_sub": fine[:, ::32, ::32],
+        "fpn1_sub": middle[:, ::16, ::16],
+        "fpn2_sub": coarse[:, ::8, ::8],
+        "low_res_logits_sub": logits[..., ::4, ::4],
+        "video_res_logits": torch.nn.functional.interpolate(logits, (height, width), mode="bilinear"),
+        "obj_ptr": torch.stack([torch.stack([output.pointer for output in outputs]) for outputs in followed], dim=1),
+        "maskmem_frame0_obj1_sub": followed[0][0].memory[:, ::8, ::8],
+    }
+    return {name: array.numpy() for name, array in arrays.items()}
+
+
 TARGETS: dict[str, Callable[[Weights, Mapping[str, np.ndarray]], Arrays]] = {
+    "sam2_tiny": sam2_tiny,
     "superpoint": superpoint,
     "superglue_features": superglue_features,
     "diffsplat_mv_denoisers": generation_targets.diffsplat_mv_denoisers,

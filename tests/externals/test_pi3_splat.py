@@ -187,6 +187,15 @@ def test_bfloat16_is_near_float32(tiny: Path, model: Pi3Splat, images: torch.Ten
             assert 1e-5 < (found - expected).abs().max() / expected.abs().max() < (0.06 if rounded else 0.03)
 
 
+@pytest.mark.gpu
+def test_a_gpu_says_the_same(tiny: Path, model: Pi3Splat, images: torch.Tensor) -> None:
+    there, here = Pi3Splat.from_checkpoint(tiny, "cuda").reconstruct(images), model.reconstruct(images)
+    for name in ("local_points", "confidences", "camera_to_worlds"):
+        check(getattr(there, name).cpu().numpy(), getattr(here, name).numpy())
+    for name in ("means", "opacities", "sh", "scales"):
+        check(getattr(there.gaussians, name).cpu().numpy(), getattr(here.gaussians, name).numpy())
+
+
 def test_rounding_rotary_angles_makes_the_errors_that_it_is_known_for() -> None:
     exact, rounded = (rotary_table(42, 1, 5, 64, rough, torch.device("cpu"))[0] for rough in (False, True))
     assert exact[:5].eq(1).all()

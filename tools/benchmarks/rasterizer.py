@@ -1,17 +1,15 @@
 """Measure seconds and memory that drawing a scene takes, and its gradient: three balls on a ground, seen from 4 m."""
 
-import re
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from gaussians.cameras import Cameras, Orbit
 from gaussians.rasterization import Rendered, rasterize
 from gaussians.representation import Gaussians
-from tools.benchmarks.stopwatch import seconds
+from tools.benchmarks.stopwatch import peak_bytes, reset_peak, seconds
 
 _WORKLOADS = ((10_000, 256, 1), (100_000, 448, 1), (100_000, 448, 5), (100_000, 1280, 1))  # Gaussians, pixels, views
 _TRAINING = ((20_000, 128, 1), (100_000, 448, 1))
@@ -49,9 +47,9 @@ def _measure(
     gaussians = _balls_on_ground(count).to(device)
     cameras = _ORBIT.cameras(range(0, 4 * views, 4), resolution).to(device)
     draw(gaussians[:100], cameras[:1])  # so that compiling the kernels is not measured
-    _reset_peak(device)
+    reset_peak(device)
     durations = [seconds(lambda: draw(gaussians, cameras), device) for _ in range(_REPEATS + 1)]
-    return statistics.median(durations[1:]), _peak(device) / 2**20
+    return statistics.median(durations[1:]), peak_bytes(device) / 2**20
 
 
 @torch.no_grad()
@@ -64,22 +62,6 @@ def _differentiate(gaussians: Gaussians, cameras: Cameras) -> tuple[torch.Tensor
     leaves = {name: getattr(gaussians, name).requires_grad_() for name in names}
     loss = rasterize(replace(gaussians, **leaves), cameras).rgb.square().mean()
     return torch.autograd.grad(loss, list(leaves.values()))
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the memory in use
-
-
-def _peak(device: torch.device) -> int:
-    """Return the most bytes that were in use since the last reset."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 def _balls_on_ground(count: int) -> Gaussians:
