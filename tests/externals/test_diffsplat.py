@@ -74,7 +74,7 @@ def test_published_checkpoints_fit_their_networks() -> None:
 
     from externals.diffsplat.elevation import ElevationEstimator, renamed
     from externals.diffsplat.networks import autoencoder_config
-    from tools.benchmarks.generation import SD3_OF_DIFFSPLAT, UNET_OF_DIFFSPLAT
+    from tools.benchmarks.generation import GenerationSizes
 
     with gzip.open(GOLDEN / "diffsplat_shapes.json.gz", "rt") as file:
         published = json.load(file)
@@ -83,8 +83,8 @@ def test_published_checkpoints_fit_their_networks() -> None:
             name: {key: torch.empty(shape) for key, shape in shapes.items()} for name, shapes in published.items()
         }
         networks = {
-            "sd15": (UNet2DConditionModel(**UNET_OF_DIFFSPLAT), checkpoints["sd15"]),
-            "sd35m": (SD3Transformer2DModel(**SD3_OF_DIFFSPLAT), checkpoints["sd35m"]),
+            "sd15": (UNet2DConditionModel(**GenerationSizes().unet), checkpoints["sd15"]),
+            "sd35m": (SD3Transformer2DModel(**GenerationSizes().sd3), checkpoints["sd35m"]),
             "elevest": (ElevationEstimator.of_size(renamed(checkpoints["elevest"]), Path("elevest")), None),
         }
         networks["elevest"] = (networks["elevest"][0], renamed(checkpoints["elevest"]))
@@ -138,7 +138,8 @@ def write_checkpoint(root: Path, version: str) -> Path:
     stock = json.loads(json.dumps(config).replace("MV2D", "2D"))
     with torch.device("meta"):
         denoiser = kind(**stock)
-        autoencoder = AutoencoderKL(**VAE | {"in_channels": 12, "out_channels": 12, "latent_channels": channels})
+        splats = {"in_channels": 12, "out_channels": 12, "latent_channels": channels}
+        autoencoder = AutoencoderKL(**VAE | splats | {"block_out_channels": [32] * 4, "norm_num_groups": 32})
     steps = root / published.denoiser / "checkpoints"
     (steps / "000100").mkdir(parents=True)
     write_part(steps / "013020" / published.part, config, weights_of(denoiser))
@@ -178,9 +179,7 @@ def test_an_object_is_generated_from_a_picture(version: str, tmp_path: Path, mon
         torch.testing.assert_close(seen, torch.stack([columns, rows], -1), atol=1e-2, rtol=0)
     if version == "sd15":
         other = model.complete(image, mask, "a red mug", elevation=20.0, seed=1)
-        again = model.complete(image, mask, "a red mug", elevation=20.0)
         assert not torch.equal(other.gaussians.sh, found.gaussians.sh)
-        assert torch.equal(again.gaussians.sh, found.gaussians.sh)
     with pytest.raises(InputError, match="elevest"):
         model.complete(image, mask, "a red mug")
 

@@ -45,13 +45,17 @@ def test_the_published_adaptation_fits_stable_diffusion() -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from externals.osediff.lora import Adaptation
-    from tools.benchmarks.generation import UNET_OF_OSEDIFF, VAE_OF_STABLE_DIFFUSION
+    from tools.benchmarks.generation import GenerationSizes
 
     with gzip.open(GOLDEN / "osediff_shapes.json.gz", "rt") as file:
         published = json.load(file)["pickle"]
     contents: dict[str, Any] = dict(published["top_level"])
     with torch.device("meta"):
-        networks = {"unet": UNet2DConditionModel(**UNET_OF_OSEDIFF), "vae": AutoencoderKL(**VAE_OF_STABLE_DIFFUSION)}
+        sizes = GenerationSizes()
+        networks = {
+            "unet": UNet2DConditionModel(**sizes.sharpener),
+            "vae": AutoencoderKL(**sizes.autoencoder, latent_channels=4),
+        }
         for name, network in networks.items():
             shapes = published[f"state_dict_{name}"]
             contents[f"state_dict_{name}"] = {key: torch.empty(shape) for key, shape in shapes.items()}

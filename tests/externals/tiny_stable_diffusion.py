@@ -16,8 +16,9 @@ _WORDS = ("a", "red", "mug", "worst", "quality", ",")
 VAE = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [32, 32, 32, 32],
+    "block_out_channels": [8, 8, 8, 8],
     "layers_per_block": 1,
+    "norm_num_groups": 4,
     "latent_channels": 4,
 }
 

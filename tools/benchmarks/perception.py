@@ -7,14 +7,56 @@ from dataclasses import dataclass
 
 import torch
 
+from externals.diffsplat.versions import Version
 from externals.pi3_splat import Pi3Splat
 from externals.pi3_splat.network import Pi3Network, Pi3Sizes
+from tools.benchmarks.generation import GenerationSizes, random_diffsplat, random_osediff
 from tools.benchmarks.stopwatch import peak_bytes, reset_peak, seconds
 
 _REPEATS = 3
 _PI3_SMALLER = Pi3Sizes(encoder_depth=2, decoder_depth=4, head_depth=1)
 # Of Pi3_splat: sizes, and how many pictures of which side.
 _PI3_WORKLOADS = {"cpu": (_PI3_SMALLER, 2, 112), "cuda": (Pi3Sizes(), 20, 448)}
+_UNET_SMALLER = {
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 2,
+    "cross_attention_dim": 32,
+}
+_CLIP_SMALLER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_GENERATION_SMALLER = GenerationSizes(
+    unet=_UNET_SMALLER | {"in_channels": 11},
+    sd3={
+        "in_channels": 23,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 4,
+        "caption_projection_dim": 32,
+        "pooled_projection_dim": 64,
+        "pos_embed_max_size": 16,
+        "dual_attention_layers": [0],
+        "qk_norm": "rms_norm",
+    },
+    sharpener=_UNET_SMALLER,
+    autoencoder={
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "block_out_channels": [8] * 4,
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    },
+    texts=_CLIP_SMALLER | {"projection_dim": 32},
+    larger_texts=_CLIP_SMALLER | {"projection_dim": 32},
+    sharpener_texts=_CLIP_SMALLER,
+)
+# Of OSEDiff and DiffSplat: sizes, the type of OSEDiff's matrix products, and the longer side of what OSEDiff makes.
+_GENERATION_WORKLOADS = {
+    "cpu": (_GENERATION_SMALLER, torch.float32, 128),
+    "cuda": (GenerationSizes(), torch.bfloat16, 768),
+}
 
 
 @dataclass(frozen=True)
@@ -60,4 +102,37 @@ def _pi3_splat(device: torch.device) -> Iterator[Work]:
         del network, model
 
 
-_MODELS: tuple[Callable[[torch.device], Iterator[Work]], ...] = (_pi3_splat,)
+def _osediff(device: torch.device) -> Iterator[Work]:
+    sizes, dtype, side = _GENERATION_WORKLOADS[device.type]
+    model = random_osediff(sizes, dtype, device)
+    image, _ = _picture(device)
+    described = f"a picture to {side} x {side}"
+    yield Work("OSEDiff", str(dtype).removeprefix("torch."), described, lambda: model.enlarge(image, "a mug", side))
+
+
+def _diffsplat(device: torch.device) -> Iterator[Work]:
+    sizes, dtype, _ = _GENERATION_WORKLOADS[device.type]
+    image, mask = _picture(device)
+    versions: tuple[Version, ...] = ("sd15", "sd35m")
+    for version in versions:
+        model = random_diffsplat(sizes, version, device)
+        name = f"DiffSplat {version}"
+        yield Work(
+            name,
+            str(dtype).removeprefix("torch."),
+            "an object",
+            lambda m=model: m.complete(image, mask, "a mug", 20.0),  # type: ignore[misc]
+        )
+        del model
+
+
+def _picture(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a picture (256, 256, 3) and its object (256, 256)."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (256, 256, 3), dtype=torch.uint8, generator=generator)
+    mask = torch.zeros(256, 256, dtype=torch.bool)
+    mask[32:224, 32:224] = True
+    return image.to(device), mask.to(device)
+
+
+_MODELS: tuple[Callable[[torch.device], Iterator[Work]], ...] = (_pi3_splat, _osediff, _diffsplat)
