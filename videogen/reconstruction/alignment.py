@@ -16,7 +16,8 @@ _MOST_HYPOTHESES = 4000
 _LEAST_DISTANCE = 0.1  # between the two cameras of a hypothesis, as a share of the median of all pairs
 _NO_DISTANCE = 1e-6  # a spread below this share of the coordinates is none
 _ITERATIONS = 50
-_CHI_SQUARED_MEDIAN = 2.366  # of three degrees of freedom: turns a median of squares into a variance
+CHI_SQUARED_MEDIAN = 2.366
+"""The median of squared distances in three dimensions over the variance along each."""
 _CUT = 5.0  # standard deviations at which Tukey's weight reaches 0; three normal ones are farther once in 60,000 times
 # Standard deviations, of the spread and radians, that good estimates have: whoever is that near is no outlier.
 _LEAST_CENTER, _LEAST_ANGLE = 2e-3, 2e-3
@@ -148,10 +149,10 @@ def align_cameras(found: Cameras, known: Cameras, setting: str = "cameras.json")
     for _ in range(_ITERATIONS):
         squares, angles = _squared_errors(similarity, p, q, rotations)
         variances = [
-            max(float(values.median()) / _CHI_SQUARED_MEDIAN, least**2)
+            max(float(values.median()) / CHI_SQUARED_MEDIAN, least**2)
             for values, least in ((squares, _LEAST_CENTER * spread), (angles, _LEAST_ANGLE))
         ]
-        weights = torch.stack([_tukey(squares / variances[0]), _tukey(angles / variances[1])])
+        weights = torch.stack([tukey_weights(squares / variances[0]), tukey_weights(angles / variances[1])])
         before, similarity = similarity, _weighted(p, q, rotations, weights, variances, similarity.scale)
         if _difference(before, similarity, spread) < 1e-12:
             break
@@ -214,7 +215,7 @@ def _least_median(p: torch.Tensor, q: torch.Tensor, rotations: torch.Tensor) -> 
     return Similarity(float(scales[best]), rotations[i[best]], shifts[best])
 
 
-def _tukey(squares: torch.Tensor) -> torch.Tensor:
+def tukey_weights(squares: torch.Tensor) -> torch.Tensor:
     """Return Tukey's weights of squared errors in variances: 1 at 0, and 0 from ``_CUT`` standard deviations on."""
     return (1 - squares / _CUT**2).clamp_min(0).square()
 
