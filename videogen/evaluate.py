@@ -86,9 +86,15 @@ def _parser() -> ArgumentParser:
     add("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
     add(
         "--segmenter",
-        choices=("grabcut", "masks"),
+        choices=("grabcut", "sam2", "masks"),
         default="grabcut",
-        help="who tells objects apart in the pictures: GrabCut, from a box in the first one, or the true masks",
+        help="who tells objects apart in the pictures: GrabCut or SAM 2.1 from boxes, or the true masks",
+    )
+    add(
+        "--checkpoints",
+        type=Path,
+        default=Path(),
+        help="directory that the weights of perception models were downloaded to",
     )
     add("--refine", action="store_true", help="predict from objects completed where no picture shows them")
     add("--iterations", type=int, help="of each reconstruction (default: 4000 on a GPU, 3000 on a CPU)")
@@ -151,6 +157,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> VideoEvaluationSetting
             boxes=None,
             backend="auto",
             segmenter=args.segmenter,
+            checkpoints=args.checkpoints,
             real_world=False,
             scale=None,
             refine=args.refine,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, model_validator
 
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import read_json_as, write_json
@@ -21,7 +21,7 @@ Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class Prompts(BaseModel):
-    """A ``Prompts`` holds for each of K objects a point, a box or both, in pixels of the first view, and a text."""
+    """A ``Prompts`` holds for each of K objects a point, a box or both, in pixels of a view, and a text."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, validate_by_name=True)
 
@@ -31,10 +31,12 @@ class Prompts(BaseModel):
     """K pairs of pixels (u0, v0, u1, v1), the first and the last that show the objects."""
     texts: Annotated[tuple[str, ...] | None, Field(validation_alias="text")] = None
     """What the K objects are."""
+    views: Annotated[tuple[NonNegativeInt, ...] | None, Field(validation_alias="view")] = None
+    """The K views that the points and boxes are in, each the number of a picture or frame from 0; None: the first."""
 
     @model_validator(mode="after")
     def _count(self) -> "Prompts":
-        entries = {"point": self.points, "bbox": self.boxes, "text": self.texts}
+        entries = {"point": self.points, "bbox": self.boxes, "text": self.texts, "view": self.views}
         if self.points is None and self.boxes is None:
             raise ValueError("bbox: missing, and point, too: expected either")
         for key, found in entries.items():
@@ -94,6 +96,7 @@ def write_prompts(path: str | Path, prompts: Prompts) -> None:
         "center_point": prompts.points,
         "bbox": prompts.boxes,
         "text": prompts.texts,
+        "view": prompts.views,
     }
     write_json(path, {key: value for key, value in contents.items() if value is not None})
 

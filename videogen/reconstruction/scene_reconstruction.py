@@ -35,6 +35,7 @@ from videogen.reconstruction.report import Report, write_report
 from videogen.reconstruction.scene_outputs import SceneOutputs
 from videogen.reconstruction.segmentation.given_masks import read_masks
 from videogen.reconstruction.segmentation.label_voting import refine_masks
+from videogen.reconstruction.segmentation.prompted_tracking import find_sam2
 from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
 from videogen.reconstruction.settings import HOLD_OUT, ReconstructionSettings, SceneInput
 from videogen.reconstruction.stage_results import StageResults, Tensors
@@ -42,6 +43,11 @@ from videogen.reconstruction.visualization import write_visualization
 
 STAGES = "stages"
 _ALL_IS_BACKGROUND = "no prompts.json, --bbox or masks/ says where objects are: all is background"
+_TOLD_APART = {
+    "masks": "masks/ tells the objects apart",
+    "sam2": "SAM 2.1 told the objects apart",
+    "grabcut": "GrabCut told the objects apart (with its weights, docs/weights.md, SAM 2.1 would)",
+}
 _SOLID = 0.3  # opacity
 _ON_A_CPU, _ON_A_GPU = 128, 448  # pixels
 
@@ -182,10 +188,13 @@ def _masks(
     given = next((place / "masks" for place in (folder, folder.parent) if (place / "masks").is_dir()), None)
     prompts = _prompts(folder, settings)
     names = seen.names, seen.indices
+    device = seen.images.device
+    chosen = choose_segmenter(settings.segmenter, given is not None, settings.checkpoints, device)
+    weights = find_sam2(settings.checkpoints, device) if chosen == "sam2" else None
     made_from = {
         "pictures": pose_hash,
         "rows": rows,
-        "segmenter": settings.segmenter,
+        "segmenter": chosen if weights is None else weights.name,
         "prompts": None if prompts is None else prompts.model_dump(mode="json"),
         "prompt_type": settings.prompt_kind,
         "masks": None if given is None else _hash_of(given),
@@ -201,27 +210,43 @@ def _masks(
             size, told_by = tuple(posed["source_size"]), "--bbox" if settings.boxes is not None else "prompts.json"
             if outside := prompts.outside(*size):
                 raise InputError(f"{told_by}: {outside[0]}")
-            if masks is None and seen.indices[0] != 0:
-                raise InputError(f"{told_by}: is for the first picture, which has no camera: give masks/")
             scaled = prompts.scaled(size, (width, height))
+            if masks is None:
+                scaled = scaled.model_copy(update={"views": _rows_of_views(prompts, seen.indices, told_by)})
         cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
         inputs = SegmentationInput(
-            seen.images.cpu(), scaled, settings.prompt_kind, cameras, depth_limits=limits, masks=masks
+            seen.images.cpu(), scaled, settings.prompt_kind, cameras, limits, masks, settings.checkpoints, device
         )
         if prompts is None and masks is None:
             return {"labels": torch.zeros(seen.images.shape[:3], dtype=torch.uint8)}, {
                 "texts": [],
                 "notes": [_ALL_IS_BACKGROUND],
             }
-        chosen = choose_segmenter(settings.segmenter, inputs)
         labels = segment(inputs, chosen)
         texts = list(prompts.names) if prompts is not None else []
         texts += [f"object {k}" for k in range(len(texts) + 1, int(labels.max()) + 1)]
         tensors = {"labels": labels} | ({"given": masks} if masks is not None and chosen != "masks" else {})
-        return tensors, {"texts": texts, "notes": []}
+        return tensors, {"texts": texts, "notes": [_TOLD_APART[chosen]]}
 
     tensors, facts, digest = stages.get("masks", made_from, make)
     return facts["texts"], tensors["labels"], tensors.get("given"), facts["notes"], digest
+
+
+def _rows_of_views(prompts: Prompts, indices: Sequence[int], told_by: str) -> tuple[int, ...]:
+    """Return which of the pictures taken, whose numbers among all are ``indices``, each object is prompted in.
+
+    Raises:
+        InputError: a prompt is for none of them.
+    """
+    for number, view in enumerate(prompts.views or ()):
+        if view not in indices:
+            taken = ", ".join(str(index) for index in indices)
+            raise InputError(
+                f"{told_by}: view.{number}: picture {view} is not taken, or has no camera: taken are {taken}"
+            )
+    if prompts.views is None and indices[0] != 0:
+        raise InputError(f"{told_by}: is for the first picture, which has no camera: give masks/")
+    return tuple(indices.index(view) for view in prompts.views or (0,) * len(prompts))
 
 
 def _prompts(folder: Path, settings: ReconstructionSettings) -> Prompts | None:

@@ -30,6 +30,7 @@ class ReconstructionSettings:
         boxes: the objects' boxes in the first picture, in the place of prompts.json.
         backend: how Gaussians are made of pictures.
         segmenter: who tells the objects apart.
+        checkpoints: directory below which the weights of perception models are (``externals.weights``).
         real_world: the pictures are photographs: cameras are not the dataset's, and objects are put onto the floor.
         scale: metres in a unit of the cameras' frame; None: so that the objects fit the box.
         refine: complete what no picture shows of the objects.
@@ -48,6 +49,7 @@ class ReconstructionSettings:
     boxes: "Prompts | None"
     backend: Backend
     segmenter: str
+    checkpoints: Path
     real_world: bool
     scale: float | None
     refine: bool
@@ -92,9 +94,15 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="how Gaussians are made; auto: optimize")
     parser.add_argument(
         "--segmenter",
-        choices=("auto", "grabcut", "masks"),
+        choices=("auto", "grabcut", "sam2", "masks"),
         default="auto",
-        help="who tells objects apart; auto: masks/ if there is one, else grabcut",
+        help="who tells objects apart; auto: masks/, else SAM 2.1 if its weights are there, else grabcut",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=Path(),
+        help="directory that the weights of perception models were downloaded to",
     )
     parser.add_argument(
         "--real_world", action="store_true", help="photographs, not a dataset's video: objects are put onto the floor"
@@ -135,6 +143,7 @@ def reconstruction_settings(args: Namespace, refine: bool, overwrite: bool) -> R
         boxes=None,
         backend=args.backend,
         segmenter=args.segmenter,
+        checkpoints=args.checkpoints,
         real_world=args.real_world,
         scale=args.scale,
         refine=refine,

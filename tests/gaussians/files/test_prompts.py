@@ -20,6 +20,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_prompts(path, Prompts(points=PROMPTS.points))
     assert set(read_json(path)) == {"point", "center_point"}
     assert read_prompts(path).names == ("object 1", "object 2")
+    shown = PROMPTS.model_copy(update={"views": (0, 3)})
+    write_prompts(path, shown)
+    assert read_prompts(path) == shown
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"text": ["a"]}, "bbox: missing"),
         ({"bbox": []}, "at least one object"),
         ({"bbox": [[0, 0, 1]]}, r"bbox\.0\.3: missing"),
+        ({"point": [[0, 0]], "view": [-1]}, r"view\.0: "),
+        ({"point": [[0, 0]], "view": [0, 1]}, "view: expected one entry for each of 1 objects, found 2"),
         ({"point": [[0, 0]], "text": ["a", "b"]}, "text: expected one entry for each of 1 objects, found 2"),
         ({"point": [[0, 0]], "bbox": [[0, 0, 1, 1]] * 3}, "point: expected one entry for each of 3 objects, found 1"),
     ],

@@ -28,6 +28,7 @@ SETTINGS = ReconstructionSettings(
     boxes=None,
     backend="auto",
     segmenter="auto",
+    checkpoints=Path("no weights"),
     real_world=False,
     scale=None,
     refine=False,
@@ -201,6 +202,15 @@ def test_prompts_need_the_first_picture(tmp_path: Path) -> None:
     lens = {"w": 48, "h": 48, "fl_x": 72.0, "fl_y": 72.0, "cx": 24.0, "cy": 24.0}
     (tmp_path / "pictures" / "transforms.json").write_text(json.dumps({**lens, "frames": frames[1:]}))
     with pytest.raises(InputError, match=r"prompts\.json: is for the first picture, which has no camera"):
+        reconstruct_scene(SceneInput(tmp_path / "pictures", tmp_path / "out"), SETTINGS)
+
+
+def test_prompts_are_for_pictures_that_are_taken(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", masks=False)
+    file = tmp_path / "pictures" / "prompts.json"
+    write_prompts(file, Prompts(boxes=((1.0, 1.0, 5.0, 5.0),) * 2, views=(0, 4)))
+    message = r"prompts\.json: view\.1: picture 4 is not taken, or has no camera: taken are 0, 1, 2, 3, 5, 6, 7, 8$"
+    with pytest.raises(InputError, match=message):
         reconstruct_scene(SceneInput(tmp_path / "pictures", tmp_path / "out"), SETTINGS)
 
 

@@ -1,7 +1,8 @@
 """Choose who tells the objects apart, and check what it found."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 from videogen.reconstruction.segmentation.grab_cut import boxes_of_points, labels_from_boxes
 from videogen.reconstruction.segmentation.optical_flow import carry_through_frames
+from videogen.reconstruction.segmentation.prompted_tracking import find_sam2, follow_prompts, sam2_is_installed
 from videogen.reconstruction.segmentation.through_views import carry_through_views
 
 PromptKind = Literal["bbox", "point"]
@@ -25,12 +27,15 @@ class SegmentationInput:
 
     Attributes:
         images: (N, H, W, 3) uint8, RGB.
-        prompts: where the objects are in the first of them, in its pixels; needed without masks.
+        prompts: where the objects are in them, in their pixels; needed without masks. Their ``views`` are rows of
+            ``images``.
         prompt_kind: whether boxes or points count where there are both.
         cameras: N cameras, or None where they are unknown: then the pictures are frames of a video.
         depth_limits: with cameras, the least and the greatest depth in the first picture at which objects are looked
             for (``plane_sweep.depth_range``).
         masks: (N, H, W) uint8, label pictures that the user gives, or None.
+        checkpoints: directory below which the weights of perception models are.
+        device: where these models run.
     """
 
     images: torch.Tensor
@@ -39,6 +44,8 @@ class SegmentationInput:
     cameras: Cameras | None = None
     depth_limits: tuple[float, float] | None = None
     masks: torch.Tensor | None = None
+    checkpoints: Path = Path()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
         check_shape("images", self.images, "N", "H", "W", 3)
@@ -59,13 +66,13 @@ def segment(inputs: SegmentationInput, segmenter: str = AUTO) -> torch.Tensor:
     """Return which object each pixel of N pictures shows: (N, H, W) uint8, 0 for none, 1 to K in the prompts' order.
 
     Args:
-        segmenter: one of ``SEGMENTERS``, or "auto": given masks if there are any, else GrabCut.
+        segmenter: one of ``SEGMENTERS``, or "auto": see ``choose_segmenter``.
 
     Raises:
         InputError: what the segmenter needs is missing, a prompt is outside of the picture, no object shows anywhere,
-            or one shows in no picture after the first.
+            or one shows in fewer than two pictures.
     """
-    chosen = choose_segmenter(segmenter, inputs)
+    chosen = choose_segmenter(segmenter, inputs.masks is not None, inputs.checkpoints, inputs.device)
     labels = SEGMENTERS[chosen](inputs)
     count = len(inputs.prompts) if inputs.prompts is not None else int(labels.max())
     if int(labels.max()) > count:
@@ -74,49 +81,55 @@ def segment(inputs: SegmentationInput, segmenter: str = AUTO) -> torch.Tensor:
     return labels
 
 
-def choose_segmenter(name: str, inputs: SegmentationInput) -> str:
+def choose_segmenter(name: str, has_masks: bool, checkpoints: Path, device: torch.device) -> str:
     """Return the segmenter that ``name`` stands for: itself, or of "auto" the best one that has what it needs.
+
+    That is given masks if there are any, else SAM 2.1 where its weights and its library are there, else GrabCut.
+
+    Args:
+        has_masks: whether there are given masks.
+        checkpoints, device: as of ``SegmentationInput``.
 
     Raises:
         InputError: there is none of that name.
     """
     if name == AUTO:
-        return "masks" if inputs.masks is not None else "grabcut"
+        if has_masks:
+            return "masks"
+        return "sam2" if find_sam2(checkpoints, device) is not None and sam2_is_installed() else "grabcut"
     if name not in SEGMENTERS:
         raise InputError(f"--segmenter: expected one of {', '.join([AUTO, *SEGMENTERS])}, found {name!r}")
     return name
 
 
 def check_visible(labels: torch.Tensor, names: Sequence[str]) -> None:
-    """Check that each object shows in a picture after the first, too.
+    """Check that each object shows in two pictures at least.
 
     Args:
         labels: (N, H, W) label pictures.
         names: what the objects 1 to K are.
 
     Raises:
-        InputError: no object shows anywhere, or one shows in the first picture at most.
+        InputError: no object shows anywhere, or one shows in fewer than two pictures.
     """
     if not labels.any():
         raise InputError("masks: all of them are empty: expected an object in some picture")
     for label, name in enumerate(names, 1):
-        if not (labels[1:] == label).any():
-            raise InputError(f"masks: object {label} ({name}) shows in no picture after the first")
+        if (count := int((labels == label).flatten(1).any(1).sum())) < 2:
+            shows = "no picture" if count == 0 else "one picture alone"
+            raise InputError(f"masks: object {label} ({name}) shows in {shows}")
 
 
 def cut_out(inputs: SegmentationInput) -> torch.Tensor:
     """Segment with GrabCut in the first picture, carried to the others through the geometry or by optical flow.
 
     Raises:
-        InputError: there are no prompts, or one is outside of the picture.
+        InputError: there are no prompts, or one is outside of the picture, or of another one than the first.
     """
     images = np.ascontiguousarray(inputs.images.cpu().numpy())
-    prompts = inputs.prompts
-    if prompts is None:
-        raise InputError("prompts.json: missing: expected it beside the pictures, or --bbox u0,v0,u1,v1, or masks")
-    height, width = images.shape[1:3]
-    if problems := prompts.outside(width, height):
-        raise InputError(f"prompts: {problems[0]}")
+    prompts = _checked_prompts(inputs)
+    if any(prompts.views or ()):
+        raise InputError("prompts: view: GrabCut takes prompts in the first picture alone: expected 0, or SAM 2.1")
     first = labels_from_boxes(images[0], _boxes(prompts, inputs.prompt_kind, images[0]))
     for label, name in enumerate(prompts.names, 1):
         if not (first == label).any():
@@ -127,11 +140,36 @@ def cut_out(inputs: SegmentationInput) -> torch.Tensor:
     return torch.from_numpy(carry_through_views(images, cameras, first, inputs.depth_limits))
 
 
-def _boxes(prompts: Prompts, kind: PromptKind, image: np.ndarray) -> Sequence[tuple[float, float, float, float]]:
-    if kind == "bbox" and prompts.boxes is None:
+def track(inputs: SegmentationInput) -> torch.Tensor:
+    """Segment with SAM 2.1, from prompts in any of the pictures, which it takes for frames of a video.
+
+    Raises:
+        InputError: there are no prompts, or one is outside of the picture; or see ``follow_prompts``.
+    """
+    prompts = _checked_prompts(inputs)
+    return follow_prompts(inputs.images, prompts, inputs.prompt_kind, inputs.checkpoints, inputs.device)
+
+
+def _checked_prompts(inputs: SegmentationInput) -> Prompts:
+    """Return the prompts.
+
+    Raises:
+        InputError: there are none, one is outside of the picture, or none is of the kind that counts.
+    """
+    prompts = inputs.prompts
+    if prompts is None:
+        raise InputError("prompts.json: missing: expected it beside the pictures, or --bbox u0,v0,u1,v1, or masks")
+    height, width = inputs.images.shape[1:3]
+    if problems := prompts.outside(width, height):
+        raise InputError(f"prompts: {problems[0]}")
+    if inputs.prompt_kind == "bbox" and prompts.boxes is None:
         raise InputError("--prompt_type: prompts.json has points alone: expected point")
-    if kind == "point" and prompts.points is None:
+    if inputs.prompt_kind == "point" and prompts.points is None:
         raise InputError("--prompt_type: prompts.json has boxes alone: expected bbox")
+    return prompts
+
+
+def _boxes(prompts: Prompts, kind: PromptKind, image: np.ndarray) -> Sequence[tuple[float, float, float, float]]:
     boxes = prompts.boxes if kind == "bbox" else boxes_of_points(image, prompts.points or ())
     last_u, last_v = image.shape[1] - 1.0, image.shape[0] - 1.0
     return [(u0, v0, min(u1, last_u), min(v1, last_v)) for u0, v0, u1, v1 in boxes or ()]
@@ -143,5 +181,5 @@ def _given(inputs: SegmentationInput) -> torch.Tensor:
     return inputs.masks
 
 
-SEGMENTERS: dict[str, Segmenter] = {"grabcut": cut_out, "masks": _given}
+SEGMENTERS: dict[str, Segmenter] = {"grabcut": cut_out, "sam2": track, "masks": _given}
 """Who tells objects apart, by name."""

@@ -1,9 +1,12 @@
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from externals.sam2 import ObjectPrompt
 from gaussians.cameras import Cameras, Orbit
 from gaussians.files.prompts import Prompts
 from gaussians.files.video import to_uint8
@@ -11,9 +14,11 @@ from gaussians.rasterization import instance_masks, rasterize
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError
+from videogen.reconstruction.segmentation import prompted_tracking
 from videogen.reconstruction.segmentation.object_volume import sweep_depth
 from videogen.reconstruction.segmentation.optical_flow import carry_through_frames
-from videogen.reconstruction.segmentation.segmenters import SegmentationInput, segment
+from videogen.reconstruction.segmentation.prompted_tracking import find_sam2
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
 
 SIZE, VIEWS = 96, 10
 DEPTHS = (1.6, 12.0)
@@ -101,7 +106,7 @@ def test_given_masks_go_before_prompts_and_must_show_every_object(scene: Scene) 
     assert (segment(inputs) == scene.masks).all()
     lost = scene.masks.clone()
     lost[1:][lost[1:] == 2] = 0
-    with pytest.raises(InputError, match=r"object 2 \(object 2\) shows in no picture after the first"):
+    with pytest.raises(InputError, match=r"object 2 \(object 2\) shows in one picture alone"):
         segment(SegmentationInput(scene.images, masks=lost))
     with pytest.raises(InputError, match="all of them are empty"):
         segment(SegmentationInput(scene.images, masks=torch.zeros_like(lost)))
@@ -109,8 +114,57 @@ def test_given_masks_go_before_prompts_and_must_show_every_object(scene: Scene) 
         segment(SegmentationInput(scene.images, Prompts(boxes=((0, 0, 1, 1),)), masks=scene.masks))
 
 
-def test_what_is_missing_is_named(scene: Scene) -> None:
-    with pytest.raises(InputError, match="--segmenter: expected one of auto, grabcut, masks, found 'magic'"):
+def test_sam_2_is_taken_where_its_weights_are(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    folder = tmp_path / "videogen/checkpoints/sam2"
+    folder.mkdir(parents=True)
+    assert choose_segmenter("auto", False, tmp_path, cpu) == "grabcut"
+    (folder / "sam2.1_hiera_large.pt").touch()
+    assert find_sam2(tmp_path, cpu) == folder / "sam2.1_hiera_large.pt"
+    (folder / "sam2.1_hiera_tiny.pt").touch()
+    assert find_sam2(tmp_path, cpu) == folder / "sam2.1_hiera_tiny.pt"
+    assert find_sam2(tmp_path, torch.device("cuda")) == folder / "sam2.1_hiera_large.pt"
+    assert choose_segmenter("auto", False, tmp_path, cpu) == "sam2"
+    assert choose_segmenter("auto", True, tmp_path, cpu) == "masks"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert choose_segmenter("auto", False, tmp_path, cpu) == "grabcut"
+
+
+def test_sam_2_has_prompts_in_any_picture(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = scene.prompts.boxes or ()
+    asked: list[ObjectPrompt] = []
+
+    class KnowsAll:
+        @classmethod
+        def from_checkpoint(cls, path: Path, device: torch.device) -> "KnowsAll":
+            assert path.name == "sam2.1_hiera_tiny.pt"
+            assert device.type == "cpu"
+            return cls()
+
+        def segment(self, frames: torch.Tensor, prompts: list[ObjectPrompt]) -> torch.Tensor:
+            assert frames is scene.images
+            asked.extend(prompts)
+            return scene.masks
+
+    monkeypatch.setattr(prompted_tracking, "Sam2", KnowsAll)
+    (tmp_path / "sam2").mkdir()
+    (tmp_path / "sam2" / "sam2.1_hiera_tiny.pt").touch()
+    prompts = scene.prompts.model_copy(update={"views": (0, 7)})
+    inputs = SegmentationInput(scene.images, prompts, checkpoints=tmp_path)
+    assert torch.equal(segment(inputs), scene.masks)
+    assert asked == [ObjectPrompt(0, box=boxes[0]), ObjectPrompt(7, box=boxes[1])]
+    points = Prompts(points=((3.0, 4.0), (5.0, 6.0)))
+    segment(SegmentationInput(scene.images, points, "point", checkpoints=tmp_path), "sam2")
+    assert asked[2:] == [ObjectPrompt(0, points=((3.0, 4.0),)), ObjectPrompt(0, points=((5.0, 6.0),))]
+
+
+def test_what_is_missing_is_named(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no complete checkpoint of sam2: python -m"):
+        segment(SegmentationInput(scene.images, scene.prompts, checkpoints=tmp_path), "sam2")
+    later = scene.prompts.model_copy(update={"views": (0, 7)})
+    with pytest.raises(InputError, match="GrabCut takes prompts in the first picture alone"):
+        segment(SegmentationInput(scene.images, later, checkpoints=tmp_path))
+    with pytest.raises(InputError, match="--segmenter: expected one of auto, grabcut, sam2, masks, found 'magic'"):
         segment(SegmentationInput(scene.images), "magic")
     with pytest.raises(InputError, match="expected a folder masks"):
         segment(SegmentationInput(scene.images), "masks")
