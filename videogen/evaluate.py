@@ -91,7 +91,7 @@ def _parser() -> ArgumentParser:
         help="who tells objects apart in the pictures: GrabCut or SAM 2.1 from boxes, or the true masks",
     )
     add(
-        "--checkpoints",
+        "--weights",
         type=Path,
         default=Path(),
         help="directory that the weights of perception models were downloaded to",
@@ -157,7 +157,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> VideoEvaluationSetting
             boxes=None,
             backend="auto",
             segmenter=args.segmenter,
-            checkpoints=args.checkpoints,
+            weights=args.weights,
             real_world=False,
             scale=None,
             refine=args.refine,

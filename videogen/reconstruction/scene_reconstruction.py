@@ -189,8 +189,8 @@ def _masks(
     prompts = _prompts(folder, settings)
     names = seen.names, seen.indices
     device = seen.images.device
-    chosen = choose_segmenter(settings.segmenter, given is not None, settings.checkpoints, device)
-    weights = find_sam2(settings.checkpoints, device) if chosen == "sam2" else None
+    chosen = choose_segmenter(settings.segmenter, given is not None, settings.weights, device)
+    weights = find_sam2(settings.weights, device) if chosen == "sam2" else None
     made_from = {
         "pictures": pose_hash,
         "rows": rows,
@@ -215,7 +215,7 @@ def _masks(
                 scaled = scaled.model_copy(update={"views": _rows_of_views(prompts, seen.indices, told_by)})
         cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
         inputs = SegmentationInput(
-            seen.images.cpu(), scaled, settings.prompt_kind, cameras, limits, masks, settings.checkpoints, device
+            seen.images.cpu(), scaled, settings.prompt_kind, cameras, limits, masks, settings.weights, device
         )
         if prompts is None and masks is None:
             return {"labels": torch.zeros(seen.images.shape[:3], dtype=torch.uint8)}, {

@@ -30,7 +30,7 @@ class ReconstructionSettings:
         boxes: the objects' boxes in the first picture, in the place of prompts.json.
         backend: how Gaussians are made of pictures.
         segmenter: who tells the objects apart.
-        checkpoints: directory below which the weights of perception models are (``externals.weights``).
+        weights: directory below which the weights of perception models are (``externals.weights``).
         real_world: the pictures are photographs: cameras are not the dataset's, and objects are put onto the floor.
         scale: metres in a unit of the cameras' frame; None: so that the objects fit the box.
         refine: complete what no picture shows of the objects.
@@ -49,7 +49,7 @@ class ReconstructionSettings:
     boxes: "Prompts | None"
     backend: Backend
     segmenter: str
-    checkpoints: Path
+    weights: Path
     real_world: bool
     scale: float | None
     refine: bool
@@ -99,7 +99,7 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
         help="who tells objects apart; auto: masks/, else SAM 2.1 if its weights are there, else grabcut",
     )
     parser.add_argument(
-        "--checkpoints",
+        "--weights",
         type=Path,
         default=Path(),
         help="directory that the weights of perception models were downloaded to",
@@ -143,7 +143,7 @@ def reconstruction_settings(args: Namespace, refine: bool, overwrite: bool) -> R
         boxes=None,
         backend=args.backend,
         segmenter=args.segmenter,
-        checkpoints=args.checkpoints,
+        weights=args.weights,
         real_world=args.real_world,
         scale=args.scale,
         refine=refine,
