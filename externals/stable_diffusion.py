@@ -125,18 +125,16 @@ class TextEncoder:
             InputError: a file is missing, damaged or of another network.
         """
         path = folder / f"text_encoder{suffix}"
-        settings = CLIPTextConfig.from_dict(read_config(path))
-        tensors = read_checkpoint(path)
-        with torch.device("meta"):
-            network = CLIPTextModelWithProjection(settings) if projection else CLIPTextModel(settings)
-        inner = network.text_model if isinstance(network, CLIPTextModelWithProjection) else network
+        kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+        network = _build_text_model(kind, CLIPTextConfig, path)
+        length = network.config.max_position_embeddings
         # Positions are counted, not learnt: old checkpoints hold them all the same.
-        inner.embeddings.position_ids = torch.arange(settings.max_position_embeddings)[None]
+        (network.text_model if projection else network).embeddings.position_ids = torch.arange(length)[None]
+        tensors = read_checkpoint(path)
         if not projection:
             tensors = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
         load_strictly(network, tensors, path, ("*position_ids",), "CLIP's text encoder")
-        tokenizer = _read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}")
-        return cls(tokenizer, network.float(), settings.max_position_embeddings)
+        return cls(_read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}"), network.float(), length)
 
     @classmethod
     def t5(cls, folder: Path) -> "TextEncoder":
@@ -146,14 +144,13 @@ class TextEncoder:
             InputError: a file is missing, damaged or of another network.
         """
         path = folder / "text_encoder_3"
-        settings = T5Config.from_dict(read_config(path))
+        network = _build_text_model(T5EncoderModel, T5Config, path)
         tensors = read_checkpoint(path)
-        with torch.device("meta"):
-            network = T5EncoderModel(settings)
         if "shared.weight" in tensors:  # one table under two names, of which files hold one or both
             tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
         load_strictly(network, tensors, path, what="the T5 encoder")
-        return cls(_read_tokenizer(T5TokenizerFast, folder / "tokenizer_3"), network.to(torch.bfloat16), _T5_TOKENS)
+        tokenizer = _read_tokenizer(T5TokenizerFast, folder / "tokenizer_3")
+        return cls(tokenizer, network.to(torch.bfloat16), _T5_TOKENS)
 
     def __call__(self, texts: list[str], **options: Any) -> Any:
         """Return the network's output for texts, which are cut off, or filled up, to its number of tokens."""
@@ -161,6 +158,20 @@ class TextEncoder:
             texts, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         ).input_ids
         return self.network(tokens.to(self.network.device), **options)
+
+
+def _build_text_model(kind: type[TextModel], settings: type[CLIPTextConfig | T5Config], path: Path) -> Any:
+    """Return a network of transformers on the meta device, as config.json in a folder describes it.
+
+    Raises:
+        InputError: there is none, or it describes no such network.
+    """
+    config = read_config(path)
+    try:
+        with torch.device("meta"):
+            return kind(settings.from_dict(config))
+    except Exception as error:  # transformers checks settings with exceptions of other libraries
+        raise InputError(f"{path}: config.json describes no {kind.__name__}: {error}") from None
 
 
 def _read_tokenizer(kind: type[PreTrainedTokenizerBase], folder: Path) -> PreTrainedTokenizerBase:

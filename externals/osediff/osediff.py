@@ -19,7 +19,7 @@ LONGER_SIDE = 768
 _STEP = 999
 _SIGNAL = 0.0046600951  # of the variance at this step, of Stable Diffusion's noise levels
 _MULTIPLE = 8
-_WORKING = 4 * 2**30  # bytes besides the parameters
+_WORKING = 3 * 2**30  # bytes besides the parameters
 
 
 class OSEDiff:
@@ -64,7 +64,9 @@ class OSEDiff:
         )
         check_free_memory(device, needed + _WORKING, "OSEDiff", "free what other models hold, or lower the resolution")
         texts.network.to(device)
-        return cls(denoiser.to(device, dtype), autoencoder.to(device, dtype), texts)
+        for network in (denoiser, autoencoder):
+            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns of layers that there are none of
+        return cls(denoiser, autoencoder, texts)
 
     @torch.inference_mode()
     def enlarge(self, image: torch.Tensor, prompt: str, longer_side: int = LONGER_SIDE) -> torch.Tensor:

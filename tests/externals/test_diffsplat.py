@@ -17,7 +17,7 @@ from gaussians.stage.errors import InputError
 from tests.externals.adapter import run
 from tests.externals.generation_targets import tensors_of, write_part
 from tests.externals.synthetic_weights import make_weights
-from tests.externals.tiny_stable_diffusion import VAE, WIDTH, weights_of, write_network, write_text_encoder
+from tests.externals.tiny_stable_diffusion import VAE, WIDTH, weights_of, write_network, write_t5, write_text_encoder
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -182,6 +182,21 @@ def test_an_object_is_generated_from_a_picture(version: str, tmp_path: Path, mon
         assert not torch.equal(other.gaussians.sh, found.gaussians.sh)
     with pytest.raises(InputError, match="elevest"):
         model.complete(image, mask, "a red mug")
+
+
+def test_t5_reads_prompts_where_it_is_asked_to(tmp_path: Path) -> None:
+    from externals.diffsplat.texts import PromptEmbedder
+
+    for suffix in ("", "_2"):
+        write_text_encoder(tmp_path, suffix, projection=True)
+    write_t5(tmp_path)
+    without, with_t5 = (PromptEmbedder.from_folder(tmp_path, "sd35m", t5).embed("a red mug") for t5 in (False, True))
+    assert with_t5.tokens.shape == (2, 77 + 256, 4096)
+    assert with_t5.pooled is not None
+    assert with_t5.pooled.shape == (2, 2 * WIDTH)
+    assert torch.equal(with_t5.tokens[:, :77], without.tokens[:, :77])
+    assert (without.tokens[:, 77:] == 0).all()
+    assert (with_t5.tokens[:, 77:].std(-1) > 0).all()
 
 
 def test_elevation_is_its_class_and_what_is_more(tmp_path: Path) -> None:

@@ -74,3 +74,28 @@ def write_text_encoder(folder: Path, suffix: str = "", projection: bool = False)
     tensors = weights_of(network, "" if projection else "text_model.")
     tensors["text_model.embeddings.position_ids"] = torch.arange(settings.max_position_embeddings)[None]
     save_file(tensors, encoder / "model.safetensors")
+
+
+def write_t5(folder: Path) -> None:
+    """Write the T5 encoder of Stable Diffusion 3.5, whose tokenizer knows three words."""
+    from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+
+    words = [(f"\u2581{word}", -1.0) for word in _WORDS[:3]]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *words]
+    T5TokenizerFast(vocab=vocabulary).save_pretrained(folder / "tokenizer_3")
+    settings = T5Config(
+        vocab_size=len(vocabulary),
+        d_model=4096,
+        d_kv=4,
+        d_ff=8,
+        num_layers=1,
+        num_heads=1,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.device("meta"):
+        tensors = weights_of(T5EncoderModel(settings))
+    del tensors["encoder.embed_tokens.weight"]  # which is shared.weight
+    encoder = folder / "text_encoder_3"
+    encoder.mkdir()
+    (encoder / "config.json").write_text(json.dumps(settings.to_dict()))
+    save_file(tensors, encoder / "model.safetensors")
