@@ -34,7 +34,7 @@ class Sift(Matcher):
     def _match(self, features0: Any, features1: Any) -> Matches:
         (points0, descriptors0), (points1, descriptors1) = features0, features1
         chosen0, chosen1, scores = _outstanding(descriptors0, descriptors1)
-        pairs = np.c_[points0[chosen0], points1[chosen1]]
+        pairs = np.c_[points0[chosen0.numpy()], points1[chosen1.numpy()]]
         # A point may have several directions.
         pairs, rows = np.unique(pairs, axis=0, return_index=True)
         points0, points1, scores = pairs[:, :2].copy(), pairs[:, 2:].copy(), scores[torch.from_numpy(rows)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from externals.feature_matching import LightGlue, Matches, Sift, SuperGlue, choose_matcher
+from externals.feature_matching import LightGlue, Matches, Sift, SuperGlue, choose_matcher, sift
 from externals.feature_matching.super_glue import SuperPoint
 from gaussians.stage.errors import InputError
 from tests.externals.adapter import as_tensors, run, write_pickle
@@ -190,6 +190,12 @@ def test_sift_matches_real_photographs_as_their_depths_say(real_data: Path) -> N
 def test_sift_finds_nothing_where_nothing_is(other: torch.Tensor) -> None:
     found = Sift().match(texture(100, 100), other)
     assert (len(found), found.points0.shape) == (0, (0, 2))
+
+
+def test_a_single_match_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = torch.tensor([3])
+    monkeypatch.setattr(sift, "_outstanding", lambda *_: (row, row, torch.tensor([0.5])))
+    assert len(Sift().match(texture(100, 100), texture(100, 100))) == 0
 
 
 def test_pictures_that_are_none_are_refused() -> None:

@@ -12,6 +12,7 @@ from gaussians.representation import Gaussians
 from gaussians.rotations import polar_rotation, rotation_exp
 from gaussians.stage.shape_checks import check_shape
 from videogen.reconstruction.alignment import CHI_SQUARED_MEDIAN, Similarity, tukey_weights
+from videogen.reconstruction.completion.point_pairs import PointPairs
 
 _NEAR = 0.03  # distance of points that agree, of the object's size
 _TAILS = 0.02  # share of points beyond either end of an extent
@@ -95,8 +96,7 @@ class Registration:
 
 def register(
     completed: Gaussians,
-    rows: torch.Tensor,
-    points: torch.Tensor,
+    pairs: PointPairs,
     seen: torch.Tensor,
     silhouettes: Silhouettes | None = None,
     seed: int = 0,
@@ -106,20 +106,19 @@ def register(
     The first guess comes from the pairs: similarities of three of them each (Umeyama 1991), the best of which makes the
     sum of squared distances, cut off at those that disagree, the least (MSAC, Torr and Zisserman 2000). It is refined
     so that all seen points, also those of other views, lie on the completed object's surface, but not the other way
-    round: nobody has seen its far side (trimmed ICP, Chetverikov et al. 2002). The refinement counts if it brings the
-    points nearer and, with pictures, if silhouettes overlap no less.
+    round: nobody has seen its far side (trimmed ICP, Chetverikov et al. 2002). Whether pairs or seen points are the
+    better ones nobody knows beforehand: the refinement counts if silhouettes overlap more after it, and without
+    pictures if it brings the seen points nearer.
 
     Args:
         completed: the object, in a frame of its own.
-        rows: (N,), Gaussians of ``completed`` ...
-        points: (N, 3), ... and where each was seen.
+        pairs: N points of it, and where each was seen.
         seen: (M, 3), all that was seen of the object.
         seed: of the samples.
     """
-    check_shape("points", points, len(rows), 3)
     check_shape("seen", seen, "M", 3)
     whole = completed.means.double().cpu()
-    source, target = whole[rows.cpu()], points.double().cpu()
+    source, target = pairs.completed.double().cpu(), pairs.seen.double().cpu()
     seen = _some(seen.double().cpu(), _ENOUGH_SEEN, seed)
     if len(source) < _FEWEST or not len(seen):
         return None
@@ -138,8 +137,11 @@ def register(
 
     inliers = (first.points(source) - target).norm(dim=1) < _NEAR * size
     before, after = rated(first), rated(surface.refined(first, source[inliers], target[inliers]))
-    better = after.distance < _WORTH * before.distance and (after.overlap or 0.0) >= (before.overlap or 0.0)
-    return after if better else before
+    if before.overlap is not None and after.overlap is not None:
+        better = after.overlap > before.overlap
+    else:
+        better = after.distance < _WORTH * before.distance
+    return after if better and int(after.inliers.sum()) >= _FEWEST else before
 
 
 def umeyama(

@@ -9,6 +9,7 @@ from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import rotation_exp
 from videogen.reconstruction.alignment import Similarity
+from videogen.reconstruction.completion.point_pairs import PointPairs
 from videogen.reconstruction.completion.registration import Silhouettes, register, umeyama
 
 TRUTH = Similarity(
@@ -46,12 +47,12 @@ def error(found: Similarity, points: torch.Tensor) -> float:
     return float((moved - expected).norm(dim=1).max() / (TRUTH.scale * 1.0))
 
 
-def pictures(completed: Gaussians, views: int = 5, side: int = 64) -> Silhouettes:
+def pictures(completed: Gaussians, truth: Similarity = TRUTH, views: int = 5, side: int = 64) -> Silhouettes:
     """What cameras around the object's true place show of it."""
-    center = TRUTH.translation.float()
+    center = truth.translation.float()
     around = 6 * normalize(noise(views, 3, seed=3), dim=1)
     cameras = look_at(center + around, center, side, side, 1.6 * side)
-    drawn = rasterize(TRUTH.gaussians(completed), cameras).alpha > 0.5
+    drawn = rasterize(truth.gaussians(completed), cameras).alpha > 0.5
     return Silhouettes(cameras, drawn, torch.zeros_like(drawn))
 
 
@@ -62,7 +63,7 @@ def test_place_is_exact_whatever_two_fifths_of_the_pairs_say() -> None:
     wrong = torch.rand(len(rows), generator=torch.Generator().manual_seed(2)) < 0.4
     points[wrong] += 0.6 * noise(int(wrong.sum()), 3).double()
     seen = points[~wrong]
-    found = register(completed, rows, points, seen, pictures(completed))
+    found = register(completed, PointPairs(completed.means[rows], points), seen, pictures(completed))
     assert found is not None
     assert error(found.similarity, completed.means) < 1e-5
     assert found.similarity.scale == pytest.approx(TRUTH.scale, rel=1e-6)
@@ -82,20 +83,37 @@ def test_other_views_correct_what_the_first_one_says_of_depths() -> None:
     elsewhere = bumpy(seed=5).means.double()
     seen = TRUTH.points(elsewhere[torch.rand(COUNT, generator=torch.Generator().manual_seed(4)) < 0.6])
     floaters = TRUTH.translation + 2 * noise(len(seen) // 10, 3, seed=6).double()
-    one_view = register(completed, rows, points, points)
-    all_views = register(completed, rows, points, torch.cat([seen, floaters]))
+    one_view = register(completed, PointPairs(completed.means[rows], points), points)
     assert one_view is not None
-    assert all_views is not None
     assert error(one_view.similarity, completed.means) > 0.015
-    assert error(all_views.similarity, completed.means) < 0.003
-    assert all_views.distance < 0.001
+    seen = torch.cat([seen, floaters])
+    for silhouettes in (None, pictures(completed)):
+        all_views = register(completed, PointPairs(completed.means[rows], points), seen, silhouettes)
+        assert all_views is not None
+        assert error(all_views.similarity, completed.means) < 0.003
+        assert all_views.distance < 0.001
+
+
+def test_silhouettes_choose_the_pairs_where_other_views_are_wrong() -> None:
+    completed = bumpy()
+    rows = torch.arange(COUNT // 2)
+    points = TRUTH.points(completed.means[rows].double())
+    seen = TRUTH.points(1.1 * completed.means.double())
+    pairs = PointPairs(completed.means[rows], points)
+    misled, found = (register(completed, pairs, seen, shown) for shown in (None, pictures(completed)))
+    assert misled is not None
+    assert found is not None
+    assert error(misled.similarity, completed.means) > 0.03
+    assert error(found.similarity, completed.means) < 1e-5
 
 
 def test_result_does_not_depend_on_the_unit_of_length() -> None:
     completed = bumpy()
     rows = torch.arange(COUNT // 2)
     points = TRUTH.points(completed.means[rows].double()) + 0.01 * noise(len(rows), 3).double()
-    one, thousand = (register(completed, rows, unit * points, unit * points) for unit in (1.0, 1000.0))
+    one, thousand = (
+        register(completed, PointPairs(completed.means[rows], unit * points), unit * points) for unit in (1.0, 1000.0)
+    )
     assert one is not None
     assert thousand is not None
     assert thousand.similarity.scale == pytest.approx(1000 * one.similarity.scale, rel=1e-9)
@@ -106,12 +124,12 @@ def test_pairs_without_sense_give_no_place_or_a_doubtful_one() -> None:
     completed = bumpy()
     rows = torch.arange(COUNT // 2)
     points = TRUTH.translation + noise(len(rows), 3).double()
-    found = register(completed, rows, points, points, pictures(completed))
+    found = register(completed, PointPairs(completed.means[rows], points), points, pictures(completed))
     assert found is None or len(found.doubts) == 2
-    assert register(completed, rows[:5], points[:5], points[:5]) is None
-    assert register(completed, rows, points, points[:0]) is None
+    assert register(completed, PointPairs(completed.means[:5], points[:5]), points) is None
+    assert register(completed, PointPairs(completed.means[rows], points), points[:0]) is None
     same = TRUTH.translation.expand(len(rows), 3)
-    assert register(completed, rows, same, same) is None
+    assert register(completed, PointPairs(completed.means[rows], same), same) is None
 
 
 def test_silhouettes_tell_a_wrong_place_and_leave_out_what_is_hidden() -> None:
