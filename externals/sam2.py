@@ -86,7 +86,7 @@ class Sam2:
         if any(name.startswith("image_encoder.trunk.") for name in tensors):
             tensors = library_names(tensors)
         with require("transformers.initialization").no_init_weights():
-            model = library.Sam2VideoModel(_config(library, tensors, path))
+            model = library.Sam2VideoModel(size_of(tensors, path).settings())
         load_strictly(model, tensors, path, what="SAM 2.1")
         device = torch.device(device)
         return cls(model.to(device), device)
@@ -242,8 +242,71 @@ def _output(found: Mapping[str, Tensor]) -> FrameOutput:
     )
 
 
-def _config(library: Any, tensors: Mapping[str, Tensor], path: str | Path) -> Any:
-    """Return the network's settings, told from its tensors.
+@dataclass(frozen=True)
+class Size:
+    """A ``Size`` is one of the sizes of SAM 2.1.
+
+    Attributes:
+        width: channels of the first blocks of the image encoder; each stage has twice those of the one before.
+        heads: their attention heads, doubled likewise.
+        blocks: of each stage.
+        global_blocks: those that attend to the whole picture.
+        windows: pixels of a side of what the others attend to, in each stage.
+        background: the sides of the grid of positions that all windows share.
+    """
+
+    width: int
+    heads: int
+    blocks: tuple[int, int, int, int]
+    global_blocks: tuple[int, int, int]
+    windows: tuple[int, int, int, int] = (8, 4, 14, 7)
+    background: tuple[int, int] = (7, 7)
+
+    def settings(self, side: int = 1024) -> Any:
+        """Return the settings of ``Sam2VideoModel``.
+
+        Args:
+            side: of the square that the network sees pictures as, pixels.
+
+        Raises:
+            InputError: transformers is not installed.
+        """
+        library = require("transformers")
+        widths = [self.width << stage for stage in range(4)]
+        backbone = library.Sam2HieraDetConfig(
+            hidden_size=self.width,
+            num_attention_heads=self.heads,
+            image_size=[side, side],
+            embed_dim_per_stage=widths,
+            num_attention_heads_per_stage=[self.heads << stage for stage in range(4)],
+            blocks_per_stage=list(self.blocks),
+            global_attention_blocks=list(self.global_blocks),
+            window_size_per_stage=list(self.windows),
+            window_positional_embedding_background_size=list(self.background),
+        )
+        return library.Sam2VideoConfig(
+            vision_config=library.Sam2VisionConfig(
+                backbone_config=backbone,
+                backbone_channel_list=widths[::-1],
+                backbone_feature_sizes=[[side // stride, side // stride] for stride in (4, 8, 16)],
+            ),
+            prompt_encoder_config={"image_size": side},
+            image_size=side,
+            memory_attention_rope_feat_sizes=[side // 16, side // 16],
+        )
+
+
+SIZES = {
+    "tiny": Size(96, 1, (1, 2, 7, 2), (5, 7, 9)),
+    "small": Size(96, 1, (1, 2, 11, 2), (7, 10, 13)),
+    "base_plus": Size(112, 2, (2, 3, 16, 3), (12, 16, 20), background=(14, 14)),
+    "large": Size(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8)),
+}
+"""The sizes of SAM 2.1, by their published names."""
+
+
+def size_of(tensors: Mapping[str, Tensor], path: str | Path) -> Size:
+    """Return the size of the network whose tensors these are, by the library's names.
 
     Raises:
         InputError: no size of SAM 2.1 has such tensors.
@@ -251,46 +314,11 @@ def _config(library: Any, tensors: Mapping[str, Tensor], path: str | Path) -> An
     backbone = "vision_encoder.backbone"
     patches = tensors.get(f"{backbone}.patch_embed.projection.weight")
     blocks = len({match[1] for name in tensors if (match := re.match(rf"{backbone}\.blocks\.(\d+)\.", name))})
-    size = None if patches is None else _SIZES.get((patches.shape[0], blocks))
-    if size is None:
-        raise InputError(f"{path}: not a checkpoint of SAM 2.1: no size of it has {blocks} blocks of such a width")
-    width = patches.shape[0] if patches is not None else 0
-    dims = [width << stage for stage in range(4)]
-    positions = tensors.get(f"{backbone}.pos_embed")
-    return library.Sam2VideoConfig(
-        vision_config=library.Sam2VisionConfig(
-            backbone_config=library.Sam2HieraDetConfig(
-                hidden_size=width,
-                num_attention_heads=size.heads,
-                embed_dim_per_stage=dims,
-                num_attention_heads_per_stage=[size.heads << stage for stage in range(4)],
-                blocks_per_stage=list(size.blocks),
-                global_attention_blocks=list(size.global_blocks),
-                window_size_per_stage=list(size.windows),
-                window_positional_embedding_background_size=[7, 7] if positions is None else list(positions.shape[2:]),
-            ),
-            backbone_channel_list=dims[::-1],
-        )
-    )
+    for size in SIZES.values():
+        if patches is not None and patches.shape[0] == size.width and blocks == sum(size.blocks):
+            return size
+    raise InputError(f"{path}: not a checkpoint of SAM 2.1: no size of it has {blocks} blocks of such a width")
 
-
-@dataclass(frozen=True)
-class _Size:
-    """What the shapes of a size's tensors do not say: attention heads, blocks of each stage, windows."""
-
-    heads: int
-    blocks: tuple[int, int, int, int]
-    global_blocks: tuple[int, int, int]
-    windows: tuple[int, int, int, int] = (8, 4, 14, 7)
-
-
-_SIZES = {
-    (96, 12): _Size(1, (1, 2, 7, 2), (5, 7, 9)),  # tiny
-    (96, 16): _Size(1, (1, 2, 11, 2), (7, 10, 13)),  # small
-    (112, 24): _Size(2, (2, 3, 16, 3), (12, 16, 20)),  # base plus
-    (144, 48): _Size(2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8)),  # large
-}
-"""By the width of the first block, and the number of all."""
 
 # What the published names become, each pattern in turn. Heads of three layers come before those of two.
 _RENAMED = tuple(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from externals import sam2
-from externals.sam2 import ObjectPrompt, Sam2, fill_holes, label_picture, library_names
+from externals.sam2 import SIZES, ObjectPrompt, Sam2, fill_holes, label_picture, library_names, size_of
 from gaussians.stage.errors import InputError
 from tests.externals.adapter import run, write_pickle
 from tests.externals.synthetic_weights import make_weights
@@ -58,35 +57,26 @@ def test_published_names_and_shapes_are_the_librarys(size: str, count: int) -> N
     shapes = published_shapes(size)
     named = library_names({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
     with torch.device("meta"):
-        expected = transformers.Sam2VideoModel(sam2._config(transformers, named, "a.pt")).state_dict()
+        expected = transformers.Sam2VideoModel(size_of(named, "a.pt").settings()).state_dict()
     assert len(expected) == count
     assert {name: tensor.shape for name, tensor in named.items()} == {
         name: tensor.shape for name, tensor in expected.items()
     }
 
 
-@pytest.mark.parametrize(("width", "blocks", "millions"), [(96, 16, 46.0), (112, 24, 80.8)], ids=["small", "base plus"])
-def test_other_sizes_have_their_published_number_of_parameters(width: int, blocks: int, millions: float) -> None:
-    names = {f"vision_encoder.backbone.blocks.{block}.norm.weight": torch.empty(0) for block in range(blocks)}
-    background = 14 if width == 112 else 7
-    names["vision_encoder.backbone.patch_embed.projection.weight"] = torch.empty(width, 3, 7, 7)
-    names["vision_encoder.backbone.pos_embed"] = torch.empty(1, width, background, background)
+@pytest.mark.parametrize(("name", "millions"), [("small", 46.0), ("base_plus", 80.8)])
+def test_other_sizes_have_their_published_number_of_parameters(name: str, millions: float) -> None:
     with torch.device("meta"):
-        model = transformers.Sam2VideoModel(sam2._config(transformers, names, "a.pt"))
+        model = transformers.Sam2VideoModel(SIZES[name].settings())
     assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(millions * 1e6, rel=2e-3)
+    assert size_of(model.state_dict(), "a.pt") == SIZES[name]
 
 
 @pytest.fixture(scope="module")
 def small() -> Sam2:
     """The tiny network for pictures of 128 x 128 pixels, with random weights: quick, and wrong about everything."""
     torch.manual_seed(0)
-    vision = transformers.Sam2VisionConfig(backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]])
-    vision.backbone_config.image_size = [128, 128]
-    prompts = transformers.models.sam2_video.configuration_sam2_video.Sam2VideoPromptEncoderConfig(image_size=128)
-    config = transformers.Sam2VideoConfig(
-        vision_config=vision, prompt_encoder_config=prompts, image_size=128, memory_attention_rope_feat_sizes=[8, 8]
-    )
-    return Sam2(transformers.Sam2VideoModel(config).eval(), torch.device("cpu"))
+    return Sam2(transformers.Sam2VideoModel(SIZES["tiny"].settings(side=128)).eval(), torch.device("cpu"))
 
 
 def test_objects_are_followed_in_both_directions(small: Sam2) -> None:

@@ -10,6 +10,7 @@ import torch
 from externals.diffsplat.versions import Version
 from externals.pi3_splat import Pi3Splat
 from externals.pi3_splat.network import Pi3Network, Pi3Sizes
+from externals.sam2 import SIZES, ObjectPrompt, Sam2
 from tools.benchmarks.generation import GenerationSizes, random_diffsplat, random_osediff
 from tools.benchmarks.stopwatch import peak_bytes, reset_peak, seconds
 
@@ -17,6 +18,8 @@ _REPEATS = 3
 _PI3_SMALLER = Pi3Sizes(encoder_depth=2, decoder_depth=4, head_depth=1)
 # Of Pi3_splat: sizes, and how many pictures of which side.
 _PI3_WORKLOADS = {"cpu": (_PI3_SMALLER, 2, 112), "cuda": (Pi3Sizes(), 20, 448)}
+# Of SAM 2.1: its size, the pixels of a side of what it sees, how many pictures of which side, and how many objects.
+_SAM2_WORKLOADS = {"cpu": ("tiny", 128, 2, 64, 1), "cuda": ("large", 1024, 20, 448, 3)}
 _UNET_SMALLER = {
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
     "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
@@ -102,6 +105,20 @@ def _pi3_splat(device: torch.device) -> Iterator[Work]:
         del network, model
 
 
+def _sam2(device: torch.device) -> Iterator[Work]:
+    from transformers import Sam2VideoModel
+
+    name, seen, views, side, objects = _SAM2_WORKLOADS[device.type]
+    with device:
+        model = Sam2(Sam2VideoModel(SIZES[name].settings(seen)).eval(), device)
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (views, side, side, 3), dtype=torch.uint8, generator=generator)
+    step = side // (objects + 1)
+    prompts = [ObjectPrompt(0, box=(step * k, step, step * (k + 1), 2 * step)) for k in range(objects)]
+    described = f"{views} pictures of {side} x {side}, {objects} objects"
+    yield Work(f"SAM 2.1 {name}", "float32", described, lambda: model.segment(frames, prompts))
+
+
 def _osediff(device: torch.device) -> Iterator[Work]:
     sizes, dtype, side = _GENERATION_WORKLOADS[device.type]
     model = random_osediff(sizes, dtype, device)
@@ -135,4 +152,4 @@ def _picture(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return image.to(device), mask.to(device)
 
 
-_MODELS: tuple[Callable[[torch.device], Iterator[Work]], ...] = (_pi3_splat, _osediff, _diffsplat)
+_MODELS: tuple[Callable[[torch.device], Iterator[Work]], ...] = (_pi3_splat, _sam2, _osediff, _diffsplat)

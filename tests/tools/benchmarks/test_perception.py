@@ -19,6 +19,7 @@ def test_every_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(row["model"], row["products"]) for row in rows] == [
         ("Pi3_splat", "bfloat16"),
         ("Pi3_splat", "float32"),
+        ("SAM 2.1 tiny", "float32"),
         ("OSEDiff", "float32"),
         ("DiffSplat sd15", "float32"),
         ("DiffSplat sd35m", "float32"),
