@@ -134,7 +134,8 @@ class TextEncoder:
         if not projection:
             tensors = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
         load_strictly(network, tensors, path, ("*position_ids",), "CLIP's text encoder")
-        return cls(_read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}"), network.float(), length)
+        tokenizer = _read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}", network.config.vocab_size)
+        return cls(tokenizer, network.float(), length)
 
     @classmethod
     def t5(cls, folder: Path) -> "TextEncoder":
@@ -149,7 +150,7 @@ class TextEncoder:
         if "shared.weight" in tensors:  # one table under two names, of which files hold one or both
             tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
         load_strictly(network, tensors, path, what="the T5 encoder")
-        tokenizer = _read_tokenizer(T5TokenizerFast, folder / "tokenizer_3")
+        tokenizer = _read_tokenizer(T5TokenizerFast, folder / "tokenizer_3", network.config.vocab_size)
         return cls(tokenizer, network.to(torch.bfloat16), _T5_TOKENS)
 
     def __call__(self, texts: list[str], **options: Any) -> Any:
@@ -174,10 +175,18 @@ def _build_text_model(kind: type[TextModel], settings: type[CLIPTextConfig | T5C
         raise InputError(f"{path}: config.json describes no {kind.__name__}: {error}") from None
 
 
-def _read_tokenizer(kind: type[PreTrainedTokenizerBase], folder: Path) -> PreTrainedTokenizerBase:
+def _read_tokenizer(kind: type[PreTrainedTokenizerBase], folder: Path, words: int) -> PreTrainedTokenizerBase:
+    """Return a tokenizer of at most ``words`` words.
+
+    Raises:
+        InputError: it is missing, damaged or has more.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: expected a tokenizer")
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever transformers and tokenizers raise, exceptions of Rust among them
         raise InputError(f"{folder}: no tokenizer: {error}") from None
+    if len(tokenizer) > words:
+        raise InputError(f"{folder}: another network's tokenizer: {len(tokenizer)} words, of which {words} are known")
+    return tokenizer

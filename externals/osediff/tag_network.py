@@ -13,6 +13,7 @@ from transformers.initialization import no_init_weights
 from externals.checkpoint_files import load_strictly, read_checkpoint
 from gaussians.stage.errors import InputError
 
+RAM, DAPE = "ram_swin_large_14m.pth", "DAPE.pth"
 _HEADS = 4
 _RANK, _SCALE = 8, 1 / 8  # of DAPE's adaptation
 _WHAT = "RAM's tagging"
@@ -78,30 +79,30 @@ class TagNetwork(nn.Module):
         Raises:
             InputError: a file is missing, damaged or of another network.
         """
-        path = root / "ram_swin_large_14m.pth"
-        ram, dape = read_checkpoint(path, "model"), read_checkpoint(root / "DAPE.pth")
-        network, tensors = cls.of_published(ram, dape, path)
+        path = root / RAM
+        ram, dape = read_checkpoint(path, "model"), read_checkpoint(root / DAPE)
+        network, tensors = cls.of_published(ram, dape, root)
         load_strictly(network, tensors, path, what=_WHAT)
         return network
 
     @classmethod
     def of_published(
-        cls, ram: Mapping[str, torch.Tensor], dape: Mapping[str, torch.Tensor], path: Path
+        cls, ram: Mapping[str, torch.Tensor], dape: Mapping[str, torch.Tensor], root: Path
     ) -> tuple["TagNetwork", dict[str, torch.Tensor]]:
         """Return a network of the size of published tensors, without values, and the tensors by its own names.
 
         Args:
             ram: RAM's, of which those that write captions are left out.
             dape: those that take their place or adapt them.
-            path: their file, for messages.
+            root: folder of their files, for messages.
 
         Raises:
             InputError: they are of another network.
         """
-        tensors = _network_tensors(_adapted(_own(ram) | _own(dape), path))
+        tensors = _network_tensors(_adapted(_own(ram) | _own(dape), root))
         # The positions in windows are not in the checkpoint: they are computed as the network is built.
         with no_init_weights():
-            return _empty_network(tensors, path), tensors
+            return _empty_network(tensors, root / RAM), tensors
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the tokens (B, 1 + T, C) of normalised pictures (B, 3, H, W): their mean, then each."""
@@ -126,19 +127,21 @@ def _own(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: named[name] for name in named if name.startswith(_PARTS) and not name.endswith(_DERIVED)}
 
 
-def _adapted(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+def _adapted(tensors: Mapping[str, torch.Tensor], root: Path) -> dict[str, torch.Tensor]:
     """Return the tensors with DAPE's adaptation of low rank merged in.
 
     Raises:
-        InputError: matrices of it are missing, or do not fit.
+        InputError: matrices of it or what they adapt are missing, or they do not fit.
     """
     merged = {name: tensor for name, tensor in tensors.items() if ".lora_" not in name}
     adapted = {name.rpartition(".lora_")[0] for name in tensors if ".lora_" in name}
     for module in adapted:
         down, up = tensors.get(f"{module}.lora_A"), tensors.get(f"{module}.lora_B")
         weight = merged.get(f"{module}.weight")
-        if down is None or up is None or weight is None:
-            raise InputError(f"{path}: not DAPE's adaptation of RAM: {module} is incomplete")
+        if weight is None or weight.ndim != 2:
+            raise InputError(f"{root / RAM}: not a checkpoint of {_WHAT}: no matrix {module}.weight")
+        if down is None or up is None:
+            raise InputError(f"{root / DAPE}: not DAPE's adaptation of RAM: {module} is incomplete")
         weight = weight.float().clone()
         try:
             if module.endswith(".qkv"):  # queries and values have matrices of their own, keys have none
@@ -148,7 +151,7 @@ def _adapted(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch
             else:
                 weight += _SCALE * up.float() @ down.float()
         except RuntimeError:
-            raise InputError(f"{path}: not DAPE's adaptation of RAM: {module} is of another shape") from None
+            raise InputError(f"{root / DAPE}: not DAPE's adaptation of RAM: {module} is of another shape") from None
         merged[f"{module}.weight"] = weight
     return merged
 

@@ -162,3 +162,6 @@ def test_tags_are_those_above_their_thresholds(tmp_path: Path) -> None:
     (tmp_path / "ram_tag_list.txt").write_text("one\ntwo")
     with pytest.raises(InputError, match=r"ram_tag_list\.txt: expected 30 lines"):
         Tagger.from_checkpoint(tmp_path, "cpu")
+    torch.save({"model": {"fc.bias": torch.zeros(1)}}, tmp_path / "ram_swin_large_14m.pth")
+    with pytest.raises(InputError, match=r"ram_swin_large_14m\.pth: not a checkpoint of RAM's tagging"):
+        Tagger.from_checkpoint(tmp_path, "cpu")

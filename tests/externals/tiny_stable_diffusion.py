@@ -84,7 +84,7 @@ def write_t5(folder: Path) -> None:
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *words]
     T5TokenizerFast(vocab=vocabulary).save_pretrained(folder / "tokenizer_3")
     settings = T5Config(
-        vocab_size=len(vocabulary),
+        vocab_size=len(vocabulary) + 100,  # those of words to guess
         d_model=4096,
         d_kv=4,
         d_ff=8,
