@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from gaussians.cameras import Cameras
-from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
 from gaussians.rotations import polar_rotation, rotation_exp
 from gaussians.stage.shape_checks import check_shape
 from videogen.reconstruction.alignment import CHI_SQUARED_MEDIAN, Similarity, tukey_weights
 from videogen.reconstruction.completion.point_pairs import PointPairs
+from videogen.reconstruction.completion.silhouettes import Silhouettes
 
 _NEAR = 0.03  # distance of points that agree, of the object's size
 _TAILS = 0.02  # share of points beyond either end of an extent
@@ -26,41 +25,9 @@ _NEIGHBOURS = 10  # that make a plane
 _PAIRS = 0.01  # weight of the pairs beside the planes: where these say nothing, as of a ball's rotation, pairs do
 _STEP = 1e-7  # of the object's size, below which an iteration is the last
 _WORTH = 0.9  # of the distance before, that a refinement has to come below
-_COVERED = 0.5  # opacity of a silhouette
+_GOOD_OVERLAP = 0.9  # of silhouettes, that more is not looked for
+_DISTANCES = 100.0  # weight of squared distances, of the object's size, beside what silhouettes lack
 _LEAST_INLIERS, _LEAST_OVERLAP = 0.2, 0.6
-
-
-@dataclass(frozen=True)
-class Silhouettes:
-    """A ``Silhouettes`` says where pictures show an object.
-
-    Attributes:
-        cameras: V cameras, in the frame of what was seen.
-        masks: (V, H, W) bool, pixels that show the object.
-        hidden: (V, H, W) bool, pixels where something else may stand before the object, which say nothing.
-    """
-
-    cameras: Cameras
-    masks: torch.Tensor
-    hidden: torch.Tensor
-
-    def __post_init__(self) -> None:
-        shape = (len(self.cameras), self.cameras.height, self.cameras.width)
-        check_shape("masks", self.masks, *shape)
-        check_shape("hidden", self.hidden, *shape)
-
-    @torch.no_grad()
-    def overlap(self, gaussians: Gaussians) -> float:
-        """Return the mean intersection over union with Gaussians' own, over views that show either."""
-        plain = gaussians.with_sh_degree(0)
-        shares = []
-        for view in range(len(self.cameras)):
-            drawn = rasterize(plain, self.cameras[view : view + 1]).alpha[0] > _COVERED
-            counted = ~self.hidden[view]
-            union = ((drawn | self.masks[view]) & counted).sum()
-            if union:
-                shares.append(float((drawn & self.masks[view] & counted).sum() / union))
-        return sum(shares) / len(shares) if shares else 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +75,8 @@ def register(
     so that all seen points, also those of other views, lie on the completed object's surface, but not the other way
     round: nobody has seen its far side (trimmed ICP, Chetverikov et al. 2002). Whether pairs or seen points are the
     better ones nobody knows beforehand: the refinement counts if silhouettes overlap more after it, and without
-    pictures if it brings the seen points nearer.
+    pictures if it brings the seen points nearer. Where silhouettes do not overlap well then, the object is moved so
+    that they overlap more, as far as the seen points allow.
 
     Args:
         completed: the object, in a frame of its own.
@@ -136,12 +104,27 @@ def register(
         return Registration(similarity, inliers, residual, surface.distance(similarity), overlap)
 
     inliers = (first.points(source) - target).norm(dim=1) < _NEAR * size
-    before, after = rated(first), rated(surface.refined(first, source[inliers], target[inliers]))
-    if before.overlap is not None and after.overlap is not None:
-        better = after.overlap > before.overlap
-    else:
-        better = after.distance < _WORTH * before.distance
-    return after if better and int(after.inliers.sum()) >= _FEWEST else before
+    pairs_alone, with_seen = rated(first), rated(surface.refined(first, source[inliers], target[inliers]))
+    if pairs_alone.overlap is None or with_seen.overlap is None or silhouettes is None:
+        nearer = with_seen.distance < _WORTH * pairs_alone.distance
+        return with_seen if nearer and _agreed(with_seen) else pairs_alone
+    best = with_seen if with_seen.overlap > pairs_alone.overlap and _agreed(with_seen) else pairs_alone
+    assert best.overlap is not None
+    if best.overlap < _GOOD_OVERLAP:
+        hessian = surface.hessian(best.similarity, source[best.inliers])
+        size_apart = size / best.similarity.scale
+
+        def penalty(change: torch.Tensor) -> torch.Tensor:
+            return _DISTANCES * (change @ hessian @ change) / size_apart**2
+
+        fitted = rated(silhouettes.fitted(best.similarity, completed, penalty))
+        assert fitted.overlap is not None
+        best = fitted if fitted.overlap > best.overlap and _agreed(fitted) else best
+    return best
+
+
+def _agreed(registration: Registration) -> bool:
+    return int(registration.inliers.sum()) >= _FEWEST
 
 
 def umeyama(
@@ -242,21 +225,35 @@ class _Surface:
         Medioni 1992).
         """
         for _ in range(_ITERATIONS):
-            local, nearest = self._nearest(similarity)
-            points, normals = self.whole[nearest], self.normals[nearest]
-            planes = _derivatives(points, normals), ((local - points) * normals).sum(1)
-            axes = torch.eye(3, dtype=torch.float64)
             missing = similarity.inverse().points(target) - source
-            pairs = [(_derivatives(source, axis.expand_as(source)), missing @ axis) for axis in axes]
-            weighted = [(1 / len(local), *planes), *((_PAIRS / len(source), *rows) for rows in pairs)]
-            hessian = sum(weight * matrix.T @ matrix for weight, matrix, _ in weighted)
-            gradient = sum(weight * matrix.T @ values for weight, matrix, values in weighted)
+            hessian, gradient = self._equations(similarity, source, missing)
             step = torch.linalg.lstsq(hessian, gradient).solution
             change = Similarity(float(step[0].exp()), rotation_exp(step[1:4]), step[4:])
             similarity = similarity @ change
             if (change.points(self.whole) - self.whole).norm(dim=1).max() * similarity.scale < _STEP * self.size:
                 break
         return similarity
+
+    def hessian(self, similarity: Similarity, source: torch.Tensor) -> torch.Tensor:
+        """Return the matrix (7, 7) whose quadratic form is the mean squared distance that a change makes.
+
+        The change is of the logarithm of the scale, the rotation vector and the translation in the object's frame,
+        where the distance is measured, too.
+        """
+        return self._equations(similarity, source, torch.zeros_like(source))[0]
+
+    def _equations(
+        self, similarity: Similarity, source: torch.Tensor, missing: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the matrix and the right side of the normal equations for a change before a similarity."""
+        local, nearest = self._nearest(similarity)
+        points, normals = self.whole[nearest], self.normals[nearest]
+        rows = [(1 / len(local), _derivatives(points, normals), ((local - points) * normals).sum(1))]
+        for axis in torch.eye(3, dtype=torch.float64):
+            rows.append((_PAIRS / len(source), _derivatives(source, axis.expand_as(source)), missing @ axis))
+        hessian = torch.stack([weight * matrix.T @ matrix for weight, matrix, _ in rows]).sum(0)
+        gradient = torch.stack([weight * matrix.T @ values for weight, matrix, values in rows]).sum(0)
+        return hessian, gradient
 
     def _nearest(self, similarity: Similarity) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the nearer seen points, in the object's frame, and the rows of the completed points next to them."""
