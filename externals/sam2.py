@@ -24,6 +24,7 @@ LARGEST_HOLE = 8
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours
 _FILLED = 0.1  # logit of a filled hole
+_ELSEWHERE = "run it on the CPU"
 _BATCH = 4  # pictures that a GPU encodes at a time
 _ENCODING = 2**30  # bytes that encoding a picture takes, about
 _FEATURES = 17 * 2**20  # bytes of a picture's features
@@ -89,6 +90,8 @@ class Sam2:
             model = library.Sam2VideoModel(size_of(tensors, path).settings())
         load_strictly(model, tensors, path, what="SAM 2.1")
         device = torch.device(device)
+        needed = sum(tensor.nbytes for tensor in model.state_dict().values())
+        check_free_memory(device, needed, "SAM 2.1", f"take a smaller size of it, or {_ELSEWHERE}")
         return cls(model.to(device), device)
 
     def segment(self, frames: Tensor, prompts: Sequence[ObjectPrompt], largest_hole: int = LARGEST_HOLE) -> Tensor:
@@ -127,9 +130,8 @@ class Sam2:
             raise ValueError(f"frames: expected at least one, uint8, found {len(frames)} of {frames.dtype}")
         batch = _BATCH if self._device.type == "cuda" else 1
         needed = _ENCODING * min(batch, len(frames)) + _FEATURES * len(frames)
-        check_free_memory(
-            self._device, needed, f"SAM 2.1 with {len(frames)} pictures", "take fewer pictures or --device cpu"
-        )
+        what = f"SAM 2.1 with {len(frames)} pictures"
+        check_free_memory(self._device, needed, what, f"take fewer pictures, or {_ELSEWHERE}")
         levels: list[list[Tensor]] = []
         positions: list[Tensor] = []
         for first in range(0, len(frames), batch):
