@@ -19,7 +19,7 @@ LONGER_SIDE = 768
 _STEP = 999
 _SIGNAL = 0.0046600951  # of the variance at this step, of Stable Diffusion's noise levels
 _MULTIPLE = 8
-_WORKING = 3 * 2**30  # bytes besides the parameters
+_WORKING = 3 * 2**30  # bytes besides the parameters; decoding 768 x 768 in float32 alone takes 2.2 * 2**30
 
 
 class OSEDiff:
@@ -62,13 +62,13 @@ class OSEDiff:
             for network in (denoiser, autoencoder, texts.network)
             for values in network.parameters()
         )
-        check_free_memory(device, needed + _WORKING, "OSEDiff", "free what other models hold, or lower the resolution")
+        check_free_memory(device, needed + _WORKING, "OSEDiff", "free what other models hold, or take Real-ESRGAN")
         texts.network.to(device)
         for network in (denoiser, autoencoder):
             torch.nn.Module.to(network, device, dtype)  # diffusers' own warns of layers that there are none of
         return cls(denoiser, autoencoder, texts)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def enlarge(self, image: torch.Tensor, prompt: str, longer_side: int = LONGER_SIDE) -> torch.Tensor:
         """Return a picture (h, w, 3) uint8 of the same, sharper, whose longer side has another number of pixels.
 

@@ -13,6 +13,7 @@ from externals.diffsplat import DiffSplat
 from externals.diffsplat.conditioning import SIZE, make_conditioning_picture
 from externals.diffsplat.orbit import orbit_cameras
 from externals.diffsplat.versions import PUBLISHED
+from gaussians.stage import memory
 from gaussians.stage.errors import InputError
 from tests.externals.adapter import run
 from tests.externals.generation_targets import tensors_of, write_part
@@ -182,6 +183,36 @@ def test_an_object_is_generated_from_a_picture(version: str, tmp_path: Path, mon
         assert not torch.equal(other.gaussians.sh, found.gaussians.sh)
     with pytest.raises(InputError, match="elevest"):
         model.complete(image, mask, "a red mug")
+
+
+@pytest.mark.parametrize("version", ["sd15", "sd35m"])
+def test_holding_products_in_bfloat16_changes_nothing(version: str) -> None:
+    from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+
+    from externals.diffsplat.networks import hold_products_in_bfloat16
+
+    stock = json.loads(json.dumps(UNET).replace("MV2D", "2D"))
+    denoiser = UNet2DConditionModel(**stock) if version == "sd15" else SD3Transformer2DModel(**SD3)
+    denoiser.load_state_dict(weights_of(denoiser))
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(2, denoiser.config.in_channels, 8, 8, generator=generator)
+    width = WIDTH if version == "sd15" else SD3["joint_attention_dim"]
+    given = {"encoder_hidden_states": torch.randn(2, 7, width, generator=generator)}
+    if version == "sd35m":
+        given["pooled_projections"] = torch.randn(2, 2 * WIDTH, generator=generator)
+    outputs = []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            outputs.append(denoiser(samples, timestep=torch.tensor([431, 431]), **given).sample)
+            hold_products_in_bfloat16(denoiser)
+    assert torch.equal(*outputs)
+
+
+def test_too_little_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path, "sd15")
+    monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
+    with pytest.raises(InputError, match=r"DiffSplat sd15: takes at least 2.* free what other models hold"):
+        DiffSplat.from_checkpoint(tmp_path, "cpu")
 
 
 def test_t5_reads_prompts_where_it_is_asked_to(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def random_diffsplat(sizes: GenerationSizes, version: Version, device: torch.dev
     from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 
     from externals.diffsplat.multiview_attention import attend_over_views
+    from externals.diffsplat.networks import hold_products_in_bfloat16
     from externals.diffsplat.texts import PromptEmbedder
 
     first = version == "sd15"
@@ -89,6 +90,8 @@ def random_diffsplat(sizes: GenerationSizes, version: Version, device: torch.dev
         UNet2DConditionModel if first else SD3Transformer2DModel, sizes.unet if first else sizes.sd3, device
     )
     attend_over_views(denoiser, 1 + VIEWS)
+    if device.type == "cuda":
+        hold_products_in_bfloat16(denoiser)
     autoencoder = sizes.autoencoder | {"latent_channels": denoiser.config.out_channels}
     splats = autoencoder | {"in_channels": CHANNELS, "out_channels": CHANNELS}
     texts = [sizes.texts] if first else [sizes.texts, sizes.larger_texts]
