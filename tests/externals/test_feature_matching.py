@@ -136,6 +136,19 @@ def test_superglue_gives_points_in_the_projects_pixels(superglue: SuperGlue) -> 
     assert len(superglue.match(image, torch.zeros(16, 16, dtype=torch.uint8))) == 0
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same_points(
+    superglue: SuperGlue, published: dict[str, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    write_pickle(tmp_path / "superpoint_v1.pth", as_tensors(published["superpoint"]))
+    write_pickle(tmp_path / "superglue_indoor.pth", as_tensors(published["superglue"]))
+    there = SuperGlue.from_checkpoint(tmp_path, "cuda")
+    image, other = texture(64, 80), texture(96, 72)
+    found, expected = (matcher.detector.detect(image[..., 0]).points.cpu() for matcher in (there, superglue))
+    torch.testing.assert_close(found, expected)
+    assert abs(len(there.match(image, other)) - len(superglue.match(image, other))) <= 1
+
+
 def test_too_many_points_are_cut_by_score(superglue: SuperGlue) -> None:
     found = superglue.detector.detect(texture(256, 512)[..., 0])
     assert len(found.points) == 1024

@@ -79,7 +79,7 @@ def pairs_of_conditioning(completed: "DiffSplatObject", crop: SeenCrop) -> Point
     Args:
         crop: the picture that the object was made from.
     """
-    inside = completed.conditioning.inside
+    inside = completed.conditioning.inside.to(completed.gaussians.device)
     shown = inside.flatten() & (completed.gaussians.opacities[: inside.numel()] > _OPAQUE)
     row, column = torch.nonzero(inside.new_ones(inside.shape), as_tuple=True)
     pixels = completed.conditioning.in_input(torch.stack([column, row], 1)[shown] + 0.5)

@@ -47,10 +47,10 @@ class Silhouettes:
         shares = []
         for view in range(len(self.cameras)):
             drawn = rasterize(plain, self.cameras[view : view + 1]).alpha[0] > _COVERED
-            counted = ~self.hidden[view]
-            union = ((drawn | self.masks[view]) & counted).sum()
+            mask, counted = self.masks[view].to(drawn.device), ~self.hidden[view].to(drawn.device)
+            union = ((drawn | mask) & counted).sum()
             if union:
-                shares.append(float((drawn & self.masks[view] & counted).sum() / union))
+                shares.append(float((drawn & mask & counted).sum() / union))
         return sum(shares) / len(shares) if shares else 0.0
 
     def fitted(
@@ -66,8 +66,8 @@ class Silhouettes:
         windows = self._windows()
         if windows is None:
             return start
-        cameras, masks, counted = windows
         plain = completed.with_sh_degree(0)
+        cameras, (masks, counted) = windows[0], (layer.to(plain.device) for layer in windows[1:])
         size = float(plain.means.std(0).norm())
         units = torch.tensor([1.0, 1, 1, 1, size, size, size], dtype=torch.float64)
         change = torch.zeros(7, dtype=torch.float64, requires_grad=True)

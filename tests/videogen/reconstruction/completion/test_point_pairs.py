@@ -60,14 +60,15 @@ def test_each_pixel_of_the_conditioning_picture_is_paired_with_what_it_shows() -
     assert found.similarity.scale == pytest.approx(TRUTH.scale, rel=0.01)
 
 
-def test_matches_of_features_pair_points_of_the_nearest_surface(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_matches_of_features_pair_points_of_the_nearest_surface(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(point_pairs, "_AZIMUTHS", 8)
     monkeypatch.setattr(point_pairs, "_ELEVATIONS", (20.0,))
     completed = bumpy(20_000)
     waves = 40 * torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     colors = (0.5 + 0.4 * (completed.means @ waves).sin().view(-1, 3, 2).mean(-1)).clamp(0, 1)
     scales = torch.full_like(completed.means, 0.008)
-    completed = replace(completed, sh=rgb_to_sh(colors), scales=scales)
+    completed = replace(completed, sh=rgb_to_sh(colors), scales=scales).to(device)
     around = point_pairs._cameras_around(completed.means)
     # A camera of the pictures that stands 4 degrees beside one of those.
     beside = Similarity(1.0, rotation_exp(torch.tensor([0.0, 0.07, 0.0]).double()), torch.zeros(3).double())
@@ -81,7 +82,7 @@ def test_matches_of_features_pair_points_of_the_nearest_surface(monkeypatch: pyt
     assert len(pairs) > 15
     distances = (TRUTH.points(pairs.completed.double()) - pairs.seen).norm(dim=1) / TRUTH.scale
     assert distances.median() < 0.01
-    found = register(completed, pairs, points[crop.valid], pictures(completed, TRUTH))
+    found = register(completed, pairs, points[crop.valid], pictures(completed.to("cpu"), TRUTH))
     assert found is not None
     moved, expected = (place.points(completed.means.double()) for place in (found.similarity, TRUTH))
     assert (moved - expected).norm(dim=1).max() / TRUTH.scale < 0.01

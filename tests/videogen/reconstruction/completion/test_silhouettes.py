@@ -1,11 +1,14 @@
 """Silhouettes of an object in a known place."""
 
+import pytest
 import torch
 
 from gaussians.rotations import rotation_exp
 from tests.videogen.reconstruction.completion.test_registration import TRUTH, bumpy, error, pictures
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.completion.silhouettes import Silhouettes
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def free(change: torch.Tensor) -> torch.Tensor:
@@ -26,13 +29,12 @@ def test_silhouettes_tell_a_wrong_place_and_leave_out_what_is_hidden() -> None:
     assert Silhouettes(shown.cameras, half.masks, torch.zeros_like(hidden)).overlap(right) < 0.8
 
 
-def test_object_is_brought_to_where_silhouettes_overlap() -> None:
-    completed = bumpy()
-    shown = pictures(completed, views=6)
-    aside = Similarity(
-        1.06, rotation_exp(torch.tensor([0.1, -0.05, 0.1]).double()), torch.tensor([0.03, 0, -0.03]).double()
-    )
-    start = TRUTH @ aside
+@pytest.mark.parametrize("device", DEVICES)
+def test_object_is_brought_to_where_silhouettes_overlap(device: str) -> None:
+    completed = bumpy().to(device)
+    shown = pictures(bumpy(), views=3)
+    turn, shift = torch.tensor([[0.1, -0.05, 0.1], [0.03, 0.0, -0.03]]).double()
+    start = TRUTH @ Similarity(1.06, rotation_exp(turn), shift)
     found = shown.fitted(start, completed, free)
     before, after = (shown.overlap(place.gaussians(completed)) for place in (start, found))
     assert before < 0.9
