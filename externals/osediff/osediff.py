@@ -74,7 +74,7 @@ class OSEDiff:
 
         Args:
             image: (H, W, 3) uint8.
-            prompt: what it shows, such as "a red mug", or several such tags with commas between them.
+            prompt: what it shows, such as "a red mug", or several such tags with commas between them; or nothing.
             longer_side: pixels; OSEDiff is used with 768.
         """
         check_shape("image", image, "H", "W", 3)
@@ -88,7 +88,7 @@ class OSEDiff:
         top, left = more[0] // 2, more[1] // 2
         canvas = pad(rgb, (left, more[1] - left, top, more[0] - top), value=1.0)
         # OSEDiff learnt with tags, each followed by a comma.
-        tokens = self._texts([f"{prompt}, "]).last_hidden_state
+        tokens = self._texts([f"{prompt}, " if prompt else ""]).last_hidden_state
         decoded = self.decode(self.denoise(self.latent(canvas), tokens)).clamp(-1, 1)
         sharp = decoded[0, :, top : top + size[0], left : left + size[1]].float()
         return (255 * (0.5 * sharp + 0.5)).to(torch.uint8).permute(1, 2, 0)
