@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from externals.sam2 import SIZES, ObjectPrompt, Sam2, fill_holes, label_picture, library_names, size_of
 from gaussians.stage.errors import InputError
@@ -62,6 +63,15 @@ def test_published_names_and_shapes_are_the_librarys(size: str, count: int) -> N
     assert {name: tensor.shape for name, tensor in named.items()} == {
         name: tensor.shape for name, tensor in expected.items()
     }
+
+
+def test_weights_that_were_converted_for_the_library_are_read(tmp_path: Path) -> None:
+    shapes = {name: torch.empty(shape, device="meta") for name, shape in published_shapes("tiny").items()}
+    tensors = {name: torch.full(tensor.shape, 0.5) for name, tensor in library_names(shapes).items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    found = Sam2.from_checkpoint(tmp_path)._model.state_dict()
+    assert found.keys() == tensors.keys()
+    assert all((tensor == 0.5).all() for tensor in found.values())
 
 
 @pytest.mark.parametrize(("name", "millions"), [("small", 46.0), ("base_plus", 80.8)])

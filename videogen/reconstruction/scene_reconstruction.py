@@ -36,7 +36,12 @@ from videogen.reconstruction.scene_outputs import SceneOutputs
 from videogen.reconstruction.segmentation.given_masks import read_masks
 from videogen.reconstruction.segmentation.label_voting import refine_masks
 from videogen.reconstruction.segmentation.prompted_tracking import find_sam2
-from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
+from videogen.reconstruction.segmentation.segmenters import (
+    SegmentationInput,
+    choose_segmenter,
+    mask_changes,
+    segment,
+)
 from videogen.reconstruction.settings import HOLD_OUT, ReconstructionSettings, SceneInput
 from videogen.reconstruction.stage_results import StageResults, Tensors
 from videogen.reconstruction.visualization import write_visualization
@@ -211,7 +216,7 @@ def _masks(
             if outside := prompts.outside(*size):
                 raise InputError(f"{told_by}: {outside[0]}")
             scaled = prompts.scaled(size, (width, height))
-            if masks is None:
+            if chosen != "masks":
                 scaled = scaled.model_copy(update={"views": _rows_of_views(prompts, seen.indices, told_by)})
         cameras, limits = seen.cameras.to("cpu"), depth_range(seen)
         inputs = SegmentationInput(
@@ -226,7 +231,7 @@ def _masks(
         texts = list(prompts.names) if prompts is not None else []
         texts += [f"object {k}" for k in range(len(texts) + 1, int(labels.max()) + 1)]
         tensors = {"labels": labels} | ({"given": masks} if masks is not None and chosen != "masks" else {})
-        return tensors, {"texts": texts, "notes": [_TOLD_APART[chosen]]}
+        return tensors, {"texts": texts, "notes": [_TOLD_APART[chosen], *mask_changes(labels, texts, seen.names)]}
 
     tensors, facts, digest = stages.get("masks", made_from, make)
     return facts["texts"], tensors["labels"], tensors.get("given"), facts["notes"], digest

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,8 @@ from videogen.reconstruction.segmentation.through_views import carry_through_vie
 
 PromptKind = Literal["bbox", "point"]
 AUTO = "auto"
+_JUMP = 3.0  # times the area of a mask: more of a change from one picture to the next is said
+_SHOWN = 3  # names of pictures in a sentence
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,32 @@ def check_visible(labels: torch.Tensor, names: Sequence[str]) -> None:
         if (count := int((labels == label).flatten(1).any(1).sum())) < 2:
             shows = "no picture" if count == 0 else "one picture alone"
             raise InputError(f"masks: object {label} ({name}) shows in {shows}")
+
+
+def mask_changes(labels: torch.Tensor, names: Sequence[str], pictures: Sequence[str]) -> list[str]:
+    """Return sentences on objects that pictures lose, or whose masks grow or shrink at once.
+
+    Args:
+        labels: (N, H, W) label pictures, in an order in which neighbours look alike.
+        names: what the objects 1 to K are.
+        pictures: N names.
+    """
+    notes = []
+    for label, name in enumerate(names, 1):
+        areas = (labels == label).flatten(1).sum(1).tolist()
+        if lost := [picture for picture, area in zip(pictures, areas, strict=True) if area == 0]:
+            shown = ", ".join(lost[:_SHOWN]) + (", ..." if len(lost) > _SHOWN else "")
+            notes.append(
+                f"object {label} ({name}) shows in {len(areas) - len(lost)} of {len(areas)} pictures: not {shown}"
+            )
+        seen = [(picture, area) for picture, area in zip(pictures, areas, strict=True) if area > 0]
+        changes = [(max(a, b) / min(a, b), first, second) for (first, a), (second, b) in pairwise(seen)]
+        largest, first, second = max(changes, default=(1.0, "", ""))
+        if largest > _JUMP:
+            notes.append(
+                f"the mask of object {label} ({name}) differs by a factor of {largest:.1f} in {first} and {second}"
+            )
+    return notes
 
 
 def cut_out(inputs: SegmentationInput) -> torch.Tensor:

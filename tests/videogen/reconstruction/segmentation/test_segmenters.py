@@ -18,7 +18,7 @@ from videogen.reconstruction.segmentation import prompted_tracking
 from videogen.reconstruction.segmentation.object_volume import sweep_depth
 from videogen.reconstruction.segmentation.optical_flow import carry_through_frames
 from videogen.reconstruction.segmentation.prompted_tracking import find_sam2
-from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, segment
+from videogen.reconstruction.segmentation.segmenters import SegmentationInput, choose_segmenter, mask_changes, segment
 
 SIZE, VIEWS = 96, 10
 DEPTHS = (1.6, 12.0)
@@ -112,6 +112,18 @@ def test_given_masks_go_before_prompts_and_must_show_every_object(scene: Scene) 
         segment(SegmentationInput(scene.images, masks=torch.zeros_like(lost)))
     with pytest.raises(InputError, match="expected 1 objects as the prompts name, found 2"):
         segment(SegmentationInput(scene.images, Prompts(boxes=((0, 0, 1, 1),)), masks=scene.masks))
+
+
+def test_masks_that_change_at_once_are_said() -> None:
+    labels = torch.zeros(4, 4, 4, dtype=torch.uint8)
+    labels[:, 0] = 1
+    labels[2, 0] = 0
+    labels[3] = 1
+    labels[:, 1, :2] = 2
+    assert mask_changes(labels, ["duck", "mug"], ["a", "b", "c", "d"]) == [
+        "object 1 (duck) shows in 3 of 4 pictures: not c",
+        "the mask of object 1 (duck) differs by a factor of 3.5 in b and d",
+    ]
 
 
 def test_sam_2_is_taken_where_its_weights_are(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
