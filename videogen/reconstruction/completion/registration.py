@@ -79,7 +79,7 @@ def register(
     that they overlap more, as far as the seen points allow.
 
     Args:
-        completed: the object, in a frame of its own.
+        completed: the object, in a frame of its own; none of its Gaussians is transparent.
         pairs: N points of it, and where each was seen.
         seen: (M, 3), all that was seen of the object.
         seed: of the samples.
@@ -90,20 +90,20 @@ def register(
     seen = _some(seen.double().cpu(), _ENOUGH_SEEN, seed)
     if len(source) < _FEWEST or not len(seen):
         return None
-    size = _size(target)
+    size = _size(whole)
     first = _consensus(source, target, _NEAR * size, seed)
     if first is None:
         return None
     surface = _Surface(_some(whole, _ENOUGH_WHOLE, seed), seen, size)
 
     def rated(similarity: Similarity) -> Registration:
-        errors = (similarity.points(source) - target).norm(dim=1)
+        errors = _errors(similarity, source, target)
         inliers = errors < _NEAR * size
         overlap = silhouettes.overlap(similarity.gaussians(completed)) if silhouettes is not None else None
         residual = float(errors[inliers].square().mean().sqrt()) / size
         return Registration(similarity, inliers, residual, surface.distance(similarity), overlap)
 
-    inliers = (first.points(source) - target).norm(dim=1) < _NEAR * size
+    inliers = _errors(first, source, target) < _NEAR * size
     pairs_alone, with_seen = rated(first), rated(surface.refined(first, source[inliers], target[inliers]))
     if pairs_alone.overlap is None or with_seen.overlap is None or silhouettes is None:
         nearer = with_seen.distance < _WORTH * pairs_alone.distance
@@ -112,10 +112,9 @@ def register(
     assert best.overlap is not None
     if best.overlap < _GOOD_OVERLAP:
         hessian = surface.hessian(best.similarity, source[best.inliers])
-        size_apart = size / best.similarity.scale
 
         def penalty(change: torch.Tensor) -> torch.Tensor:
-            return _DISTANCES * (change @ hessian @ change) / size_apart**2
+            return _DISTANCES * (change @ hessian @ change) / size**2
 
         fitted = rated(silhouettes.fitted(best.similarity, completed, penalty))
         assert fitted.overlap is not None
@@ -165,12 +164,12 @@ def _some(points: torch.Tensor, count: int, seed: int) -> torch.Tensor:
 
 def _size(points: torch.Tensor) -> float:
     """Return the length of the diagonal of points' extents, without their tails."""
-    low, high = (points.quantile(share, dim=0) for share in (_TAILS, 1 - _TAILS))
+    low, high = torch.from_numpy(np.quantile(points.numpy(), (_TAILS, 1 - _TAILS), axis=0))
     return max(float((high - low).norm()), 1e-12)
 
 
 def _consensus(source: torch.Tensor, target: torch.Tensor, near: float, seed: int) -> Similarity | None:
-    """Return the similarity that most pairs agree on, to within ``near``; None if hardly any do.
+    """Return the similarity that most pairs agree on, to within ``near`` of the source's frame; None if hardly any do.
 
     Of those that agree, Tukey's weights leave out what the others make unlikely.
     """
@@ -182,23 +181,28 @@ def _consensus(source: torch.Tensor, target: torch.Tensor, near: float, seed: in
         chosen = torch.from_numpy(random.integers(len(p), size=(_AT_ONCE, 3)))
         scales, rotations, translations = umeyama(p[chosen], q[chosen])
         moved = (scales[:, None, None] * rotations) @ p.T + translations[..., None]
-        costs = (moved - q.T).square().sum(1).clamp_max(near**2).mean(1)
-        costs[scales <= 0] = torch.inf
+        squares = (moved - q.T).square().sum(1) / scales[:, None].square()
+        costs = squares.clamp_max(near**2).mean(1).where(scales > 0, torch.inf)
         if float(costs.min()) < lowest:
             lowest, index = float(costs.min()), int(costs.argmin())
             best = Similarity(float(scales[index]), rotations[index], translations[index])
     if best is None:
         return None
     for _ in range(_ITERATIONS):
-        squares = (best.points(source) - target).square().sum(1)
+        squares = _errors(best, source, target).square()
         agree = squares < near**2
         if agree.sum() < _FEWEST:
             return None
         variance = max(float(squares[agree].median()) / CHI_SQUARED_MEDIAN, (_LEAST_ERROR * near) ** 2)
         before, best = best, _similarity(source, target, tukey_weights(squares / variance) * agree)
-        if (best.points(source) - before.points(source)).norm(dim=1).max() < _STEP * near:
+        if _errors(best, source, before.points(source)).max() < _STEP * near:
             break
     return best
+
+
+def _errors(similarity: Similarity, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the distances (N,) of points, in units of the source's frame."""
+    return (similarity.points(source) - target).norm(dim=1) / similarity.scale
 
 
 class _Surface:
@@ -216,7 +220,7 @@ class _Surface:
         """Return the root mean square distance of the nearer seen points to the planes, of the object's size."""
         local, nearest = self._nearest(similarity)
         distances = ((local - self.whole[nearest]) * self.normals[nearest]).sum(1)
-        return similarity.scale * float(distances.square().mean().sqrt()) / self.size
+        return float(distances.square().mean().sqrt()) / self.size
 
     def refined(self, similarity: Similarity, source: torch.Tensor, target: torch.Tensor) -> Similarity:
         """Return the similarity that takes planes to the nearer seen points and, in part, pairs to each other.
@@ -230,7 +234,7 @@ class _Surface:
             step = torch.linalg.lstsq(hessian, gradient).solution
             change = Similarity(float(step[0].exp()), rotation_exp(step[1:4]), step[4:])
             similarity = similarity @ change
-            if (change.points(self.whole) - self.whole).norm(dim=1).max() * similarity.scale < _STEP * self.size:
+            if (change.points(self.whole) - self.whole).norm(dim=1).max() < _STEP * self.size:
                 break
         return similarity
 
