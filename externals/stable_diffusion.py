@@ -97,12 +97,7 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
 
 def rename_attention(tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """Return an autoencoder's tensors by the names that they have now."""
-
-    def renamed(name: str) -> str:
-        *path, layer, leaf = name.split(".") if name.count(".") > 1 else ("", name, "")
-        return ".".join([*path, _FORMER_NAMES[layer], leaf]) if layer in _FORMER_NAMES else name
-
-    return {renamed(name): tensor for name, tensor in tensors.items()}
+    return {".".join(_FORMER_NAMES.get(part, part) for part in name.split(".")): tensors[name] for name in tensors}
 
 
 class TextEncoder:

@@ -18,7 +18,15 @@ from gaussians.stage.errors import InputError
 from tests.externals.adapter import run
 from tests.externals.generation_targets import tensors_of, write_part
 from tests.externals.synthetic_weights import make_weights
-from tests.externals.tiny_stable_diffusion import VAE, WIDTH, weights_of, write_network, write_t5, write_text_encoder
+from tests.externals.tiny_stable_diffusion import (
+    VAE,
+    WIDTH,
+    weights_of,
+    write_former_autoencoder,
+    write_network,
+    write_t5,
+    write_text_encoder,
+)
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -150,7 +158,7 @@ def write_checkpoint(root: Path, version: str) -> Path:
         weights_of(autoencoder, "vae.") | {"tiny_decoder.layers.0.weight": torch.zeros(2)}, folder / "model.safetensors"
     )
     base = root / published.base
-    write_network(base / "vae", AutoencoderKL, VAE | {"latent_channels": channels})
+    write_former_autoencoder(base / "vae", VAE | {"latent_channels": channels})
     for suffix in ("",) if version == "sd15" else ("", "_2"):
         write_text_encoder(base, suffix, projection=version == "sd35m")
     return root

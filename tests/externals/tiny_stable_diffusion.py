@@ -36,6 +36,18 @@ def write_network(folder: Path, kind: Any, config: Mapping[str, Any]) -> None:
     write_part(folder, config, weights_of(network))
 
 
+def write_former_autoencoder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write an autoencoder whose attention has the names of when Stable Diffusion 1.5 was published."""
+    from diffusers import AutoencoderKL
+
+    former = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    with torch.device("meta"):
+        tensors = weights_of(AutoencoderKL(**config))
+    for now, then in former.items():
+        tensors = {name.replace(now, then): tensor for name, tensor in tensors.items()}
+    write_part(folder, config, tensors)
+
+
 def write_text_encoder(folder: Path, suffix: str = "", projection: bool = False) -> None:
     """Write CLIP's text encoder, whose tokenizer knows six words."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection

@@ -111,15 +111,18 @@ def random_osediff(sizes: GenerationSizes, dtype: torch.dtype, device: torch.dev
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     return OSEDiff(
-        _random(UNet2DConditionModel, sizes.sharpener, device).to(dtype),
-        _random(AutoencoderKL, sizes.autoencoder | {"latent_channels": 4}, device).to(dtype),
+        _random(UNet2DConditionModel, sizes.sharpener, device, dtype),
+        _random(AutoencoderKL, sizes.autoencoder | {"latent_channels": 4}, device, dtype),
         _random_text_encoder(sizes.sharpener_texts, False, device),
     )
 
 
-def _random(kind: Callable[..., Any], settings: Settings, device: torch.device) -> Any:
+def _random(
+    kind: Callable[..., Any], settings: Settings, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Any:
     with device:
-        return kind(**settings).eval().requires_grad_(False)
+        network = kind(**settings).eval().requires_grad_(False)
+    return torch.nn.Module.to(network, dtype)  # diffusers' own warns of layers that there are none of
 
 
 def _random_text_encoder(settings: Settings, projection: bool, device: torch.device) -> "TextEncoder":
