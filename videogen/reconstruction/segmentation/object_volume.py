@@ -5,6 +5,8 @@ speaks strongly against it, one in which it is seen inside speaks weakly for it,
 be what is seen (Franco and Boyer, "Fusion of multi-view silhouette cues using a space occupancy grid", 2005).
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -15,10 +17,6 @@ FAR = np.float32(1e9)
 """The depth of a pixel that shows nothing."""
 
 _SIDE = 64  # voxels along a side
-_STRONGEST, _WEAKEST = 4.0, 0.3
-"""Logarithms of the odds against a voxel that is seen outside of the object."""
-_FOR = 0.15
-"""Logarithm of the odds for a voxel that is seen inside."""
 _PRIOR = 0.5  # logarithm of the odds in the middle of the box, and against in its corners
 _LOST = -8.0  # no view brings back a voxel below
 _CUBE = 0.85  # half side, of the object's larger side in the first view
@@ -26,6 +24,26 @@ _BEHIND = 0.2  # the middle lies behind the side that the first view sees, of th
 _SWEEP_STEPS = 128
 _SWEEP_VIEWS = 4
 _WORST = 120.0  # sum of three channels' differences: more is hidden or outside
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A ``Trust`` says how much a view's mask counts, as logarithms of odds.
+
+    Attributes:
+        strongest, weakest: at most and at least, against a voxel that is seen outside of the object.
+        inside: for a voxel that is seen inside.
+    """
+
+    strongest: float
+    weakest: float
+    inside: float
+
+
+TENTATIVE = Trust(2.5, 0.15, 0.2)
+"""Of masks that may miss the object: several views have to agree."""
+FIRM = Trust(4.0, 0.3, 0.15)
+"""Of masks that were found with what all views say."""
 
 
 class ObjectVolume:
@@ -70,18 +88,21 @@ class ObjectVolume:
         depth[index[farthest_first]] = z[farthest_first]
         return self._enlarged(depth.reshape(rows, columns)), self._enlarged(thickness.reshape(rows, columns))
 
-    def observe(self, view: int, mask: np.ndarray, certainty: np.ndarray, hidden_from: np.ndarray) -> None:
+    def observe(
+        self, view: int, mask: np.ndarray, certainty: np.ndarray, hidden_from: np.ndarray, trust: Trust
+    ) -> None:
         """Take a view's mask as evidence, instead of what the view said before.
 
         Args:
             mask: (H, W) bool, which pixels show the object.
             certainty: (H, W), logarithms of the odds that pixels outside of the mask do not show it.
             hidden_from: (H, W), the depth behind which something else hides what is there.
+            trust: how much the mask counts.
         """
-        against = np.clip(certainty, _WEAKEST, _STRONGEST)
-        odds = np.maximum(signed_distance(mask) * _STRONGEST, -against).astype(np.float32)
+        against = np.clip(certainty, trust.weakest, trust.strongest)
+        odds = np.maximum(signed_distance(mask) * trust.strongest, -against).astype(np.float32)
         u, v, z = self._project(view)
-        evidence = np.clip(_sample(odds, u, v, cv2.INTER_LINEAR), -_STRONGEST, _FOR)
+        evidence = np.clip(_sample(odds, u, v, cv2.INTER_LINEAR), -trust.strongest, trust.inside)
         evidence[z > _sample(hidden_from, u, v, cv2.INTER_NEAREST)] = 0
         if view in self._evidence:
             self._score -= self._evidence[view]

@@ -8,7 +8,10 @@ from videogen.reconstruction.plane_sweep import nearest_first
 from videogen.reconstruction.segmentation.grab_cut import ColorModels, Window, core_colors
 from videogen.reconstruction.segmentation.object_volume import (
     FAR,
+    FIRM,
+    TENTATIVE,
     ObjectVolume,
+    Trust,
     place_object,
     signed_distance,
     sweep_depth,
@@ -17,6 +20,7 @@ from videogen.reconstruction.segmentation.object_volume import (
 _ROUNDS = 2
 _FEWEST_COLORS = 50
 _HULL_WEIGHT = 0.9  # of the volume's silhouette against the cut, which decides where they are equally far from the edge
+_IN_BOX = 0.4  # logarithm of the odds that what is in an object's box, and was not cut out, is not of it
 _CERTAIN = 2.0  # pixels from the edge: farther does not weigh more
 
 
@@ -48,16 +52,16 @@ def carry_through_views(
     labels = np.zeros(images.shape[:3], np.uint8)
     labels[0] = first
     colors = [[core_colors(images[0], first == label)] for label in range(1, count + 1)]
-    everywhere, nowhere = np.full(first.shape, np.inf), np.full(first.shape, FAR)
+    nowhere = np.full(first.shape, FAR)
     for label, volume in enumerate(volumes, 1):
-        volume.observe(0, first == label, everywhere, nowhere)
-        volume.prune(lowest=-1.0)  # what the first view sees beside the object is not of it
+        volume.observe(0, first == label, _beside(first == label), nowhere, TENTATIVE)
+        volume.prune(lowest=-1.0)  # what is outside of the object's box in the first view is not of it
 
     order = nearest_first(cameras)
     progress = tqdm(total=_ROUNDS * len(order) - 1, desc="masks", unit="view", leave=False)
     for round_ in range(_ROUNDS):
         for view in order[0 if round_ else 1 :]:
-            labels[view] = _segment_view(images[view], view, volumes, colors)
+            labels[view] = _segment_view(images[view], view, volumes, colors, FIRM if round_ else TENTATIVE)
             if round_ == 0:
                 for label, found in enumerate(colors, 1):
                     found.append(core_colors(images[view], labels[view] == label))
@@ -70,11 +74,20 @@ def carry_through_views(
     return np.stack([_averaged(labels[view], view, volumes) for view in range(len(images))])
 
 
+def _beside(mask: np.ndarray) -> np.ndarray:
+    """Return the logarithms of the odds (H, W) that pixels outside of a mask (H, W) do not show its object."""
+    certainty = np.full(mask.shape, np.inf)
+    v, u = np.nonzero(mask)
+    certainty[v.min() : v.max() + 1, u.min() : u.max() + 1] = _IN_BOX
+    return certainty
+
+
 def _segment_view(
     image: np.ndarray,
     view: int,
     volumes: list[ObjectVolume],
     colors: list[list[np.ndarray]],
+    trust: Trust,
 ) -> np.ndarray:
     """Return the label picture (H, W) of one view, and let it carve the volumes."""
     fronts, thicknesses = (np.stack(values) for values in zip(*(volume.draw(view) for volume in volumes), strict=True))
@@ -100,8 +113,11 @@ def _segment_view(
         other = (labels > 0) & (labels != index + 1)
         # What is another's may be behind it, or the two look alike: that says little.
         certainty[other] = np.where(hulls[index][other], 0, np.inf)
+        # Another may stand in front, and not be recognised there.
+        covered = np.delete(fronts, index, 0).min(0, initial=FAR) < fronts[index]
+        np.minimum(certainty, 0, out=certainty, where=covered & hulls[index])
         front = np.take_along_axis(fronts, np.maximum(labels[None].astype(int) - 1, 0), 0)[0]
-        volume.observe(view, labels == index + 1, certainty, np.where(other, front, FAR).astype(np.float32))
+        volume.observe(view, labels == index + 1, certainty, np.where(other, front, FAR).astype(np.float32), trust)
     return labels
 
 
