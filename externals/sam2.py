@@ -139,7 +139,7 @@ class Sam2:
             found = self._model.get_image_features(pixels.to(self._device), return_dict=True)
             # Levels are (H W, N, C): one picture's with an axis of one in the middle.
             levels += [[level[:, row : row + 1] for level in found.fpn_hidden_states] for row in range(len(pixels))]
-            positions = [encoding[:, :1] for encoding in found.fpn_position_encoding]
+            positions = positions or [encoding[:, :1].clone() for encoding in found.fpn_position_encoding]
         return Features(levels, positions)
 
     @torch.inference_mode()
