@@ -120,7 +120,7 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     depth = torch.stack(depths)
     depth = _on_plane(depth, torch.stack(lowest), costs, nearest, farthest)
     consistent = _consistent(depth, cameras, costs.neighbours)
-    return SweptDepth(depth, consistent, _seen_through(depth, consistent, cameras), images, cameras)
+    return SweptDepth(depth, consistent, seen_through(depth, consistent, cameras), images, cameras)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _consistent(depth: torch.Tensor, cameras: Cameras, neighbours: list[list[int
     return agreeing >= _WITNESSES
 
 
-def _seen_through(depth: torch.Tensor, consistent: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+def seen_through(depth: torch.Tensor, consistent: torch.Tensor, cameras: Cameras) -> torch.Tensor:
     """Return (N, H, W) whether at least two pictures see consistent points behind where a pixel's point is."""
     points = unproject(cameras, depth)
     behind = depth.where(consistent, 0.0)

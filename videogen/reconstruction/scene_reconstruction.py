@@ -22,6 +22,14 @@ from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
 from videogen.reconstruction.alignment import Similarity
+from videogen.reconstruction.feed_forward import NAME as PI3_SPLAT
+from videogen.reconstruction.feed_forward import (
+    NetworkDepth,
+    choose_backend,
+    find_network,
+    pose_with_network,
+    see_depth,
+)
 from videogen.reconstruction.object_clouds import described_objects, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import SMALLEST, psnr, ssim
@@ -55,6 +63,7 @@ _TOLD_APART = {
 }
 _SOLID = 0.3  # opacity
 _ON_A_CPU, _ON_A_GPU = 128, 448  # pixels
+_AFTER_NETWORK = 1000  # iterations: Pi3_splat's depth is a better start than a plane sweep's
 
 
 def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> str:
@@ -72,13 +81,15 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
         stages = StageResults(folder / STAGES, settings.overwrite)
         device = resolve_device(settings.device)
         source = picture_source(scene.data_path)
-        posed, held_out, facts, pose_hash = _posed(source, settings, device, stages)
+        settings = replace(settings, backend=choose_backend(settings.backend, settings.weights, device))
+        posed, held_out, depth, facts, pose_hash = _posed(source, settings, device, stages)
         if posed.in_world and settings.scale is not None:
             raise InputError("--scale: the cameras are in metres already")
         rows = [row for row in range(len(posed)) if row not in held_out]
         seen = posed[rows].to(device)
         texts, labels, truth, told, mask_hash = _masks(source, seen, facts, pose_hash, rows, settings, stages)
-        gaussians, labels, digest = _optimized(seen, labels.to(device), mask_hash, settings, stages)
+        depth = None if depth is None else depth[rows].to(device)
+        gaussians, labels, found, digest = _optimized(seen, labels.to(device), depth, mask_hash, settings, stages)
         with stages.timed("objects"):
             gaussians = without_floaters(gaussians)
             assert gaussians.labels is not None
@@ -116,7 +127,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
                 refined=refined,
                 background_count=counts["count"],
                 problems=problems,
-                notes=[*posed.notes, *told, *notes],
+                notes=[*posed.notes, *told, *found, *notes],
                 seconds={},
             )
         if settings.visualize:
@@ -129,8 +140,8 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
 
 def _posed(
     source: Path, settings: ReconstructionSettings, device: torch.device, stages: StageResults
-) -> tuple[PosedPictures, list[int], dict[str, Any], str]:
-    """Return the pictures with their cameras, the rows of those held out, and the stage's facts and hash."""
+) -> tuple[PosedPictures, list[int], NetworkDepth | None, dict[str, Any], str]:
+    """Return posed pictures, the rows of those held out, depth where a network saw it, the stage's facts and hash."""
     photographs = source.is_dir()
     interval = settings.interval or (1 if photographs or settings.real_world else 4)
     side = settings.max_side or (_ON_A_GPU if device.type == "cuda" else _ON_A_CPU)
@@ -142,18 +153,28 @@ def _posed(
         "views": settings.views,
         "max_side": side,
     }
+    by_network = cameras is None and settings.backend == PI3_SPLAT
+    if by_network:
+        made_from["weights"] = _weights_of(settings)
 
     def make() -> tuple[Tensors, dict[str, Any]]:
         # Cameras are estimated from larger pictures than Gaussians are: features need detail.
         pictures = read_pictures(source, interval, settings.views, None if cameras is None else side)
-        lenses = read_camera_file(cameras, pictures) if cameras is not None else estimate_cameras(pictures)
-        posed = pose_pictures(pictures, lenses).within(side)
+        depth = None
+        if by_network:
+            posed, depth = pose_with_network(pictures, settings.weights, device)
+        else:
+            lenses = read_camera_file(cameras, pictures) if cameras is not None else estimate_cameras(pictures)
+            posed = pose_pictures(pictures, lenses)
+        posed = posed.within(side)
         if min(posed.cameras.width, posed.cameras.height) < SMALLEST:
             size = f"{posed.cameras.width} x {posed.cameras.height}"
             raise InputError(f"--max_side: expected pictures of at least {SMALLEST} pixels a side, found {size}")
         tensors = {"images": posed.images, "viewmats": posed.cameras.viewmats, "Ks": posed.cameras.Ks}
         if posed.points is not None:
             tensors["points"] = posed.points
+        if depth is not None:
+            tensors |= {"depth": depth.depth, "confident": depth.confident}
         names = {"names": posed.names, "indices": posed.indices, "in_world": posed.in_world, "notes": posed.notes}
         return tensors, {**names, "source_size": pictures.source_size, "source_count": pictures.source_count}
 
@@ -176,7 +197,17 @@ def _posed(
     left = len(posed) - len(held_out)
     if left < FEWEST:
         raise InputError(f"--held_out: expected at least {FEWEST} of {len(posed)} pictures to be left, found {left}")
-    return posed, held_out, facts, digest
+    depth = None
+    if "depth" in tensors:
+        rows, columns = tensors["depth"].shape[1:]
+        depth = NetworkDepth(posed.cameras.resized(columns, rows), tensors["depth"], tensors["confident"])
+    return posed, held_out, depth, facts, digest
+
+
+def _weights_of(settings: ReconstructionSettings) -> str | None:
+    """Return what a record says of the network's weights."""
+    path = find_network(settings.weights)
+    return None if path is None else f"{path.parent.name}/{path.name}"
 
 
 def _masks(
@@ -264,17 +295,34 @@ def _prompts(folder: Path, settings: ReconstructionSettings) -> Prompts | None:
 
 
 def _optimized(
-    seen: PosedPictures, labels: torch.Tensor, mask_hash: str, settings: ReconstructionSettings, stages: StageResults
-) -> tuple[Gaussians, torch.Tensor, str]:
-    """Return labelled Gaussians in the cameras' frame, label pictures that agree with them, and their hash."""
+    seen: PosedPictures,
+    labels: torch.Tensor,
+    depth: NetworkDepth | None,
+    mask_hash: str,
+    settings: ReconstructionSettings,
+    stages: StageResults,
+) -> tuple[Gaussians, torch.Tensor, list[str], str]:
+    """Return labelled Gaussians in the cameras' frame, label pictures that agree with them, notes, and their hash."""
     device = labels.device
     chosen = OptimizationSettings.suited_to(device)
+    by_network = settings.backend == PI3_SPLAT
     if settings.iterations is not None:
         chosen = replace(chosen, iterations=settings.iterations)
-    made_from = {"masks": mask_hash, **asdict(chosen), "seed": settings.seed, "backend": "optimize"}
+    elif by_network:
+        chosen = replace(chosen, iterations=_AFTER_NETWORK)
+    made_from = {"masks": mask_hash, **asdict(chosen), "seed": settings.seed, "backend": settings.backend}
+    if by_network:
+        made_from["weights"] = _weights_of(settings)
 
     def make() -> tuple[Tensors, dict[str, Any]]:
-        initial = initial_gaussians(sweep(seen, labels), labels, chosen.count, chosen.sh_degree, settings.seed)
+        notes = []
+        if by_network:
+            found = depth if depth is not None else see_depth(seen.images, settings.weights, device)
+            swept, note = found.for_pictures(seen)
+            notes.append(note)
+        else:
+            swept = sweep(seen, labels)
+        initial = initial_gaussians(swept, labels, chosen.count, chosen.sh_degree, settings.seed)
         optimized = optimize(seen, initial, chosen, labels, "optimise", settings.seed)
         refined, voted = labels, optimized.labels
         if labels.any():
@@ -291,11 +339,12 @@ def _optimized(
             "labels": voted,
             "label_pictures": refined,
         }
-        return tensors, {}
+        return tensors, {"notes": notes}
 
-    tensors, _, digest = stages.get("gaussians", made_from, make)
+    tensors, facts, digest = stages.get("gaussians", made_from, make)
     refined = tensors.pop("label_pictures")
-    return Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()}), refined.to(device), digest
+    gaussians = Gaussians(**{name: tensor.to(device) for name, tensor in tensors.items()})
+    return gaussians, refined.to(device), facts["notes"], digest
 
 
 def _check_found(labels: torch.Tensor, texts: Sequence[str]) -> None:

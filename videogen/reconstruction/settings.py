@@ -11,8 +11,8 @@ from gaussians.stage.errors import InputError
 if TYPE_CHECKING:
     from gaussians.files.prompts import Prompts
 
-Backend = Literal["auto", "optimize"]
-BACKENDS: tuple[Backend, ...] = ("auto", "optimize")
+Backend = Literal["auto", "optimize", "pi3_splat"]
+BACKENDS: tuple[Backend, ...] = ("auto", "optimize", "pi3_splat")
 HOLD_OUT = 5
 """Of the pictures of a dataset's video, every fifth is held out, as in the published evaluation."""
 
@@ -28,7 +28,7 @@ class ReconstructionSettings:
         held_out: leave out every n-th picture, to compare with at the end; 0: none; None: 5, or none of photographs.
         prompt_kind: whether boxes or points of prompts.json count, where there are both.
         boxes: the objects' boxes in the first picture, in the place of prompts.json.
-        backend: how Gaussians are made of pictures.
+        backend: what tells the depth that Gaussians start at, and cameras where there are none beside the pictures.
         segmenter: who tells the objects apart.
         weights: directory below which the weights of perception models are (``externals.weights``).
         real_world: the pictures are photographs: cameras are not the dataset's, and objects are put onto the floor.
@@ -91,7 +91,13 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--prompt_type", choices=("bbox", "point"), default="bbox", help="which of prompts.json counts if it has both"
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="how Gaussians are made; auto: optimize")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what tells depth, and cameras where there are none: a plane sweep and COLMAP (optimize), or the network "
+        "Pi3_splat; Gaussians are optimised from there; auto: Pi3_splat on a GPU if its weights are there",
+    )
     parser.add_argument(
         "--segmenter",
         choices=("auto", "grabcut", "sam2", "masks"),
@@ -113,7 +119,7 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
         help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
     )
     parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
-    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 3000)")
+    parser.add_argument("--iterations", type=int, help="of the optimisation (default: 3000, 1000 after Pi3_splat)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
 
 
