@@ -17,6 +17,7 @@ from gaussians.cameras import Cameras
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 from videogen.reconstruction.alignment import Similarity
+from videogen.reconstruction.planes import Plane, fit_plane
 
 FLOOR = -0.94
 """Height of the simulation's floor, metres."""
@@ -27,10 +28,8 @@ EXTENT = 1.0
 
 _FILLED = 0.95  # share of the box's height that objects may reach
 _TAIL = 0.01  # share of points beyond either end of an extent
-_HYPOTHESES = 2000
 _MOST_POINTS = 2000
 _FEWEST_POINTS = 200
-_REFINEMENTS = 5
 _NEAR = 1.5  # the ground is looked for within this many extents of the objects' middle
 _FLATNESS = 0.02  # of the objects' extent: points that far from a plane are on it
 _LEAST_ON_PLANE = 0.1  # share of the points near the objects
@@ -92,20 +91,22 @@ def place_on_ground(
     middle, extent = (low + high) / 2, float((high - low).max())
     up = up_direction(viewmats)
     near = _near(others, middle, extent, up)
-    normal, offset, share = _ground(points, near, centers, up, extent, np.random.default_rng(seed))
-    rotation = _frame(normal, viewmats[0])
+    ground = _ground(points, near, centers, up, extent, seed)
+    rotation = _frame(ground.normal.numpy(), viewmats[0])
     turned = points @ rotation.T
     low, high = _bounds(turned)
-    notes = [f"{100 * share:.0f} % of the background near the objects lie in the ground's plane"]
-    fitting = min(EXTENT / float((high - low).max()), _FILLED * (BOX - FLOOR) / max(float(high[2]) - offset, 1e-12))
+    notes = [f"{100 * ground.share:.0f} % of the background near the objects lie in the ground's plane"]
+    fitting = min(
+        EXTENT / float((high - low).max()), _FILLED * (BOX - FLOOR) / max(float(high[2]) - ground.offset, 1e-12)
+    )
     factor = fitting if scale is None else scale
     size = float((high - low).max()) * factor
     how = "; --scale says otherwise" if scale is None else ""
     notes.append(f"the objects are {size:.3g} m large together, {factor:.4g} m to a unit of the cameras' frame{how}")
     center = (low + high) / 2
-    shift = np.array([-factor * center[0], -factor * center[1], FLOOR - factor * offset])
+    shift = np.array([-factor * center[0], -factor * center[1], FLOOR - factor * ground.offset])
     similarity = Similarity(factor, torch.from_numpy(rotation), torch.from_numpy(shift))
-    return GroundPlacement(similarity, share, size, tuple(notes))
+    return GroundPlacement(similarity, ground.share, size, tuple(notes))
 
 
 def free_place(background: torch.Tensor, cameras: Cameras) -> torch.Tensor:
@@ -243,49 +244,33 @@ def _near(points: np.ndarray, middle: np.ndarray, extent: float, up: np.ndarray)
 
 
 def _ground(
-    objects: np.ndarray,
-    near: np.ndarray,
-    centers: np.ndarray,
-    up: np.ndarray,
-    extent: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, float, float]:
-    """Return the plane normal . p = offset that most of the points ``near`` lie in, and their share in it.
+    objects: np.ndarray, near: np.ndarray, centers: np.ndarray, up: np.ndarray, extent: float, seed: int
+) -> Plane:
+    """Return the plane that most of the points ``near`` lie in.
 
-    The normal (3,) points to the side of the cameras' ``centers``, where the objects are, too.
+    Its normal points to the side of the cameras' ``centers``, where the objects are, too.
     """
     failed = "no ground found: expected a plane under the objects that a tenth of the background around them lies in"
     if len(near) < 3:
         raise InputError(f"{failed}, found {len(near)} points there")
-    some = near[rng.permutation(len(near))[:_MOST_POINTS]]
     thickness = _FLATNESS * extent
-    corners = some[rng.integers(len(some), size=(_HYPOTHESES, 3))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    proper = lengths > 1e-6 * extent**2
-    normals = normals[proper] / lengths[proper, None]
-    normals *= np.where(normals @ up < 0, -1, 1)[:, None]
-    offsets = (normals * corners[proper, 0]).sum(1)
-    above = objects[rng.permutation(len(objects))[:_MOST_POINTS]]
-    possible = normals @ up > _MOST_TILT
-    for points, allowed in ((above, thickness), (centers, 0.0)):
-        possible &= (normals @ points.T < offsets[:, None] - allowed).mean(1) <= _MOST_BELOW
-    normals, offsets = normals[possible], offsets[possible]
-    if not len(normals):
+    above = objects[:: max(1, len(objects) // _MOST_POINTS)]
+
+    def possible(normals: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        directions, distances = normals.numpy(), offsets.numpy()[:, None]
+        upward = directions @ up
+        allowed = np.abs(upward) > _MOST_TILT
+        for points, depth in ((above, thickness), (centers, 0.0)):
+            heights = np.sign(upward)[:, None] * (directions @ points.T - distances)
+            allowed &= (heights < -depth).mean(1) <= _MOST_BELOW
+        return torch.from_numpy(allowed)
+
+    plane = fit_plane(torch.from_numpy(near), thickness, possible, seed)
+    if plane is None:
         raise InputError(f"{failed}, with the objects and cameras above it")
-    on_plane = (np.abs(normals @ some.T - offsets[:, None]) < thickness).mean(1)
-    best = int(on_plane.argmax())
-    normal, offset = normals[best], float(offsets[best])
-    for _ in range(_REFINEMENTS):
-        chosen = near[np.abs(near @ normal - offset) < thickness]
-        mean = chosen.mean(0)
-        _, _, directions = np.linalg.svd(chosen[:: max(1, len(chosen) // _MOST_POINTS)] - mean, full_matrices=False)
-        normal = directions[2] * np.sign(directions[2] @ normal)
-        offset = float(normal @ mean)
-    share = float((np.abs(near @ normal - offset) < thickness).mean())
-    if share < _LEAST_ON_PLANE:
-        raise InputError(f"{failed}, found {100 * share:.0f} %")
-    return normal, offset, share
+    if plane.share < _LEAST_ON_PLANE:
+        raise InputError(f"{failed}, found {100 * plane.share:.0f} %")
+    return plane if plane.normal.numpy() @ up > 0 else Plane(-plane.normal, -plane.offset, plane.share)
 
 
 def _frame(normal: np.ndarray, viewmat: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from gaussians.cameras import Cameras
+from videogen.reconstruction.planes import fit_plane
 from videogen.reconstruction.posing.posed_pictures import PosedPictures
 
 _STEPS = 64
@@ -23,6 +24,9 @@ _NEAR = 1.4
 _AGREES = 0.03  # relative difference of two depths of one point
 _WITNESSES = 2
 _ENOUGH_POINTS = 10
+_FEWEST_ON_PLANE = 100  # points that tell whether the scene has a plane
+_FLATNESS = 0.01  # of the scene's size: points that far from a plane are on it
+_MAIN = 1 / 7  # share of the points that lie on a main plane
 _PARALLEL = 1e-4  # mean square sine of the angles between axes
 _TOWARDS = 0.9  # cosine of the angle at which a camera still looks at a point
 
@@ -166,44 +170,23 @@ def _on_plane(
     cameras = costs.cameras
     consistent = _consistent(depth, cameras, costs.neighbours)
     # Backdrops are far away and often plain: what is found there is no plane.
-    plane = main_plane(unproject(cameras, depth)[consistent & (depth < (nearest * farthest) ** 0.5 * _NEAR)])
-    if plane is None:
+    points = unproject(cameras, depth)[consistent & (depth < (nearest * farthest) ** 0.5 * _NEAR)]
+    if len(points) < _FEWEST_ON_PLANE:
         return depth
-    normal, offset = plane
+    size = (points - points.median(0).values).norm(dim=1).median().item()
+    plane = fit_plane(points, _FLATNESS * size)
+    if plane is None or plane.share < _MAIN:
+        return depth
+    normal = plane.normal.to(depth)
     positions, rotations = cameras.positions, cameras.viewmats[:, :3, :3]
     slopes = pixel_rays(cameras) @ rotations[:, None] @ normal
-    there = (offset - positions @ normal)[:, None, None] / slopes
+    there = (plane.offset - positions @ normal)[:, None, None] / slopes
     there = torch.where((there >= nearest) & (there <= farthest), there, torch.inf)
     for view in range(len(cameras)):
         hit = there[view].isfinite()
         cost = costs.at(view, torch.where(hit, there[view], farthest)[None])[0]
         depth[view] = torch.where(hit & (cost < _AS_GOOD * lowest[view] + _DOUBT), there[view], depth[view])
     return depth
-
-
-def main_plane(points: torch.Tensor, trials: int = 500) -> tuple[torch.Tensor, float] | None:
-    """Return the plane n x = d, as n (3,) and d, that most points lie near (RANSAC), None if fewer than a seventh do.
-
-    Args:
-        points: (P, 3).
-    """
-    if len(points) < 100:
-        return None
-    generator = torch.Generator().manual_seed(0)
-    sample = points[torch.randint(len(points), (4000,), generator=generator).to(points.device)]
-    size = (sample - sample.median(0).values).norm(dim=1).median()
-    corners = sample[torch.randint(len(sample), (trials, 3), generator=generator).to(points.device)]
-    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.nn.functional.normalize(normals, dim=1)
-    near = ((sample - corners[:, :1]) * normals[:, None]).sum(-1).abs() < 0.01 * size
-    near &= normals.norm(dim=1, keepdim=True) > 0.5  # three points on a line span none
-    best = int(near.sum(1).argmax())
-    inliers = sample[near[best]]
-    if len(inliers) < len(sample) / 7:
-        return None
-    center = inliers.mean(0)
-    normal = torch.linalg.svd(inliers - center, full_matrices=False).Vh[2]
-    return normal, (normal @ center).item()
 
 
 def _refined(cost: torch.Tensor, best: torch.Tensor, inverse_depths: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from tests.videogen.reconstruction.scenes import BALLS, FLOOR, RADIUS, orbit, po
 from videogen.reconstruction.plane_sweep import (
     depth_range,
     looked_at,
-    main_plane,
     nearest_first,
     pixel_rays,
     sweep,
@@ -35,22 +34,6 @@ def test_points_lie_on_the_surfaces(with_labels: bool) -> None:
         assert (distance < 0.03 * 2.5).double().mean() > 0.85
     assert swept.consistent[labels > 0].double().mean() > 0.8
     assert swept.refuted[floor].double().mean() < 0.05
-
-
-def test_the_main_plane_is_the_floor_whatever_else_is_there() -> None:
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, 1.0]), dim=0)
-    flat = torch.randn(2000, 3, generator=generator)
-    flat -= (flat @ normal - 0.7)[:, None] * normal
-    flat += 0.002 * torch.randn(2000, 3, generator=generator)
-    clutter = torch.randn(3000, 3, generator=generator)
-    found = main_plane(torch.cat([flat, clutter, flat[:1].repeat(500, 1)]))
-    assert found is not None
-    found_normal, offset = found
-    sign = torch.sign(found_normal @ normal)
-    assert sign * offset == pytest.approx(0.7, abs=0.01)
-    assert sign * found_normal @ normal > 0.9999
-    assert main_plane(torch.rand(2000, 3, generator=generator)) is None
 
 
 def test_cameras_look_at_the_center_of_their_orbit() -> None:
