@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,15 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def whole(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an undisturbed training."""
+    output = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_training(monkeypatch, toy_root, output, "--groups toy")
+    return output
+
+
 def test_training_writes_a_checkpoint_that_knows_its_data(
     monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +87,7 @@ def test_trainings_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, toy_root: P
 
 def test_one_small_scene_is_learned_by_heart(monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path) -> None:
     """A bounce off the floor, seen whole: the loss falls far below what it is untrained."""
-    flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 150 --save_interval 150 --no-augment"
+    flags = "--groups held --steps 25 --chunk 25 --batch_size 1 --epochs 90 --save_interval 90 --no-augment"
     flags += " --threshold 0.15 --loss mse"
     metrics = run_training(monkeypatch, toy_root, tmp_path / "out", flags + " --ode_method leapfrog --hidden_dim 24")
     assert metrics[0]["loss"] > 5e-5  # untrained springs are a centimetre off
@@ -110,24 +120,23 @@ def test_resumed_training_is_the_undisturbed_one(
 
 @pytest.mark.parametrize("moment", [15, 30, 49, 74])
 def test_a_killed_training_goes_on_from_what_was_saved(
-    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, moment: int
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, whole: Path, tmp_path: Path, moment: int
 ) -> None:
     """Killed at one of some 85 moments at which it is about to change a file."""
-    whole = run_training(monkeypatch, toy_root, tmp_path / "whole", "--groups toy")
     flags = ("--data_root", toy_root, "--output", tmp_path / "parts", "--groups", "toy", *SMALL.split())
     killed = start(tmp_path / "log", "dynamic_models.train", *flags, moment=moment)
     assert killed.wait() == -signal.SIGKILL
     assert read_metrics(tmp_path / "parts")
     joined = run_training(monkeypatch, toy_root, tmp_path / "parts", "--groups toy")
-    assert [line["loss"] for line in joined] == [line["loss"] for line in whole]
-    found, expected = (load_checkpoint(tmp_path / name)[1].training["train_rmse"] for name in ("parts", "whole"))
+    assert [line["loss"] for line in joined] == [line["loss"] for line in read_metrics(whole)]
+    found, expected = (load_checkpoint(path)[1].training["train_rmse"] for path in (tmp_path / "parts", whole))
     assert found == expected
 
 
 def test_finished_or_foreign_training_is_not_touched(
-    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_training(monkeypatch, toy_root, tmp_path, "--groups toy")
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     before = (tmp_path / "best.json").read_bytes()
     run_training(monkeypatch, toy_root, tmp_path, "--groups toy")
     assert "already trained" in capsys.readouterr().out

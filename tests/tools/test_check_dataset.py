@@ -576,12 +576,12 @@ def test_outputs_that_are_not_what_their_record_says_are_defects(
 ) -> None:
     command("dataset.generate_objects", "--data_root", tmp_path, "--objects", "ball", "--gaussians", 250)
     with pytest.raises(SystemExit, match="0"):
-        command("tools.check_dataset", tmp_path)
+        command("tools.check_dataset", tmp_path, "--jobs", 1)
     assert "made_from" not in capsys.readouterr().out
     cloud = next((tmp_path / "objects").rglob("point_cloud.ply"))
     record = tmp_path / "objects" / "ball" / "made_from.json"
     size = cloud.stat().st_size
     record.write_text(record.read_text().replace(str(size), str(size + 1)))
     with pytest.raises(SystemExit, match="1"):
-        command("tools.check_dataset", tmp_path)
+        command("tools.check_dataset", tmp_path, "--jobs", 1)
     assert f"expected {size + 1} bytes, as made_from.json records, found {size}" in capsys.readouterr().out
