@@ -33,7 +33,9 @@ _FEWEST_POINTS = 200
 _NEAR = 1.5  # the ground is looked for within this many extents of the objects' middle
 _FLATNESS = 0.02  # of the objects' extent: points that far from a plane are on it
 _LEAST_ON_PLANE = 0.1  # share of the points near the objects
-_MOST_TILT = math.cos(math.radians(60))  # between the ground's normal and what is up in the pictures
+_MOST_TILT = math.cos(math.radians(60))  # between the ground's normal and what is up in the pictures,
+_LEVEL = math.cos(math.radians(20))  # and where they are sure of that
+_LOW = 0.1  # share of what is lower than the cameras that is no higher than the ground
 _MOST_BELOW = 0.1  # share of objects' points, and of cameras, below the ground
 _SIDEWAYS = 0.02  # least variance of the cameras' right-hand directions off a line that tells what is vertical
 
@@ -67,9 +69,9 @@ def place_on_ground(
 ) -> GroundPlacement:
     """Return the similarity that makes the ground the floor, with the objects in the middle of the box.
 
-    The ground is the plane near the objects that most of the background lies in (RANSAC, Fischler & Bolles 1981), among
-    those with the objects and cameras above. Its normal becomes z. In the first picture x then points to the right and
-    y away from the camera.
+    The ground is the plane near the objects that most of the background lies in, among those with the objects and
+    cameras above. Where there is none, but the cameras tell what is up, it is level and below the objects. Its normal
+    becomes z. In the first picture x then points to the right and y away from the camera.
 
     Args:
         objects: (N, 3), points on the objects.
@@ -80,7 +82,7 @@ def place_on_ground(
         seed: of the planes that are tried.
 
     Raises:
-        InputError: the background has no such plane near the objects.
+        InputError: the background has no such plane near the objects, and the cameras do not tell what is up.
     """
     check_shape("objects", objects, "N", 3)
     check_shape("background", background, "M", 3)
@@ -89,13 +91,19 @@ def place_on_ground(
     centers = cameras.positions.double().cpu().numpy()
     low, high = _bounds(points)
     middle, extent = (low + high) / 2, float((high - low).max())
-    up = up_direction(viewmats)
+    up, sure = up_direction(viewmats)
     near = _near(others, middle, extent, up)
-    ground = _ground(points, near, centers, up, extent, seed)
+    try:
+        ground = _ground(points, near, centers, up, _LEVEL if sure else _MOST_TILT, extent, seed)
+        notes = [f"{100 * ground.share:.0f} % of the background near the objects lie in the ground's plane"]
+    except InputError as error:
+        if not sure:
+            raise
+        ground = Plane(torch.from_numpy(up), float(np.quantile(points @ up, _TAIL)), 0.0)
+        notes = [f"{error}: the floor is taken to be level, as the cameras were held, right below the objects"]
     rotation = _frame(ground.normal.numpy(), viewmats[0])
     turned = points @ rotation.T
     low, high = _bounds(turned)
-    notes = [f"{100 * ground.share:.0f} % of the background near the objects lie in the ground's plane"]
     fitting = min(
         EXTENT / float((high - low).max()), _FILLED * (BOX - FLOOR) / max(float(high[2]) - ground.offset, 1e-12)
     )
@@ -110,20 +118,32 @@ def place_on_ground(
 
 
 def free_place(background: torch.Tensor, cameras: Cameras) -> torch.Tensor:
-    """Return points (N, 3) where objects can be added to a scene without any: in the middle of it, at cameras' height.
+    """Return points (N, 3) where objects can be added to a scene without any: on the ground where pictures show it.
 
-    They fill a ball whose diameter is a quarter of the median distance from the cameras to the background.
+    They fill a ball whose diameter is a quarter of the median distance from the cameras to the background. Where no
+    ground is found it is as high as the lowest tenth of what is lower than the cameras.
 
     Args:
         background: (M, 3), points of the scene.
     """
-    points, centers = background.double().cpu(), cameras.positions.double().cpu()
-    up = torch.from_numpy(up_direction(cameras.viewmats.double().cpu().numpy()))
-    middle = points.median(0).values
-    middle = middle + ((centers - middle) @ up).mean() * up
-    radius = (points - centers.mean(0)).norm(dim=1).median() / 8
+    points, centers = background.double().cpu().numpy(), cameras.positions.double().cpu().numpy()
+    up, sure = up_direction(cameras.viewmats.double().cpu().numpy())
+    distances = np.linalg.norm(points - centers.mean(0), axis=1)
+    size = float(np.median(distances))
+    near = points[distances < 2 * size]
+    try:
+        ground = _ground(centers, near, centers, up, _LEVEL if sure else _MOST_TILT, size, 0)
+        normal, offset = ground.normal.numpy(), ground.offset
+    except InputError:
+        below = near[near @ up < (centers @ up).min()] @ up
+        normal, offset = up, float(np.quantile(below, _LOW)) if len(below) else float((centers @ up).min() - size)
+    heights = near @ normal - offset
+    shown = near[np.abs(heights) < _FLATNESS * size]
+    middle = np.median(shown if len(shown) else near, axis=0)
+    radius = size / 8
+    middle = middle + (radius + offset - middle @ normal) * normal
     directions = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return middle + radius * torch.nn.functional.normalize(directions, dim=1)
+    return torch.from_numpy(middle) + radius * torch.nn.functional.normalize(directions, dim=1)
 
 
 def stand_on_floor(objects: torch.Tensor) -> Similarity:
@@ -137,11 +157,11 @@ def stand_on_floor(objects: torch.Tensor) -> Similarity:
     return Similarity(1.0, torch.eye(3, dtype=torch.float64), shift)
 
 
-def up_direction(viewmats: np.ndarray) -> np.ndarray:
-    """Return the unit vector (3,) that is up for people who hold cameras (N, 4, 4; world to camera) level.
+def up_direction(viewmats: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the unit vector (3,) that is up for people who hold cameras (N, 4, 4; world to camera), and if it is sure.
 
     It is at right angles to what is on the right of all pictures; where all look in the same direction, or cameras are
-    rolled, it is the mean of what is up in them.
+    rolled, it is the mean of what is up in them, and not sure.
     """
     right, up = viewmats[:, 0, :3], -viewmats[:, 1, :3]
     mean = up.mean(0)
@@ -149,7 +169,7 @@ def up_direction(viewmats: np.ndarray) -> np.ndarray:
     variances, directions = np.linalg.eigh(right.T @ right / len(right))
     level = directions[:, 0] * np.sign(directions[:, 0] @ mean)
     tells = variances[1] > _SIDEWAYS and variances[0] < 0.1 * variances[1] and level @ mean > _MOST_TILT
-    return level if tells else mean
+    return (level, True) if tells else (mean, False)
 
 
 def placement_problems(means: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> list[str]:
@@ -244,7 +264,13 @@ def _near(points: np.ndarray, middle: np.ndarray, extent: float, up: np.ndarray)
 
 
 def _ground(
-    objects: np.ndarray, near: np.ndarray, centers: np.ndarray, up: np.ndarray, extent: float, seed: int
+    objects: np.ndarray,
+    near: np.ndarray,
+    centers: np.ndarray,
+    up: np.ndarray,
+    least_upright: float,
+    extent: float,
+    seed: int,
 ) -> Plane:
     """Return the plane that most of the points ``near`` lie in.
 
@@ -259,7 +285,7 @@ def _ground(
     def possible(normals: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
         directions, distances = normals.numpy(), offsets.numpy()[:, None]
         upward = directions @ up
-        allowed = np.abs(upward) > _MOST_TILT
+        allowed = np.abs(upward) > least_upright
         for points, depth in ((above, thickness), (centers, 0.0)):
             heights = np.sign(upward)[:, None] * (directions @ points.T - distances)
             allowed &= (heights < -depth).mean(1) <= _MOST_BELOW

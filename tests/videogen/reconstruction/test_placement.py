@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from gaussians.cameras import Cameras, Orbit
+from gaussians.cameras import Cameras, Orbit, look_at
 from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.placement import (
     FLOOR,
+    free_place,
     overlap,
     place_on_ground,
     placement_problems,
@@ -79,20 +80,58 @@ def test_without_a_scale_the_objects_are_one_metre_large() -> None:
 
 
 def test_a_ground_with_objects_below_it_is_none() -> None:
+    """Cameras that all look the same way do not tell what is up; those around the objects do, and a floor is level."""
     objects, background, cameras = world()
     inside = AWAY.inverse().points(background)
     below = AWAY.points(inside[(inside[:, 2] - FLOOR).abs() < 0.02] + torch.tensor([0.0, 0, 0.5]))
+    _, _, alike = world(range(1))
     with pytest.raises(InputError, match=r"no ground found: .*, with the objects and cameras above it"):
-        place_on_ground(objects, below, cameras)
+        place_on_ground(objects, below, alike)
     with pytest.raises(InputError, match=r"no ground found: .*, found 2 points there"):
-        place_on_ground(objects, background[:2], cameras)
+        place_on_ground(objects, background[:2], alike)
+    placement = place_on_ground(objects, below, cameras, scale=2.5)
+    assert placement.ground_share == 0
+    assert "no ground found" in placement.notes[0]
+    placed = placement.similarity.points(objects)
+    assert placed[:, 2].min() == pytest.approx(FLOOR, abs=0.01)
+    up = AWAY.rotation @ torch.tensor([0.0, 0, 1], dtype=torch.float64)
+    torch.testing.assert_close(placement.similarity.rotation[2], up, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("textured", [True, False])
+def test_a_free_place_is_on_the_floor_of_a_room(textured: bool) -> None:
+    """Cameras that look around in a room of 4 x 4 x 2.5 m; without texture, nothing of the floor is known."""
+    generator = torch.Generator().manual_seed(2)
+    room = 4 * torch.rand(6000, 3, generator=generator, dtype=torch.float64) - 2
+    side = torch.arange(6000) % 6
+    for axis, (low, high) in enumerate([(-2.0, 2.0), (-2.0, 2.0), (0.0, 2.5)]):
+        room[side == 2 * axis, axis], room[side == 2 * axis + 1, axis] = low, high
+    room[:, 2] = room[:, 2].where(side >= 4, 0.625 * (room[:, 2] + 2))
+    angles = torch.arange(5, dtype=torch.float64) * 2 * torch.pi / 5
+    around = torch.stack([angles.cos(), angles.sin(), -0.2 + 0 * angles], 1)
+    places = 0.3 * around + torch.tensor([0.0, 0, 1.6])
+    cameras = look_at(places.float(), (places + around).float(), 32, 32, 20.0)
+    cameras = Cameras(cameras.viewmats.double(), cameras.Ks, 32, 32)
+    if not textured:
+        room = room[side != 4]
+    free = free_place(AWAY.points(room), AWAY.cameras(cameras))
+    back = AWAY.inverse().points(free)
+    low, high = back.amin(0), back.amax(0)
+    assert low[2] == pytest.approx(0, abs=0.05 if textured else 0.4)
+    assert 0.3 < (high - low).max() < 0.8
+    assert ((low + high) / 2)[:2].abs().max() < 0.5
+    placement = place_on_ground(free, AWAY.points(room), AWAY.cameras(cameras))
+    assert placement.similarity.points(free)[:, 2].min() == pytest.approx(FLOOR, abs=0.05)
 
 
 def test_up_is_told_by_level_cameras_and_by_the_mean_of_others() -> None:
     orbit = ORBIT.cameras(range(0, 40, 5), 64).viewmats.double().numpy()
-    assert np.allclose(up_direction(orbit), [0, 0, 1], atol=1e-6)
-    mean = -orbit[:1, 1, :3].mean(0)
-    assert np.allclose(up_direction(orbit[:1].repeat(3, 0)), mean)
+    up, sure = up_direction(orbit)
+    assert np.allclose(up, [0, 0, 1], atol=1e-6)
+    assert sure
+    mean, sure = up_direction(orbit[:1].repeat(3, 0))
+    assert np.allclose(mean, -orbit[0, 1, :3])
+    assert not sure
 
 
 def test_objects_stand_on_their_lowest_hundredth() -> None:
