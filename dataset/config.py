@@ -98,6 +98,8 @@ class Config(LawSettings):
     """Boxes of another stiffness or density; where they overlap the last one counts."""
     particle_filling: ParticleFilling | None = None
     """How to fill the inside of objects with particles. None: not."""
+    volume: Literal["cells", "object"] = "cells"
+    """What particles have their volume from: cells of the grid, as published; or their object, the same on any grid."""
     g: Vector = (0.0, 0.0, 0.0)
     """Gravity, m/s^2."""
 

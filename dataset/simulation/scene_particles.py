@@ -8,6 +8,7 @@ import torch
 
 from dataset.config import Config
 from dataset.mpm.particle_filling import Filled, fill
+from dataset.mpm.particle_volumes import object_volumes
 from dataset.scenes.scene_files import Scene
 from gaussians.covariance import transform_covariance
 from gaussians.representation import Gaussians
@@ -81,6 +82,22 @@ def still_gaussians(scene: SceneParticles, names: Sequence[str], config: Config)
                 "are: move the object, or widen sim_area"
             )
     return found
+
+
+def particle_volumes(positions: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
+    """Return the volumes (N,) of particles, m^3, as ``config.volume`` says.
+
+    Args:
+        positions: (N, 3), metres, in the simulation.
+        labels: (N,), the object of each.
+    """
+    if config.volume == "cells":
+        return config.lattice.particle_volumes(positions)
+    volumes = np.zeros(len(positions))
+    for label in np.unique(labels):
+        rows = labels == label
+        volumes[rows] = object_volumes(positions[rows])
+    return volumes
 
 
 def config_rotation(config: Config) -> torch.Tensor:

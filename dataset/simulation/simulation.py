@@ -24,6 +24,7 @@ from dataset.simulation.materials import ObjectMaterial, object_materials, recor
 from dataset.simulation.scene_particles import (
     SceneParticles,
     config_rotation,
+    particle_volumes,
     particles_of_scene,
     still_gaussians,
     with_filling,
@@ -194,7 +195,7 @@ class Simulation:
                 )
 
     def _particle_volumes(self) -> np.ndarray:
-        volumes = self.lattice.particle_volumes(self._positions)
+        volumes = particle_volumes(self._positions, self._labels, self._config)
         for material in self._materials:
             rows = self._labels == material.label
             if material.material == "sand" and rows.any():

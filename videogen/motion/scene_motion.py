@@ -14,7 +14,13 @@ from dataset.scenes.scene_files import Scene
 from dataset.scenes.scene_objects import SceneObject
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import check_values, object_materials, recorded_objects
-from dataset.simulation.scene_particles import SceneParticles, config_rotation, particles_of_scene, with_filling
+from dataset.simulation.scene_particles import (
+    SceneParticles,
+    config_rotation,
+    particle_volumes,
+    particles_of_scene,
+    with_filling,
+)
 from dynamic_models.data.scene_state import World, mean_pushes
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
@@ -284,7 +290,7 @@ class _Particles:
         for region in config.additional_material_params:
             if region.density is not None:
                 densities[region.contains(in_simulation)] = region.density
-        volumes = config.lattice.particle_volumes(in_simulation)
+        volumes = particle_volumes(in_simulation, labels, config)
         return _Particles(positions, labels, densities * volumes, volumes)
 
     def mass_of(self, label: int) -> float:

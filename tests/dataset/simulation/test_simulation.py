@@ -42,6 +42,19 @@ def test_grains_of_sand_weigh_the_same(tmp_path: Path) -> None:
     assert volumes[0] == pytest.approx(volumes[1])
 
 
+def test_objects_weigh_the_same_on_every_grid(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "scene", count=2000)
+
+    def masses(rule: str, n_grid: int) -> np.ndarray:
+        config = Config(n_grid=n_grid, volume=rule)
+        objects = simulation_of(scene, config).objects()
+        assert [entry.mass / entry.volume for entry in objects] == pytest.approx([500, 501])
+        return np.array([entry.mass for entry in objects])
+
+    np.testing.assert_allclose(masses("object", 32), masses("object", 128), rtol=1e-6)
+    assert (masses("cells", 32) > 1.5 * masses("cells", 128)).all()
+
+
 def test_regions_are_made_of_something_else(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "scene")
 
