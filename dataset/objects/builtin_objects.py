@@ -16,6 +16,7 @@ from dataset.shapes.scenery import background_gaussians
 from dataset.shapes.solid import Solid, object_gaussians
 from dataset.shapes.toys import ball, duck, duck2, soccer
 from gaussians.files.splats.ply import write_ply
+from gaussians.files.trajectory_format import PUBLISHED_WALLS
 from gaussians.stage.json_files import write_json
 from gaussians.stage.provenance import Provenance
 
@@ -28,7 +29,7 @@ SOLIDS: dict[str, Callable[[], Solid]] = {
 }
 """Functions that model the catalogue's objects, by name; sizes are those after the catalogue's scale."""
 
-PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, -0.94), 1.0, center=(0.0, 0.0, 0.0), crop=False)
+PLACEMENT = Placement((0.0, 0.0, 0.0), (0.0, 0.0, PUBLISHED_WALLS.floor), 1.0, center=(0.0, 0.0, 0.0), crop=False)
 """Our backgrounds are upright and in metres, with the table top at z = 0."""
 
 

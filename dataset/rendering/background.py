@@ -8,6 +8,7 @@ from dataset.catalog import load_placement
 from dataset.layout import BACKGROUND_CLOUDS, find_point_cloud
 from gaussians.files.splats.splat_formats import read_splats
 from gaussians.files.torch_file import load_dictionary, tensor_of
+from gaussians.files.trajectory_format import PUBLISHED_WALLS
 from gaussians.representation import Gaussians
 from gaussians.rotations import euler_xyz_to_matrix
 from gaussians.stage.errors import InputError
@@ -69,7 +70,7 @@ def ground_plane() -> Gaussians:
     x, y = torch.meshgrid(line, line, indexing="xy")
     square = torch.arange(400) // 10
     dark = (square[:, None] + square[None, :]) % 2 == 0
-    means = torch.stack([x[dark], y[dark], torch.full_like(x[dark], -0.94)], 1)
+    means = torch.stack([x[dark], y[dark], torch.full_like(x[dark], PUBLISHED_WALLS.floor)], 1)
     return Gaussians(
         means=means,
         opacities=torch.full((len(means),), 0.4),

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from gaussians.files.external_forces import ExternalForce
-from gaussians.files.trajectory_format import TrajectoryMeta
+from gaussians.files.trajectory_format import PUBLISHED_WALLS, TrajectoryMeta
 from gaussians.numbers import Real, Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
@@ -29,7 +29,7 @@ class World(BaseModel):
 
     gravity: Vector = (0.0, 0.0, -5.0)
     """m/s^2"""
-    walls: tuple[Real, Real, Real, Real, Real] = (-1.94, 1.94, -1.94, 1.94, -0.94)
+    walls: tuple[Real, Real, Real, Real, Real] = (*PUBLISHED_WALLS.x, *PUBLISHED_WALLS.y, PUBLISHED_WALLS.floor)
     """x_min, x_max, y_min, y_max, floor, metres"""
 
     @staticmethod

@@ -59,6 +59,10 @@ class Walls(_Record):
     floor: Real
 
 
+PUBLISHED_WALLS = Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=-0.94)
+"""Of the box that all scenes are simulated in."""
+
+
 class TrajectoryMeta(_Record):
     """A ``TrajectoryMeta`` is the contents of meta.json: what produced a trajectory, and whether all of it is there."""
 

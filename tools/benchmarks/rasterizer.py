@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from gaussians.cameras import Cameras, Orbit
+from gaussians.files.trajectory_format import PUBLISHED_WALLS
 from gaussians.rasterization import Rendered, rasterize
 from gaussians.representation import Gaussians
 from tools.benchmarks.stopwatch import peak_bytes, reset_peak, seconds
@@ -15,7 +16,6 @@ _WORKLOADS = ((10_000, 256, 1), (100_000, 448, 1), (100_000, 448, 5), (100_000, 
 _TRAINING = ((20_000, 128, 1), (100_000, 448, 1))
 _REPEATS = 7
 _ORBIT = Orbit(center=(0.0, 0.0, -0.4), azimuth=30.0, elevation=25.0, radius=4.0)
-_FLOOR = -0.94
 
 
 def measure(device: torch.device) -> list[dict[str, object]]:
@@ -69,7 +69,7 @@ def _balls_on_ground(count: int) -> Gaussians:
     generator = torch.Generator().manual_seed(0)
     side = int((count // 2) ** 0.5)
     axis = torch.linspace(-4, 4, side)
-    ground = torch.cartesian_prod(axis, axis, torch.tensor([_FLOOR]))
+    ground = torch.cartesian_prod(axis, axis, torch.tensor([PUBLISHED_WALLS.floor]))
     ball_count = count - len(ground)
     directions = torch.nn.functional.normalize(torch.randn(ball_count, 3, generator=generator), dim=1)
     offsets = 0.25 * directions * torch.rand(ball_count, 1, generator=generator) ** (1 / 3)

@@ -22,7 +22,7 @@ from dataset.rendering.views import View, fixed_view
 from gaussians.cameras import Orbit
 from gaussians.covariance import transform_covariance
 from gaussians.files.splats.ply import write_ply
-from gaussians.files.trajectory_format import Frame, TrajectoryMeta
+from gaussians.files.trajectory_format import PUBLISHED_WALLS, Frame, TrajectoryMeta
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video, to_uint8, to_yuv420p
@@ -37,7 +37,7 @@ _FPS = 50
 _ORBIT = Orbit(center=(0.0, 0.0, -0.3), azimuth=120.0, elevation=20.0, radius=4.0)
 _CENTERS = torch.tensor([[0.0, 0.0, -0.3], [0.5, 0.3, 0.1], [-0.4, 0.4, 0.5]])
 _RADIUS = 0.3
-_FLOOR = -0.94
+_FLOOR = PUBLISHED_WALLS.floor
 _DEGREE = 2
 
 

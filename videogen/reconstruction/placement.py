@@ -14,12 +14,13 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.spatial import cKDTree
 
 from gaussians.cameras import Cameras
+from gaussians.files.trajectory_format import PUBLISHED_WALLS
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.planes import Plane, fit_plane
 
-FLOOR = -0.94
+FLOOR = PUBLISHED_WALLS.floor
 """Height of the simulation's floor, metres."""
 BOX = 1.0
 """Objects start inside [-BOX, BOX]^3, metres."""

@@ -9,7 +9,7 @@ def three_pictures(height: int = 24, width: int = 36) -> PosedPictures:
     places = torch.tensor([[2.0, 0, 1], [0, 2, 1], [-2, 0, 1]])
     cameras = look_at(places, torch.zeros(3), width, height, 40.0)
     images = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return PosedPictures(images, cameras, ("a", "b", "c"), (0, 4, 8), points=torch.zeros(5, 3))
+    return PosedPictures(images, cameras, ("a", "b", "c"), (0, 4, 8), points=torch.rand(5, 3))
 
 
 def test_resizing_keeps_every_pixel_on_its_ray() -> None:
@@ -26,11 +26,16 @@ def test_resizing_keeps_every_pixel_on_its_ray() -> None:
     assert (pictures.within(18).cameras.width, pictures.within(18).cameras.height) == (18, 12)
 
 
-def test_some_of_them_keep_their_names() -> None:
-    some = three_pictures()[[2, 0]]
+def test_some_of_them_are_whole_and_keep_all_points() -> None:
+    pictures = three_pictures()
+    some = pictures[[2, 0]]
     assert (some.names, some.indices, len(some)) == (("c", "a"), (8, 0), 2)
-    assert torch.equal(some.cameras.viewmats, three_pictures().cameras.viewmats[[2, 0]])
-    assert some.points is not None
+    for row, of in enumerate((2, 0)):
+        assert torch.equal(some.images[row], pictures.images[of])
+        assert torch.equal(some.cameras.viewmats[row], pictures.cameras.viewmats[of])
+        assert torch.equal(some.cameras.Ks[row], pictures.cameras.Ks[of])
+    assert some.points is pictures.points
+    assert len(pictures[[1]].images) == 1
 
 
 def test_pictures_must_fit_their_cameras() -> None:
