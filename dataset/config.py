@@ -118,6 +118,8 @@ class Config(LawSettings):
     """Share of the affine velocity that is dropped each substep; 1: PIC."""
     grid_v_damping_scale: Positive = 1.0
     """Grid velocities are multiplied by this each substep, if it is below 1."""
+    boundaries: Literal["nodes", "surfaces"] = "nodes"
+    """Where walls and colliders hold: at nodes of the grid, as published, up to half a cell off, or at surfaces."""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()
     """Walls and colliders, each {"type": name, ...}."""
 

@@ -18,6 +18,7 @@ class GridStruct:
     lattice: LatticeStruct
     momenta: wp.array(dtype=wp.vec4)
     velocities: wp.array(dtype=wp.vec4)
+    touching: wp.array(dtype=int)
     marked: wp.array(dtype=int)
     touched: wp.array(dtype=int)
     counts: wp.array(dtype=int)
@@ -30,6 +31,7 @@ class ExactGridStruct:
     lattice: LatticeStruct
     momenta: wp.array(dtype=vec4l)
     velocities: wp.array(dtype=wp.vec4)
+    touching: wp.array(dtype=int)
     marked: wp.array(dtype=int)
     touched: wp.array(dtype=int)
     counts: wp.array(dtype=int)
@@ -51,6 +53,7 @@ class Grid:
         struct: the arrays, for kernels:
             ``momenta``, (nodes,) vec4 of momentum [kg m/s] and mass [kg], or whole multiples of the solver's units;
             ``velocities``, (nodes,) vec4 of velocity [m/s] and mass [kg];
+            ``touching``, (nodes,), bits of the boundaries that particles near the node touch, if they have surfaces;
             ``marked``, (blocks,), 1 for blocks with particles near them;
             ``touched``, the marked blocks;
             ``counts``, (2,), how many blocks are marked in the present substep and in the one before or after it.
@@ -74,3 +77,8 @@ class Grid:
         self.struct.marked = wp.zeros(blocks, dtype=int, device=device)
         self.struct.touched = wp.empty(blocks, dtype=int, device=device)
         self.struct.counts = wp.zeros(2, dtype=int, device=device)
+
+    def hold_surfaces(self) -> None:
+        """Allocate ``touching``, if it is not there."""
+        if self.struct.touching is None or len(self.struct.touching) == 0:
+            self.struct.touching = wp.zeros(len(self.struct.velocities), dtype=int, device=self.device)

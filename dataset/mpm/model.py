@@ -5,7 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import warp as wp
@@ -16,6 +16,8 @@ from dataset.mpm.lattice import Lattice
 from gaussians.numbers import Vector
 from gaussians.stage.shape_checks import check_shape
 from gaussians.stage.warp_runtime import start_warp
+
+Boundaries = Literal["nodes", "surfaces"]
 
 STABLE_SHARE = 0.68
 """Largest stable substep, as a share of the time that sound takes through a cell.
@@ -97,6 +99,7 @@ class MPMModel:
         pic_damping: share of the affine velocity that is dropped each substep, 0 to 1.
         grid_damping: factor on grid velocities each substep; above 1 it has no effect.
         boundary_conditions: what stops or moves grid and particles.
+        boundaries: where those of the grid hold, at "nodes" or "surfaces", see ``boundary_conditions.grid_conditions``.
         laws: names of the constitutive laws in use; ``law`` indexes them.
         largest_substep: (N,) seconds, the substep that each particle's elastic waves allow.
         mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
@@ -110,6 +113,7 @@ class MPMModel:
     pic_damping: float
     grid_damping: float
     boundary_conditions: tuple[BoundaryCondition, ...]
+    boundaries: Boundaries
     laws: tuple[str, ...]
     largest_substep: np.ndarray
     mass: wp.array
@@ -133,6 +137,7 @@ class MPMModel:
         boundary_conditions: Sequence[BoundaryCondition] = (),
         positions: np.ndarray | None = None,
         device: str = "cpu",
+        boundaries: Boundaries = "nodes",
     ) -> "MPMModel":
         """Check the particles' constants and copy them to ``device``.
 
@@ -178,6 +183,7 @@ class MPMModel:
             pic_damping=pic_damping,
             grid_damping=grid_damping,
             boundary_conditions=tuple(boundary_conditions),
+            boundaries=boundaries,
             laws=tuple(laws.tolist()),
             largest_substep=STABLE_SHARE * lattice.dx / material.speed_of_sound,
             mass=on_device(volumes * material.density),

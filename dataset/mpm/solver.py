@@ -88,11 +88,14 @@ class MPMSolver:
         timed = any(condition.type != "bounding_box" for condition in model.boundary_conditions)
         self._timed = timed or forces is not None
         kind = {"cuda": device.is_cuda, "exact": self._grid.exact}
-        common = (self._rows, model.laws, on_particles, forces is not None)
+        surfaces = on_grid if model.boundaries == "surfaces" else ()
+        if surfaces:
+            self._grid.hold_surfaces()
+        common = (self._rows, model.laws, on_particles, forces is not None, surfaces)
         self._scatter = substep.update_particles(*common, gather=False, scatter=True, **kind)
         self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, **kind)
         self._gather = substep.update_particles(*common, gather=True, scatter=False, **kind)
-        self._update_grid = substep.update_grid(on_grid, self._grid.exact)
+        self._update_grid = substep.update_grid(on_grid, bool(surfaces), self._grid.exact)
         self._load_particles = particles.load_particles(self._rows)
         self._store_particles = particles.store_particles(self._rows)
         self._affine_kept = wp.vec2(*model.affine_kept)
@@ -185,7 +188,8 @@ class MPMSolver:
         # Warps add together: none may be short of threads.
         threads = -(-count // THREADS_IN_BLOCK) * THREADS_IN_BLOCK if model.device.is_cuda else count
         forces = self._no_forces if self._forces is None else self._forces.struct
-        inputs = [self._grid.struct, at, self._particles[now], self._affine_kept, self._particle_settings, forces]
+        settings = [self._particle_settings, self._grid_settings]
+        inputs = [self._grid.struct, at, self._particles[now], self._affine_kept, *settings, forces]
         wp.launch(kernel, threads, [*inputs, state.time, offset], device=model.device, block_dim=THREADS_IN_BLOCK)
 
     def _launch_grid(self, at: SubstepStruct, state: MPMState, offset: float) -> None:

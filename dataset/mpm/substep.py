@@ -11,7 +11,14 @@ from functools import cache
 
 import warp as wp
 
-from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
+from dataset.mpm.boundary_conditions import (
+    BY_NODES,
+    GRID_CONDITIONS,
+    PARTICLE_CONDITIONS,
+    SIDES,
+    SIDES_TOUCHED,
+    ConditionStruct,
+)
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import BLOCK_BITS, NODES_IN_BLOCK, coordinates, first_node, is_inside, node_at
@@ -28,9 +35,14 @@ from dataset.mpm.transfers import (
     store_node,
     take,
     take_exactly,
+    touch,
 )
 
 wp.set_module_options({"enable_backward": False})
+
+
+_BITS = 30  # of an int that is never negative
+ALL_SIDES = wp.constant((1 << SIDES) - 1)
 
 
 @wp.func
@@ -60,6 +72,7 @@ def update_particles(
     laws: tuple[str, ...],
     conditions: tuple[str, ...],
     forced: bool,
+    surfaces: tuple[str, ...],
     gather: bool,
     scatter: bool,
     cuda: bool,
@@ -74,6 +87,7 @@ def update_particles(
         laws: names of the constitutive laws in use.
         conditions: names of the particle conditions in use.
         forced: whether there are external forces.
+        surfaces: names of the grid conditions with surfaces that particles can touch.
         gather: take velocities from the grid; if not, they are in the table. Without ``scatter`` they get there.
         scatter: add to the grid.
         cuda: add the contributions of a CUDA warp together; needs whole blocks of ``THREADS_IN_BLOCK``.
@@ -82,6 +96,7 @@ def update_particles(
     stresses = tuple(LAWS[name].stress for name in laws)
     flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
     functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
+    sides_touched = tuple((SIDES_TOUCHED[name], _first_bit(surfaces, i)) for i, name in enumerate(surfaces))
     add_to_grid = (scatter_exactly if exact else scatter_by_warp) if cuda else scatter_by_particle
     grid_type = ExactGridStruct if exact else GridStruct
 
@@ -92,6 +107,7 @@ def update_particles(
         particles: ParticlesStruct,
         affine_kept: wp.vec2,
         settings: wp.array(dtype=ConditionStruct),
+        surface_settings: wp.array(dtype=ConditionStruct),
         forces: ForcesStruct,
         clock: wp.array(dtype=wp.float64),
         offset: wp.float64,
@@ -171,21 +187,36 @@ def update_particles(
                     part.momentum = m * v
                     # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
                     part.gradient = (m * C - scale * tau) * lattice.dx
+                    if wp.static(len(surfaces) > 0):
+                        time = middle(clock, offset) + dt
+                        sides = int(0)
+                        for i in range(wp.static(len(surfaces))):
+                            found = wp.static(sides_touched[i][0])(surface_settings[i], lattice, x, time)
+                            sides = sides | (found << wp.static(sides_touched[i][1]))
+                        if sides != 0:
+                            touch(grid.touching, lattice, part.first, sides)
         if wp.static(scatter):
             wp.static(add_to_grid)(grid, substep, part)
 
     return kernel
 
 
+def _first_bit(surfaces: tuple[str, ...], i: int) -> int:
+    """Return the first bit of a surface among those that a node keeps; beyond ten, surfaces share theirs."""
+    return SIDES * (i % (_BITS // SIDES))
+
+
 @cache
-def update_grid(conditions: tuple[str, ...], exact: bool) -> wp.Kernel:
+def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Kernel:
     """Return the grid's kernel: momenta to velocities under gravity and these grid conditions; momenta to zero.
 
     Args:
         conditions: names of the grid conditions in use.
+        surfaces: hold nodes only near particles that touch these conditions' surfaces.
         exact: sums are in whole numbers.
     """
     functions = tuple(GRID_CONDITIONS[name] for name in conditions)
+    first_bits = tuple(_first_bit(conditions, i) for i in range(len(conditions)))
     grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
@@ -213,13 +244,20 @@ def update_grid(conditions: tuple[str, ...], exact: bool) -> wp.Kernel:
             value = wp.static(take_node)(grid, index, substep.units)
             if place == 0:
                 grid.marked[block] = 0
+            touching = int(0)
+            if wp.static(surfaces):
+                touching = grid.touching[index]
+                grid.touching[index] = 0
             m = value[3]
             velocity = wp.vec3()
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping
                 node = node_at(lattice, block, place)
                 for i in range(wp.static(len(functions))):
-                    velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt)
+                    sides = BY_NODES
+                    if wp.static(surfaces):
+                        sides = (touching >> wp.static(first_bits[i])) & ALL_SIDES
+                    velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt, sides)
             store_node(grid.velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
             n += threads
 

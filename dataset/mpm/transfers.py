@@ -155,6 +155,18 @@ def scatter_by_particle(grid: GridStruct, substep: SubstepStruct, part: Contribu
                 wp.atomic_add(grid.momenta, offset + oz[k], (weight * wz[k]) * (at_column + float(k) * step_z))
 
 
+@wp.func
+def touch(touching: wp.array(dtype=int), lattice: LatticeStruct, first: wp.vec3i, sides: int):
+    """Tell a particle's 27 nodes, of which ``first`` is the first, what it touches: one or more bits."""
+    ox, oy, oz = stencil_offsets(lattice, first)
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                index = ox[i] + oy[j] + oz[k]
+                if (touching[index] & sides) != sides:  # most often another particle was here
+                    wp.atomic_or(touching, index, sides)
+
+
 # Particles of one cell follow one another, because they are sorted. Lane n of a warp is node n of the 27 and sums what
 # such a run of particles, passed around through shared memory, adds to it: one addition to the grid a run, not one a
 # particle. Every thread of the block must come here.

@@ -8,16 +8,16 @@ import torch
 import warp as wp
 
 from dataset.config import MIN_N_GRID, Config
-from dataset.mpm.boundary_conditions import Cuboid, ParticleCondition
 from dataset.mpm.deformation import Problem
 from dataset.mpm.grid import Grid
-from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
+from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import MPMModel, ParticleMaterials, law_parameters
 from dataset.mpm.object_forces import ObjectForces
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from dataset.scenes.scene_files import Scene
 from dataset.scenes.scene_objects import DEFAULT_DENSITY, DEFAULT_YOUNGS_MODULUS
+from dataset.simulation.effects import check_cuboids, conditions_without_effect, forces_without_effect
 from dataset.simulation.frame_export import FrameExporter
 from dataset.simulation.initial_motion import particle_motion
 from dataset.simulation.materials import ObjectMaterial, object_materials, recorded_objects
@@ -158,12 +158,13 @@ class Simulation:
         if not inside.all():
             name = self._object_of(int(self._labels[np.flatnonzero(~inside)[0]]))
             raise InputError(f"object {name!r} starts outside the grid: place it inside, or set sim_area")
-        self._check_cuboids()
+        check_cuboids(config)
         self._volumes = self._particle_volumes()
         self._model = self._create_model()
         self._state = self._create_state()
         self._check_speeds(forces)
         self._forces = self._create_forces(forces, pushable)
+        self._told = forces_without_effect(forces, [material.name for material in materials], self._labels, config)
         self._solver = MPMSolver(self._model, self._forces, grid, deterministic)
         self._exporter = FrameExporter(
             self._state,
@@ -174,25 +175,6 @@ class Simulation:
             self.lattice.dx / config.substep_seconds,
             self._labels,
         )
-
-    def _check_cuboids(self) -> None:
-        """Refuse a cuboid that falls through between the grid's nodes, as if it were not there."""
-        dx, origin = self.lattice.dx, np.array(self.lattice.origin)
-        for i, cuboid in enumerate(self._config.boundary_conditions):
-            if not isinstance(cuboid, Cuboid):
-                continue
-            low, high = (np.array(cuboid.point) - WORLD_TO_MPM + sign * np.array(cuboid.size) for sign in (-1, 1))
-            first = np.floor((low - origin) / dx) + 1  # the first node beyond the lower face
-            thin = (origin + first * dx >= high) | (
-                (2 * np.array(cuboid.size) <= dx) & (np.array(cuboid.velocity) != 0)
-            )
-            if thin.any():
-                axis, least = "xyz"[int(thin.argmax())], dx / 2
-                n_grid = int(self.lattice.grid_lim / (2 * min(cuboid.size))) + 1
-                raise InputError(
-                    f"boundary_conditions.{i} (cuboid): along {axis} it is thinner than a cell, so that no node of the "
-                    f"grid need lie in it: expected half extents of more than {least:.4g} m, or n_grid {n_grid}"
-                )
 
     def _particle_volumes(self) -> np.ndarray:
         volumes = particle_volumes(self._positions, self._labels, self._config)
@@ -232,6 +214,7 @@ class Simulation:
             grid_damping=config.grid_v_damping_scale,
             boundary_conditions=config.boundary_conditions,
             positions=self._positions,
+            boundaries=config.boundaries,
             device=str(self._device),
         )
 
@@ -318,18 +301,7 @@ class Simulation:
     def warnings(self) -> list[str]:
         """Return what is not wrong but seldom meant, a line each, with the setting that mends it."""
         still = still_gaussians(self._scene, [material.name for material in self._materials], self._config)
-        return [*still, *self._conditions_without_effect(), *self._torn_object()]
-
-    def _conditions_without_effect(self) -> list[str]:
-        """Return a line for each box of the configuration that no particle starts in."""
-        config, found = self._config, []
-        for i, condition in enumerate(config.boundary_conditions):
-            if isinstance(condition, ParticleCondition) and not condition.acts_on(self._positions).any():
-                found.append(f"boundary_conditions.{i} ({condition.type}): no particle starts in its region")
-        for i, region in enumerate(config.additional_material_params):
-            if not region.contains(self._positions).any():
-                found.append(f"additional_material_params.{i}: no particle starts in its box")
-        return found
+        return [*still, *conditions_without_effect(self._config, self._positions), *self._told, *self._torn_object()]
 
     def _torn_object(self) -> list[str]:
         """Return a line if an object has so few particles in its cells that it may tear."""

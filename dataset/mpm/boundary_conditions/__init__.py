@@ -11,7 +11,10 @@ from pydantic import Field
 
 from dataset.mpm.boundary_conditions.condition import ConditionStruct
 from dataset.mpm.boundary_conditions.grid_conditions import (
+    BY_NODES,
     GRID_CONDITIONS,
+    SIDES,
+    SIDES_TOUCHED,
     BoundingBox,
     Cuboid,
     GridCondition,
@@ -29,8 +32,11 @@ from dataset.mpm.boundary_conditions.particle_conditions import (
 BoundaryCondition = Annotated[GridCondition | ParticleCondition, Field(discriminator="type")]
 
 __all__ = [
+    "BY_NODES",
     "GRID_CONDITIONS",
     "PARTICLE_CONDITIONS",
+    "SIDES",
+    "SIDES_TOUCHED",
     "BoundaryCondition",
     "BoundingBox",
     "ConditionStruct",

@@ -1,7 +1,12 @@
 """This module defines boundary conditions that act on grid nodes: settings, and functions that change velocities.
 
-Adding one: write its settings, its function with the signature of ``bounding_box``, and enter both in the tables at the
-end.
+Nodes behind a surface feel what is up to one and a half cells away from them, so that bodies come to rest half a cell
+from the first of these nodes, wherever the surface lies between it and the next. ``boundaries`` "nodes" does just that,
+as published. With "surfaces" a node is held only while a particle in its reach is at the surface or behind it, and then
+up to ``_LAYER`` in front of the surface, so that what lies at the surface is held there.
+
+Adding one: write its settings, its functions with the signatures of ``bounding_box`` and ``bounding_box_sides``, and
+enter all in the tables at the end.
 """
 
 # mypy: ignore-errors
@@ -20,7 +25,7 @@ from dataset.mpm.boundary_conditions.condition import (
     is_in_box,
     world,
 )
-from dataset.mpm.lattice import PADDING, WORLD_TO_MPM, LatticeStruct
+from dataset.mpm.lattice import PADDING, WORLD_TO_MPM, LatticeStruct, coordinates
 from gaussians.numbers import NotNegative, PositiveVector, Vector
 
 
@@ -34,11 +39,23 @@ class BoundingBox(Condition):
 _PUBLISHED_SUBSTEP = wp.constant(1.0e-4)
 _WALL_FRICTION = wp.constant(0.9)
 _PADDING = wp.constant(PADDING)
+BY_NODES = wp.constant(-1)
+"""Stands for the sides that are touched where boundaries are those of the nodes."""
+SIDES = wp.constant(3)
+"""Number of bits for the sides of a condition that particles can touch."""
+_LAYER = wp.constant(0.55)
+"""How far in front of a surface nodes are held, in cells: over half of one, so that some node is that near to it."""
 
 
 @wp.func
 def bounding_box(
-    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+    condition: ConditionStruct,
+    lattice: LatticeStruct,
+    node: wp.vec3i,
+    velocity: wp.vec3,
+    time: float,
+    dt: float,
+    touched: int,
 ) -> wp.vec3:
     """Stop nodes of the padding from moving into their wall, and slow those that press against it along the wall.
 
@@ -47,16 +64,31 @@ def bounding_box(
         velocity: m/s, under gravity and the conditions before.
         time: the middle of the substep, s.
         dt: the substep, s.
+        touched: what the particles near the node touch, as ``bounding_box_sides`` has it, or ``BY_NODES``.
     """
     factor = wp.pow(_WALL_FRICTION, dt / _PUBLISHED_SUBSTEP)
     v = velocity
     for axis in range(3):
-        into_lower = node[axis] < _PADDING and v[axis] < 0.0
+        first_free = _PADDING
+        if touched != BY_NODES:
+            first_free = _PADDING + 1  # the wall is at the node before, and the upper one at the first of its padding
+        into_lower = node[axis] < first_free and v[axis] < 0.0
         into_upper = node[axis] >= lattice.nodes - _PADDING and v[axis] > 0.0
-        if into_lower or into_upper:
+        if (into_lower or into_upper) and (touched & (1 << axis)) != 0:
             v = v * factor
             v[axis] = 0.0
     return v
+
+
+@wp.func
+def bounding_box_sides(condition: ConditionStruct, lattice: LatticeStruct, x: wp.vec3, time: float) -> int:
+    """Return what a particle at x, m, touches at ``time``, s: a bit for a wall along each axis."""
+    c = coordinates(lattice, x)
+    sides = int(0)
+    for axis in range(3):
+        if c[axis] <= float(_PADDING) or c[axis] >= float(lattice.nodes - _PADDING):
+            sides = sides | (1 << axis)
+    return sides
 
 
 _SURFACES = ("sticky", "slip", "separate", "cut")
@@ -102,15 +134,30 @@ _SLOT_FRICTION = wp.constant(0.3)
 
 
 @wp.func
+def layer(lattice: LatticeStruct, touched: int) -> float:
+    """Return how far in front of a surface nodes are held, m, where ``touched`` is what particles near them touch."""
+    if touched == BY_NODES:
+        return 0.0
+    return _LAYER * lattice.dx
+
+
+@wp.func
 def surface_collider(
-    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+    condition: ConditionStruct,
+    lattice: LatticeStruct,
+    node: wp.vec3i,
+    velocity: wp.vec3,
+    time: float,
+    dt: float,
+    touched: int,
 ) -> wp.vec3:
     """Return the velocity after contact with the plane, with Coulomb friction.
 
     The change of the normal velocity is the normal impulse over the mass; friction takes at most its multiple.
     """
     x = lattice.origin + lattice.dx * wp.vec3(float(node[0]), float(node[1]), float(node[2]))
-    if not is_active(condition, time) or wp.dot(x - condition.point, condition.normal) >= 0.0:
+    height = wp.dot(x - condition.point, condition.normal)
+    if touched == 0 or not is_active(condition, time) or height >= layer(lattice, touched):
         return velocity
     if condition.surface == _STICKY:
         return wp.vec3()
@@ -126,6 +173,11 @@ def surface_collider(
     if outward >= 0.0 or speed == 0.0:
         return sliding
     return wp.max(0.0, 1.0 + condition.friction * outward / speed) * sliding
+
+
+@wp.func
+def surface_collider_sides(condition: ConditionStruct, lattice: LatticeStruct, x: wp.vec3, time: float) -> int:
+    return int(is_active(condition, time) and wp.dot(x - condition.point, condition.normal) <= 0.0)
 
 
 class Cuboid(Timed):
@@ -149,17 +201,35 @@ class Cuboid(Timed):
 
 
 @wp.func
+def centre_at(condition: ConditionStruct, time: float) -> wp.vec3:
+    """Return the centre of a cuboid, m, at ``time``, s."""
+    return condition.point + (time - condition.start_time) * condition.vector
+
+
+@wp.func
 def cuboid(
-    condition: ConditionStruct, lattice: LatticeStruct, node: wp.vec3i, velocity: wp.vec3, time: float, dt: float
+    condition: ConditionStruct,
+    lattice: LatticeStruct,
+    node: wp.vec3i,
+    velocity: wp.vec3,
+    time: float,
+    dt: float,
+    touched: int,
 ) -> wp.vec3:
     if is_active(condition, time):
         x = lattice.origin + lattice.dx * wp.vec3(float(node[0]), float(node[1]), float(node[2]))
-        centre = condition.point + (time - condition.start_time) * condition.vector
-        if is_in_box(x - centre, condition.size):
+        margin = layer(lattice, touched)
+        size = condition.size + wp.vec3(margin, margin, margin)
+        if touched != 0 and is_in_box(x - centre_at(condition, time), size):
             return condition.vector
     elif time >= condition.end_time and time < condition.end_time + float(condition.count) * dt:
         return wp.vec3()
     return velocity
+
+
+@wp.func
+def cuboid_sides(condition: ConditionStruct, lattice: LatticeStruct, x: wp.vec3, time: float) -> int:
+    return int(is_active(condition, time) and is_in_box(x - centre_at(condition, time), condition.size))
 
 
 GridCondition = BoundingBox | SurfaceCollider | Cuboid
@@ -170,3 +240,9 @@ GRID_CONDITIONS: dict[str, wp.Function] = {
     "cuboid": cuboid,
 }
 """Function of a node by the condition's name in the configuration."""
+SIDES_TOUCHED: dict[str, wp.Function] = {
+    "bounding_box": bounding_box_sides,
+    "surface_collider": surface_collider_sides,
+    "cuboid": cuboid_sides,
+}
+"""Function of a particle by the condition's name: which of its ``SIDES`` the particle touches, a bit each."""

@@ -39,21 +39,25 @@ def cube(*conditions: BoundaryCondition, v: tuple[float, float, float] = (0, 0, 
     return World(x, np.tile(v, (len(x), 1)), E=1e6, spacing=SPACING, boundary_conditions=conditions, **settings)
 
 
-def on_incline(degrees: float, surface: str, friction: float) -> tuple[World, np.ndarray]:
+def on_incline(degrees: float, surface: str, friction: float, boundaries: str = "nodes") -> tuple[World, np.ndarray]:
     """A block on a slope down to +x, and the direction down."""
     tilt = axis_rotation(1, degrees).double().numpy()
     down, normal = tilt @ [1.0, 0.0, 0.0], tilt @ [0.0, 0.0, 1.0]
     assert down[2] <= 0
     x = block((0.5, 0.5, 0.25), (-0.9, 0.0, 0.125), SPACING) @ tilt.T
     slope = plane((0.0, 0.0, 0.0), tuple(normal.tolist()), surface, friction)
-    world = World(x, E=1e6, spacing=SPACING, gravity=(0.0, 0.0, -G), rpic_damping=0.5, boundary_conditions=(slope,))
+    settings: dict[str, Any] = {"rpic_damping": 0.5, "boundary_conditions": (slope,), "boundaries": boundaries}
+    world = World(x, E=1e6, spacing=SPACING, gravity=(0.0, 0.0, -G), **settings)
     return world, down
 
 
+@pytest.mark.parametrize("boundaries", ["nodes", "surfaces"])
 @pytest.mark.parametrize("surface", ["slip", "separate"])
 @pytest.mark.parametrize(("degrees", "friction"), [(30.0, 0.0), (30.0, 0.3), (20.0, 0.2), (0.0, 0.3)])
-def test_block_slides_down_an_incline_as_coulomb_says(surface: str, degrees: float, friction: float) -> None:
-    world, down = on_incline(degrees, surface, friction)
+def test_block_slides_down_an_incline_as_coulomb_says(
+    surface: str, degrees: float, friction: float, boundaries: str
+) -> None:
+    world, down = on_incline(degrees, surface, friction, boundaries)
     if degrees == 0:
         world.set("v", np.tile([2.0, 0.0, 0.0], (len(world.model), 1)))
     world.run(200, DT)  # lands
@@ -64,9 +68,10 @@ def test_block_slides_down_an_incline_as_coulomb_says(surface: str, degrees: flo
     assert acceleration == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize("boundaries", ["nodes", "surfaces"])
 @pytest.mark.parametrize("surface", ["slip", "separate"])
-def test_block_sticks_below_the_friction_angle(surface: str) -> None:
-    world, down = on_incline(30.0, surface, 0.7)  # the friction angle is 35 degrees
+def test_block_sticks_below_the_friction_angle(surface: str, boundaries: str) -> None:
+    world, down = on_incline(30.0, surface, 0.7, boundaries)  # the friction angle is 35 degrees
     world.run(300, DT)
     start = world.get("x")
     world.run(400, DT)
@@ -94,6 +99,55 @@ def test_separate_lets_go_and_slip_does_not() -> None:
     assert found["separate"] == pytest.approx(0.05, abs=1e-4)
     assert found["slip"] < 0.02
     assert found["sticky"] < 0.02
+
+
+def lowest_over(world: World, height: float) -> float:
+    return float(world.get("x")[:, 2].min() - height) / world.lattice.dx
+
+
+@pytest.mark.parametrize("n_grid", [32, 64])
+def test_bodies_rest_on_the_floor(n_grid: int) -> None:
+    """A quarter of a cell deep at most, however they land; the published floor lets them deeper in."""
+    found = {}
+    for boundaries in ("nodes", "surfaces"):
+        x = block((0.4, 0.4, 0.2), (0.01, 0.02, 0.0), 0.04)
+        x[:, 2] -= x[:, 2].min() + 0.94 - 0.02
+        settings: dict[str, Any] = {"boundary_conditions": (condition("bounding_box"),), "boundaries": boundaries}
+        settings |= {"E": 1e4, "density": 500.0, "spacing": 0.04, "gravity": (0.0, 0.0, -5.0), "rpic_damping": 0.9}
+        world = World(x, np.tile([0.0, 0.0, -1.0], (len(x), 1)), n_grid=n_grid, **settings)
+        deepest = 0.0
+        for _ in range(40):
+            world.run(10, 4e-3)
+            deepest = min(deepest, lowest_over(world, -0.94))
+        found[boundaries] = deepest, lowest_over(world, -0.94)
+    assert found["surfaces"][0] > -0.25
+    assert abs(found["surfaces"][1]) < 0.1
+    assert found["nodes"][0] < -0.3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("surface", ["sticky", "slip", "separate"])
+def test_bodies_rest_on_a_plane_wherever_it_lies_between_nodes(surface: str, share: float) -> None:
+    dx = Lattice(32).dx
+    height = -0.94 + (4 + share) * dx
+    x = block((0.4, 0.4, 0.4), (0.0, 0.0, height + 0.25), 0.05)
+    floor = plane((0, 0, height), (0, 0, 1), surface)
+    settings: dict[str, Any] = {"boundary_conditions": (floor,), "boundaries": "surfaces", "rpic_damping": 0.9}
+    settings |= {"E": 1e5, "density": 500.0, "spacing": 0.05, "gravity": (0.0, 0.0, -5.0)}
+    world = World(x, np.tile([0.0, 0.0, -0.5], (len(x), 1)), **settings)
+    world.run(200, 2e-3)
+    assert abs(lowest_over(world, height)) < 0.05
+
+
+def test_bodies_leave_a_surface_freely() -> None:
+    """Half a cell over it nothing is felt; what lifts off from it keeps its velocity."""
+    for height in (0.001, 0.03):
+        x = block((0.5, 0.5, 0.5), (0.0, 0.0, 0.0), SPACING)
+        x[:, 2] -= x[:, 2].min() + 0.94 - height
+        settings: dict[str, Any] = {"boundary_conditions": (condition("bounding_box"),), "boundaries": "surfaces"}
+        world = World(x, np.tile([0.3, 0.0, 0.5], (len(x), 1)), E=1e5, spacing=SPACING, **settings)
+        world.run(100, DT)
+        np.testing.assert_allclose(world.get("v").mean(0), [0.3, 0.0, 0.5], atol=1e-4)
 
 
 def test_cut_holds_all_but_a_slot() -> None:

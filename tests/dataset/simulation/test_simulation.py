@@ -16,8 +16,10 @@ from dataset.mpm.boundary_conditions import (
     ParticleImpulse,
 )
 from dataset.scenes.scene_files import read_scene
+from dataset.simulation.materials import object_materials
 from dataset.simulation.scene_particles import particles_of_scene
 from dataset.simulation.simulation import Simulation
+from gaussians.files.external_forces import ExternalForce
 from gaussians.files.trajectory_format import Frame
 from gaussians.rotations import axis_rotation
 from gaussians.stage.errors import InputError
@@ -158,6 +160,41 @@ def test_cuboid_between_the_nodes_is_refused(tmp_path: Path, height: float, spee
             simulation_of(scene, config)
     else:
         simulation_of(scene, config)
+
+
+@pytest.mark.parametrize("half", [0.02, 0.0322])
+def test_thin_cuboid_holds_or_is_refused(tmp_path: Path, half: float) -> None:
+    """Of half a cell, 62.5 mm, wherever it lies between the nodes; two cubes fall onto it one after the other."""
+    scene = make_scene(tmp_path / "scene")
+    shelf = Cuboid(type="cuboid", point=(2.0, 2.0, 0.14), size=(1.0, 1.0, half), velocity=(0.0, 0.0, 0.0))
+    box = BoundingBox(type="bounding_box")
+    settings = {"boundaries": "surfaces", "boundary_conditions": (box, shelf), "frame_num": 30, "volume": "object"}
+    config = Config(**FAST | settings, g=(0.0, 0.0, -5.0))
+    if half < 0.03125:
+        with pytest.raises(
+            InputError, match=r"along z it is thinner than half a cell.* more than 0\.03125 m, or n_grid 51"
+        ):
+            simulation_of(scene, config)
+        return
+    last = first_frames(simulation_of(scene, config), config.frame_num)[-1]
+    assert float(last.means[:, 2].min()) > 0.14 + half - 1 - 0.25 * 0.125
+
+
+def test_forces_and_conditions_that_act_on_nothing_are_told(tmp_path: Path) -> None:
+    scene = read_scene(make_scene(tmp_path / "scene"))
+    late = ParticleImpulse(type="particle_impulse", force=(0.0, 0.0, 1.0), point=(2.0, 2.0, 1.0), start_time=0.5)
+    # The duck, above, does not move.
+    config = Config(**FAST, boundary_conditions=(late,), sim_area=(-1.0, 1.0, -1.0, 1.0, -1.0, -0.25))
+    forces = [ExternalForce(obj_id=0, start=0.0, end=1.0), ExternalForce(obj_id=0, start=2.0, end=3.0)]
+    forces.append(ExternalForce(obj_id=1, start=0.0, end=1.0))
+    materials = object_materials(scene.objects, config)
+    simulation = Simulation(particles_of_scene(scene, config), materials, config, "cpu", forces)
+    said = [line for line in simulation.warnings() if "boundary_conditions" in line or "external force" in line]
+    assert said == [
+        "boundary_conditions.0 (particle_impulse): it begins at 0.5 s, but the simulation ends at 0.06 s",
+        "external force on object 'ball' at 2 s: the simulation ends at 0.06 s",
+        "external force on object 'duck' at 0 s: none of the object's Gaussians moves",
+    ]
 
 
 def test_rotation_is_undone(tmp_path: Path) -> None:
