@@ -19,6 +19,7 @@ class GridStruct:
     momenta: wp.array(dtype=wp.vec4)
     velocities: wp.array(dtype=wp.vec4)
     touching: wp.array(dtype=int)
+    sides: wp.array(dtype=int)
     marked: wp.array(dtype=int)
     touched: wp.array(dtype=int)
     counts: wp.array(dtype=int)
@@ -32,6 +33,7 @@ class ExactGridStruct:
     momenta: wp.array(dtype=vec4l)
     velocities: wp.array(dtype=wp.vec4)
     touching: wp.array(dtype=int)
+    sides: wp.array(dtype=int)
     marked: wp.array(dtype=int)
     touched: wp.array(dtype=int)
     counts: wp.array(dtype=int)
@@ -53,7 +55,8 @@ class Grid:
         struct: the arrays, for kernels:
             ``momenta``, (nodes,) vec4 of momentum [kg m/s] and mass [kg], or whole multiples of the solver's units;
             ``velocities``, (nodes,) vec4 of velocity [m/s] and mass [kg];
-            ``touching``, (nodes,), bits of the boundaries that particles near the node touch, if they have surfaces;
+            ``touching``, (nodes,), bits of the boundaries that particles near the node touch, if these have surfaces;
+            ``sides``, (nodes,), those bits where velocities are known;
             ``marked``, (blocks,), 1 for blocks with particles near them;
             ``touched``, the marked blocks;
             ``counts``, (2,), how many blocks are marked in the present substep and in the one before or after it.
@@ -79,6 +82,8 @@ class Grid:
         self.struct.counts = wp.zeros(2, dtype=int, device=device)
 
     def hold_surfaces(self) -> None:
-        """Allocate ``touching``, if it is not there."""
+        """Allocate ``touching`` and ``sides``, if they are not there."""
         if self.struct.touching is None or len(self.struct.touching) == 0:
-            self.struct.touching = wp.zeros(len(self.struct.velocities), dtype=int, device=self.device)
+            nodes = len(self.struct.velocities)
+            self.struct.touching = wp.zeros(nodes, dtype=int, device=self.device)
+            self.struct.sides = wp.empty(nodes, dtype=int, device=self.device)

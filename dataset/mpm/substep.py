@@ -12,12 +12,11 @@ from functools import cache
 import warp as wp
 
 from dataset.mpm.boundary_conditions import (
-    BY_NODES,
-    GRID_CONDITIONS,
     PARTICLE_CONDITIONS,
-    SIDES,
     SIDES_TOUCHED,
     ConditionStruct,
+    first_bit,
+    held_velocity,
 )
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.grid import ExactGridStruct, GridStruct
@@ -39,10 +38,6 @@ from dataset.mpm.transfers import (
 )
 
 wp.set_module_options({"enable_backward": False})
-
-
-_BITS = 30  # of an int that is never negative
-ALL_SIDES = wp.constant((1 << SIDES) - 1)
 
 
 @wp.func
@@ -96,7 +91,7 @@ def update_particles(
     stresses = tuple(LAWS[name].stress for name in laws)
     flowing = tuple((i, LAWS[name].return_mapping) for i, name in enumerate(laws) if LAWS[name].return_mapping)
     functions = tuple(PARTICLE_CONDITIONS[name] for name in conditions)
-    sides_touched = tuple((SIDES_TOUCHED[name], _first_bit(surfaces, i)) for i, name in enumerate(surfaces))
+    sides_touched = tuple((SIDES_TOUCHED[name], first_bit(i)) for i, name in enumerate(surfaces))
     add_to_grid = (scatter_exactly if exact else scatter_by_warp) if cuda else scatter_by_particle
     grid_type = ExactGridStruct if exact else GridStruct
 
@@ -201,11 +196,6 @@ def update_particles(
     return kernel
 
 
-def _first_bit(surfaces: tuple[str, ...], i: int) -> int:
-    """Return the first bit of a surface among those that a node keeps; beyond ten, surfaces share theirs."""
-    return SIDES * (i % (_BITS // SIDES))
-
-
 @cache
 def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Kernel:
     """Return the grid's kernel: momenta to velocities under gravity and these grid conditions; momenta to zero.
@@ -215,8 +205,7 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.
         surfaces: hold nodes only near particles that touch these conditions' surfaces.
         exact: sums are in whole numbers.
     """
-    functions = tuple(GRID_CONDITIONS[name] for name in conditions)
-    first_bits = tuple(_first_bit(conditions, i) for i in range(len(conditions)))
+    held = held_velocity(conditions, surfaces)
     grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
@@ -244,20 +233,17 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.
             value = wp.static(take_node)(grid, index, substep.units)
             if place == 0:
                 grid.marked[block] = 0
-            touching = int(0)
+            sides = int(0)
             if wp.static(surfaces):
-                touching = grid.touching[index]
+                sides = grid.touching[index]
                 grid.touching[index] = 0
+                grid.sides[index] = sides
             m = value[3]
             velocity = wp.vec3()
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping
                 node = node_at(lattice, block, place)
-                for i in range(wp.static(len(functions))):
-                    sides = BY_NODES
-                    if wp.static(surfaces):
-                        sides = (touching >> wp.static(first_bits[i])) & ALL_SIDES
-                    velocity = wp.static(functions[i])(settings[i], lattice, node, velocity, time, dt, sides)
+                velocity = held(settings, lattice, node, velocity, time, dt, sides)
             store_node(grid.velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
             n += threads
 

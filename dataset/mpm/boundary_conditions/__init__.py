@@ -11,14 +11,14 @@ from pydantic import Field
 
 from dataset.mpm.boundary_conditions.condition import ConditionStruct
 from dataset.mpm.boundary_conditions.grid_conditions import (
-    BY_NODES,
     GRID_CONDITIONS,
-    SIDES,
     SIDES_TOUCHED,
     BoundingBox,
     Cuboid,
     GridCondition,
     SurfaceCollider,
+    first_bit,
+    held_velocity,
 )
 from dataset.mpm.boundary_conditions.particle_conditions import (
     PARTICLE_CONDITIONS,
@@ -32,10 +32,8 @@ from dataset.mpm.boundary_conditions.particle_conditions import (
 BoundaryCondition = Annotated[GridCondition | ParticleCondition, Field(discriminator="type")]
 
 __all__ = [
-    "BY_NODES",
     "GRID_CONDITIONS",
     "PARTICLE_CONDITIONS",
-    "SIDES",
     "SIDES_TOUCHED",
     "BoundaryCondition",
     "BoundingBox",
@@ -47,4 +45,6 @@ __all__ = [
     "ParticleImpulse",
     "ReleaseParticlesSequentially",
     "SurfaceCollider",
+    "first_bit",
+    "held_velocity",
 ]

@@ -11,6 +11,7 @@ enter all in the tables at the end.
 
 # mypy: ignore-errors
 
+from functools import cache
 from typing import Literal
 
 import warp as wp
@@ -246,3 +247,43 @@ SIDES_TOUCHED: dict[str, wp.Function] = {
     "cuboid": cuboid_sides,
 }
 """Function of a particle by the condition's name: which of its ``SIDES`` the particle touches, a bit each."""
+_ALL_SIDES = wp.constant((1 << SIDES) - 1)
+_BITS = 30  # of an int that is never negative
+
+
+def first_bit(i: int) -> int:
+    """Return the first bit of condition i among those that a node keeps; beyond ten, conditions share theirs."""
+    return SIDES * (i % (_BITS // SIDES))
+
+
+@cache
+def held_velocity(conditions: tuple[str, ...], surfaces: bool) -> wp.Function:
+    """Return the function that gives a node's velocity under all conditions.
+
+    Args:
+        conditions: names of the grid conditions in use.
+        surfaces: whether they hold at their surfaces.
+    """
+    functions = tuple(GRID_CONDITIONS[name] for name in conditions)
+    first_bits = tuple(first_bit(i) for i in range(len(conditions)))
+
+    # Warp tells functions apart by name.
+    @wp.func(name="_".join(("held_at", "surfaces" if surfaces else "nodes", *conditions)))
+    def held(
+        settings: wp.array(dtype=ConditionStruct),
+        lattice: LatticeStruct,
+        node: wp.vec3i,
+        velocity: wp.vec3,
+        time: float,
+        dt: float,
+        sides: int,
+    ) -> wp.vec3:
+        v = velocity
+        for i in range(wp.static(len(functions))):
+            touched = BY_NODES
+            if wp.static(surfaces):
+                touched = (sides >> wp.static(first_bits[i])) & _ALL_SIDES
+            v = wp.static(functions[i])(settings[i], lattice, node, v, time, dt, touched)
+        return v
+
+    return held

@@ -226,7 +226,8 @@ def test_plastic_materials_need_a_state_for_them() -> None:
 
 
 @pytest.mark.gpu
-def test_cpu_and_cuda_agree_on_materials_and_conditions() -> None:
+@pytest.mark.parametrize("boundaries", ["nodes", "surfaces"])
+def test_cpu_and_cuda_agree_on_materials_and_conditions(boundaries: str) -> None:
     """A stack of all materials in a scene with conditions of every sort, each with a time window."""
     spacing, names = 0.0625, list(LAWS)
     parts = [block((0.5, 0.5, 0.25), (0.02 * i, 0, -0.8 + 0.3 * i), spacing) for i in range(len(names))]
@@ -250,6 +251,7 @@ def test_cpu_and_cuda_agree_on_materials_and_conditions() -> None:
             spacing=spacing,
             gravity=(0.0, 0.0, -5.0),
             boundary_conditions=conditions,
+            boundaries=boundaries,
             rpic_damping=0.5,
             device=device,
         )
