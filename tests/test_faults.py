@@ -21,7 +21,7 @@ from tests.dataset.scene_files import FALLING, cube, gaussians_at, make_scene
 from tests.faults import RENDER, SIMULATE, Run, contents, small_disk, start, wait_for_orphans
 
 SCENES = ("0_ball_duck", "1_duck_ball")
-KILLS = 20  # of each command
+KILLS = 10  # of each command
 SETTINGS = FALLING | {"n_grid": 20, "frame_num": 3, "mpm_space_viewpoint_center": [2.0, 2.0, 0.7]}
 PICTURES = ("--views", "0,circle360", "--resolution", 16, "--compile_video", "--render_img", "--render_depth")
 
