@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
+from dataset.mpm.contact import ContactSettings
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.particle_filling import ParticleFilling
 from gaussians.cameras import FARTHEST, NEAREST, Orbit
@@ -122,6 +123,8 @@ class Config(LawSettings):
     """Where walls and colliders hold: at nodes of the grid, as published, up to half a cell off, or at surfaces."""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()
     """Walls and colliders, each {"type": name, ...}."""
+    contact: ContactSettings = ContactSettings()
+    """How objects meet: {"type": "grid"} or {"type": "frictional", "friction": number or map by pair}."""
 
     mpm_space_vertical_upward_axis: Vector = (0.0, 0.0, 1.0)
     """The direction up; only (0, 0, 1)."""

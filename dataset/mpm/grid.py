@@ -5,8 +5,11 @@
 import warp as wp
 
 from dataset.mpm.lattice import NODES_IN_BLOCK, Lattice, LatticeStruct
+from gaussians.stage.errors import InputError
 from gaussians.stage.memory import check_memory
 from gaussians.stage.warp_runtime import start_warp
+
+_MOST_NODES = 2**31 - 1  # kernels number them with ints
 
 vec4l = wp.types.vector(length=4, dtype=wp.int64)
 
@@ -42,17 +45,21 @@ class ExactGridStruct:
 class Grid:
     """Holds arrays over the nodes of a lattice in memory order, and over its blocks.
 
-    Between frames momenta and marks are zero, so that the next frame may be another scene's.
+    Between frames momenta and marks are zero, so that the next frame may be another scene's. Bodies with a velocity
+    field of their own each have a layer, which is a whole lattice of nodes; the layers follow one another in memory, so
+    that block b of layer k is number k * blocks + b.
 
     Args:
         lattice: the nodes.
         device: where the arrays are.
         deterministic: sum in whole numbers, which gives the same in any order. On the CPU, where the order never
             changes, this makes no difference.
+        layers: how many bodies have a velocity field of their own; 1 for one field that all share.
 
     Attributes:
+        layers: how many layers there are.
         exact: whether sums are in whole numbers.
-        struct: the arrays, for kernels:
+        struct: the arrays, over the nodes and blocks of all layers, for kernels:
             ``momenta``, (nodes,) vec4 of momentum [kg m/s] and mass [kg], or whole multiples of the solver's units;
             ``velocities``, (nodes,) vec4 of velocity [m/s] and mass [kg];
             ``touching``, (nodes,), bits of the boundaries that particles near the node touch, if these have surfaces;
@@ -62,16 +69,22 @@ class Grid:
             ``counts``, (2,), how many blocks are marked in the present substep and in the one before or after it.
     """
 
-    def __init__(self, lattice: Lattice, device: str | wp.Device = "cpu", deterministic: bool = False) -> None:
+    def __init__(
+        self, lattice: Lattice, device: str | wp.Device = "cpu", deterministic: bool = False, layers: int = 1
+    ) -> None:
         start_warp()
         self.lattice = lattice
+        self.layers = layers
         self.device = wp.get_device(device)
         self.exact = deterministic and self.device.is_cuda
-        blocks = lattice.blocks**3
+        blocks = layers * lattice.blocks**3
         nodes = blocks * NODES_IN_BLOCK
         momentum = 32 if self.exact else 16  # bytes
         free = self.device.free_memory if self.device.is_cuda else None
-        check_memory(momentum * nodes, f"n_grid {lattice.n_grid}", free)
+        what = f"n_grid {lattice.n_grid}" + (f" for each of {layers} objects" if layers > 1 else "")
+        check_memory(momentum * nodes, what, free)
+        if nodes > _MOST_NODES:
+            raise InputError(f"{what}: expected at most {_MOST_NODES:,} nodes in all, found {nodes:,}")
         self.struct = ExactGridStruct() if self.exact else GridStruct()
         self.struct.lattice = lattice.struct()
         self.struct.momenta = wp.zeros(nodes, dtype=vec4l if self.exact else wp.vec4, device=device)

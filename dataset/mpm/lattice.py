@@ -183,6 +183,21 @@ def block_of(lattice: LatticeStruct, node: wp.vec3i) -> int:
 
 
 @wp.func
+def blocks_in_layer(lattice: LatticeStruct) -> int:
+    """Return the number of blocks of a whole lattice, which one layer of a ``Grid`` has."""
+    return lattice.blocks * lattice.blocks * lattice.blocks
+
+
+@wp.func
+def layer_shift(lattice: LatticeStruct, layer: int) -> int:
+    """Return what to add to a node's first index to get to the same place of another layer.
+
+    Layers follow one another along x, so that ``memory_index`` and ``block_of`` work on such nodes too.
+    """
+    return layer * lattice.blocks * BLOCK
+
+
+@wp.func
 def node_at(lattice: LatticeStruct, block: int, place: int) -> wp.vec3i:
     """Return the node at ``place``, 0 to NODES_IN_BLOCK - 1, of a block; the inverse of ``memory_index``."""
     row = block // lattice.blocks

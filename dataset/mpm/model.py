@@ -12,6 +12,7 @@ import warp as wp
 
 from dataset.mpm.boundary_conditions import PARTICLE_CONDITIONS, BoundaryCondition
 from dataset.mpm.constitutive_laws import LAWS, LawSettings
+from dataset.mpm.contact import BodyContact
 from dataset.mpm.lattice import Lattice
 from gaussians.numbers import Vector
 from gaussians.stage.shape_checks import check_shape
@@ -86,6 +87,7 @@ class ModelStruct:
     lam: wp.array(dtype=float)
     law: wp.array(dtype=int)
     parameters: wp.array(dtype=wp.vec4)
+    body: wp.array(dtype=int)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class MPMModel:
         mass, volume, mu, lam, law: (N,) on the device: kg, m^3, Pa, Pa, index.
         parameters: (N,) vec4 on the device, the laws' own numbers.
         start: (N,) vec3 on the device, metres, by which conditions choose particles; None if none do.
+        contact: of bodies with a velocity field each; None: all share one.
+        body: (N,) on the device, the body of each particle; None without contact.
     """
 
     lattice: Lattice
@@ -123,6 +127,8 @@ class MPMModel:
     law: wp.array
     parameters: wp.array
     start: wp.array | None
+    contact: BodyContact | None = None
+    body: wp.array | None = None
 
     @classmethod
     def create(
@@ -138,12 +144,14 @@ class MPMModel:
         positions: np.ndarray | None = None,
         device: str = "cpu",
         boundaries: Boundaries = "nodes",
+        contact: BodyContact | None = None,
     ) -> "MPMModel":
         """Check the particles' constants and copy them to ``device``.
 
         Args:
             volumes: (N,), m^3, usually ``lattice.particle_volumes(positions)``.
             positions: (N, 3), metres, where the particles start; for conditions of particles.
+            contact: of bodies with a velocity field each; None: all share one.
 
         Raises:
             ValueError: arrays of other lengths, no such law, or no positions for a condition of particles.
@@ -171,6 +179,8 @@ class MPMModel:
             parameters = material.parameters
             check_shape("parameters", parameters, count, 4)
 
+        if contact is not None:
+            check_shape("contact.body", contact.body, count)
         start_warp()
 
         def on_device(values: np.ndarray, dtype: type = np.float32) -> wp.array:
@@ -193,6 +203,8 @@ class MPMModel:
             law=on_device(law, np.int32),
             parameters=wp.array(parameters.astype(np.float32), dtype=wp.vec4, device=device),
             start=None if start is None else wp.array(start, dtype=wp.vec3, device=device),
+            contact=contact,
+            body=None if contact is None else on_device(contact.body, np.int32),
         )
 
     def __len__(self) -> int:
@@ -220,4 +232,6 @@ class MPMModel:
         struct = ModelStruct()
         for name in ("mass", "volume", "mu", "lam", "law", "parameters"):
             setattr(struct, name, getattr(self, name))
+        if self.body is not None:
+            struct.body = self.body
         return struct

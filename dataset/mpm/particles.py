@@ -11,7 +11,7 @@ from functools import cache
 
 import warp as wp
 
-from dataset.mpm.lattice import NODES_IN_BLOCK, LatticeStruct, coordinates, first_node, is_inside, memory_index
+from dataset.mpm.lattice import LatticeStruct, coordinates, first_node, is_inside, layer_shift, memory_index
 from dataset.mpm.model import ModelStruct
 from dataset.mpm.state import StateStruct
 
@@ -24,9 +24,11 @@ class Rows:
 
     Attributes:
         plastic: whether there are plastic materials.
+        layered: whether bodies have a layer of the grid each, whose number the row ``body`` has.
     """
 
     plastic: bool
+    layered: bool = False
 
     x = 0
     F = 3
@@ -42,6 +44,10 @@ class Rows:
     @property
     def moved(self) -> int:
         """Return how many rows are sorted within a frame; the rows after them are needed at its ends only."""
+        return self.body + self.layered
+
+    @property
+    def body(self) -> int:
         return 31 if self.plastic else 17
 
     @property
@@ -94,31 +100,48 @@ def put_matrix(table: wp.array2d(dtype=float), row: int, t: int, value: wp.mat33
 
 
 @wp.func
-def cell_key(lattice: LatticeStruct, x: wp.vec3) -> int:
-    """Return the index in memory of a particle's first node, past all of them for particles outside the grid."""
+def cell_key(lattice: LatticeStruct, layer: int, past: int, x: wp.vec3) -> int:
+    """Return the index in memory of a particle's first node in its layer, ``past`` for particles outside the grid."""
     c = coordinates(lattice, x)
     if not is_inside(lattice, c):
-        return lattice.blocks * lattice.blocks * lattice.blocks * NODES_IN_BLOCK
-    return memory_index(lattice, first_node(c))
+        return past
+    first = first_node(c)
+    return memory_index(lattice, wp.vec3i(first[0] + layer_shift(lattice, layer), first[1], first[2]))
 
 
 @wp.kernel
 def find_cells(
-    lattice: LatticeStruct, x: wp.array(dtype=wp.vec3), keys: wp.array(dtype=int), order: wp.array(dtype=int)
+    lattice: LatticeStruct,
+    past: int,
+    x: wp.array(dtype=wp.vec3),
+    body: wp.array(dtype=int),
+    keys: wp.array(dtype=int),
+    order: wp.array(dtype=int),
 ):
-    """Write keys to sort particles by, in the order of the state."""
+    """Write keys to sort particles by, in the order of the state; ``body`` is None where there is one layer."""
     t = wp.tid()
-    keys[t] = cell_key(lattice, x[t])
+    layer = int(0)
+    if body:
+        layer = body[t]
+    keys[t] = cell_key(lattice, layer, past, x[t])
     order[t] = t
 
 
 @wp.kernel
 def find_cells_again(
-    particles: ParticlesStruct, lattice: LatticeStruct, keys: wp.array(dtype=int), order: wp.array(dtype=int)
+    particles: ParticlesStruct,
+    lattice: LatticeStruct,
+    past: int,
+    row: int,
+    keys: wp.array(dtype=int),
+    order: wp.array(dtype=int),
 ):
-    """Write keys to sort columns by, in the order of the table."""
+    """Write keys to sort columns by, in the order of the table; ``row`` has layers, -1 where there is one layer."""
     t = wp.tid()
-    keys[t] = cell_key(lattice, vector_in(particles.table, 0, t))
+    layer = int(0)
+    if row >= 0:
+        layer = int(particles.table[row, t])
+    keys[t] = cell_key(lattice, layer, past, vector_in(particles.table, 0, t))
     order[t] = t
 
 
@@ -151,6 +174,8 @@ def load_particles(rows: Rows) -> wp.Kernel:
         table[wp.static(rows.mu), t] = model.mu[p]
         table[wp.static(rows.lam), t] = model.lam[p]
         table[wp.static(rows.law), t] = float(model.law[p])
+        if wp.static(rows.layered):
+            table[wp.static(rows.body), t] = float(model.body[p])
         if wp.static(rows.plastic):
             put_matrix(table, wp.static(rows.total), t, state.total[p])
             table[wp.static(rows.history), t] = state.history[p]

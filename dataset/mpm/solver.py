@@ -15,6 +15,7 @@ import warp as wp
 
 from dataset.mpm import object_forces, particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
+from dataset.mpm.contact.contact_step import ContactStep
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import STABLE_SHARE, MPMModel
@@ -54,12 +55,13 @@ class MPMSolver:
     Args:
         model: what to simulate; the solver works on its device.
         forces: on its objects, measured at the start of each frame.
-        grid: memory to use, which no other solver uses meanwhile; None for the solver's own.
+        grid: memory to use, which no other solver uses meanwhile, with a layer for each body in contact; None for the
+            solver's own.
         deterministic: bitwise equal results in each run on the same machine, for a little time; of the solver's own
             grid.
 
     Raises:
-        ValueError: the grid is another lattice's, or on another device.
+        ValueError: the grid is another lattice's, on another device, or has too few layers.
     """
 
     def __init__(
@@ -68,20 +70,22 @@ class MPMSolver:
         self.model = model
         self._forces = forces
         lattice, device, count = model.lattice, model.device, len(model)
-        self._grid = Grid(lattice, device, deterministic) if grid is None else grid
-        if self._grid.lattice != lattice or self._grid.device != device:
-            raise ValueError("grid: expected one of the model's lattice and device")
+        layers = 1 if model.contact is None else model.contact.bodies
+        self._grid = Grid(lattice, device, deterministic, layers) if grid is None else grid
+        if self._grid.lattice != lattice or self._grid.device != device or self._grid.layers < layers:
+            raise ValueError("grid: expected one of the model's lattice and device, with a layer for each body")
         self._lattice = lattice.struct()
         self._gravity = wp.vec3(*model.gravity)
         # What the particles weigh together is the most that a node can hold.
         self._mass_unit = 2.0**-_BITS * float(model.mass.numpy().sum(dtype=np.float64)) if self._grid.exact else 1.0
 
-        self._rows = particles.Rows(model.plastic)
+        self._rows = particles.Rows(model.plastic, layered=model.contact is not None)
         # The second one is what sorting moves the first one to.
         self._particles = [self._sorted_particles() for _ in range(2)]
         self._keys = wp.zeros(2 * count, dtype=int, device=device)
         self._order = wp.zeros(2 * count, dtype=int, device=device)
-        self._key_bits = len(self._grid.struct.velocities).bit_length()
+        self._past = len(self._grid.struct.velocities)  # key of particles outside the grid
+        self._key_bits = self._past.bit_length()
 
         on_grid, self._grid_settings = self._conditions(GRID_CONDITIONS)
         on_particles, self._particle_settings = self._conditions(PARTICLE_CONDITIONS)
@@ -95,7 +99,10 @@ class MPMSolver:
         self._scatter = substep.update_particles(*common, gather=False, scatter=True, **kind)
         self._gather_and_scatter = substep.update_particles(*common, gather=True, scatter=True, **kind)
         self._gather = substep.update_particles(*common, gather=True, scatter=False, **kind)
-        self._update_grid = substep.update_grid(on_grid, bool(surfaces), self._grid.exact)
+        self._update_grid = substep.update_grid(on_grid, bool(surfaces), self._rows.layered, self._grid.exact)
+        self._contact = None
+        if model.contact is not None:
+            self._contact = ContactStep(model, self._grid, self._rows, on_grid, bool(surfaces), self._grid_settings)
         self._load_particles = particles.load_particles(self._rows)
         self._store_particles = particles.store_particles(self._rows)
         self._affine_kept = wp.vec2(*model.affine_kept)
@@ -152,6 +159,8 @@ class MPMSolver:
             kernel.module.load(device, THREADS_IN_BLOCK)
         for kernel in (self._update_grid, self._load_particles, self._store_particles, particles.reorder):
             kernel.module.load(device)
+        for kernel in () if self._contact is None else self._contact.kernels:
+            kernel.module.load(device)
         for kernel in (substep.advance_clock, object_forces.describe_bodies):
             kernel.module.load(device)
         with wp.ScopedCapture(device, force_module_load=False) as capture:
@@ -168,6 +177,8 @@ class MPMSolver:
         self._load(state_in)
         counts = self._grid.struct.counts
         counts.zero_()
+        if self._contact is not None:
+            self._contact.begin()
         at = [self._substep(dt, now) for now in range(2)]  # substeps take turns with the grid's two counts
         now = 0  # which of the two copies of the particles is the sorted one
         for k in range(substeps):
@@ -176,7 +187,11 @@ class MPMSolver:
                 now = 1 - now
             kernel = self._gather_and_scatter if k > 0 else self._scatter
             self._launch(kernel, at[k % 2], state_in, (k - 0.5) * dt, now)
+            if self._contact is not None:
+                self._contact.measure(at[k % 2], self._particles[now])
             self._launch_grid(at[k % 2], state_in, (k + 0.5) * dt)
+            if self._contact is not None:
+                self._contact.exchange(at[k % 2], state_in.time, (k + 0.5) * dt)
         self._launch(self._gather, at[substeps % 2], state_in, (substeps - 0.5) * dt, now)
         wp.launch(self._store_particles, count, [self._particles[now]], [state_out.struct], device=device)
         if self._timed:
@@ -214,7 +229,8 @@ class MPMSolver:
     def _load(self, state: MPMState) -> None:
         """Copy the particles, sorted by cell, into the first table."""
         model, device, count = self.model, self.model.device, len(self.model)
-        wp.launch(particles.find_cells, count, [self._lattice, state.x, self._keys, self._order], device=device)
+        inputs = [self._lattice, self._past, state.x, model.body, self._keys, self._order]
+        wp.launch(particles.find_cells, count, inputs, device=device)
         wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
         inputs = [self._order, state.struct, model.struct]
         wp.launch(self._load_particles, count, inputs, [self._particles[0]], device=device)
@@ -222,6 +238,8 @@ class MPMSolver:
     def _sort(self, source: ParticlesStruct, target: ParticlesStruct) -> None:
         """Copy particles, sorted by cell, to ``target``."""
         device, count = self.model.device, len(self.model)
-        wp.launch(particles.find_cells_again, count, [source, self._lattice, self._keys, self._order], device=device)
+        row = self._rows.body if self._rows.layered else -1
+        inputs = [source, self._lattice, self._past, row, self._keys, self._order]
+        wp.launch(particles.find_cells_again, count, inputs, device=device)
         wp.utils.radix_sort_pairs(self._keys, self._order, count, end_bit=self._key_bits)
         wp.launch(particles.reorder, count, [self._rows.moved, self._order, source], [target], device=device)

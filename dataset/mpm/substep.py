@@ -20,7 +20,16 @@ from dataset.mpm.boundary_conditions import (
 )
 from dataset.mpm.constitutive_laws import LAWS
 from dataset.mpm.grid import ExactGridStruct, GridStruct
-from dataset.mpm.lattice import BLOCK_BITS, NODES_IN_BLOCK, coordinates, first_node, is_inside, node_at
+from dataset.mpm.lattice import (
+    BLOCK_BITS,
+    NODES_IN_BLOCK,
+    blocks_in_layer,
+    coordinates,
+    first_node,
+    is_inside,
+    layer_shift,
+    node_at,
+)
 from dataset.mpm.object_forces import ForcesStruct, acceleration
 from dataset.mpm.particles import ParticlesStruct, Rows, matrix_in, put_matrix, put_vector, vector_in
 from dataset.mpm.transfers import (
@@ -28,6 +37,7 @@ from dataset.mpm.transfers import (
     Contribution,
     SubstepStruct,
     collect,
+    middle,
     scatter_by_particle,
     scatter_by_warp,
     scatter_exactly,
@@ -38,17 +48,6 @@ from dataset.mpm.transfers import (
 )
 
 wp.set_module_options({"enable_backward": False})
-
-
-@wp.func
-def middle(clock: wp.array(dtype=wp.float64), offset: wp.float64) -> float:
-    """Return the middle of a substep, s: rounding never moves it out of a condition's window.
-
-    Args:
-        clock: time at the start of the frame, s.
-        offset: from there on, s.
-    """
-    return float(clock[0] + offset)
 
 
 @wp.kernel
@@ -125,13 +124,16 @@ def update_particles(
                 past = table[wp.static(rows.history), t]
             x = vector_in(table, wp.static(rows.x), t)
             F = matrix_in(table, wp.static(rows.F), t)
+            shift = int(0)
+            if wp.static(rows.layered):
+                shift = layer_shift(lattice, int(table[wp.static(rows.body), t]))
             v = wp.vec3()
             C = wp.mat33()
             if wp.static(gather):
                 c = coordinates(lattice, x)
                 # Outside the grid a particle stays where it is; the frame loop reports it.
                 if is_inside(lattice, c):
-                    collected, gradient = collect(lattice, grid.velocities, c)
+                    collected, gradient = collect(lattice, grid.velocities, c, shift)
                     v = collected
                     transposed = wp.transpose(gradient)
                     symmetric = (0.5 * affine_kept[0]) * (gradient + transposed)
@@ -176,7 +178,7 @@ def update_particles(
                     scale = dt * volume * INVERSE_INERTIA * lattice.inverse_dx * lattice.inverse_dx
                     first = first_node(c)
                     part.active = True
-                    part.first = first
+                    part.first = wp.vec3i(first[0] + shift, first[1], first[2])
                     part.f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
                     part.mass = m
                     part.momentum = m * v
@@ -197,12 +199,13 @@ def update_particles(
 
 
 @cache
-def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Kernel:
+def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exact: bool) -> wp.Kernel:
     """Return the grid's kernel: momenta to velocities under gravity and these grid conditions; momenta to zero.
 
     Args:
         conditions: names of the grid conditions in use.
         surfaces: hold nodes only near particles that touch these conditions' surfaces.
+        layered: whether the grid has several layers.
         exact: sums are in whole numbers.
     """
     held = held_velocity(conditions, surfaces)
@@ -243,6 +246,8 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping
                 node = node_at(lattice, block, place)
+                if wp.static(layered):
+                    node = node_at(lattice, block % blocks_in_layer(lattice), place)
                 velocity = held(settings, lattice, node, velocity, time, dt, sides)
             store_node(grid.velocities, index, wp.vec4(velocity[0], velocity[1], velocity[2], m))
             n += threads

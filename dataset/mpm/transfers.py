@@ -51,6 +51,17 @@ def store_node(grid: wp.array(dtype=wp.vec4), index: int, value: wp.vec4):
 
 
 @wp.func
+def middle(clock: wp.array(dtype=wp.float64), offset: wp.float64) -> float:
+    """Return the middle of a substep, s: rounding never moves it out of a condition's window.
+
+    Args:
+        clock: time at the start of the frame, s.
+        offset: from there on, s.
+    """
+    return float(clock[0] + offset)
+
+
+@wp.func
 def spline(f: float) -> wp.vec3:
     """Return the weights of the three nodes along an axis; f, 0.5 to 1.5, is the distance from the first in cells."""
     a = 1.5 - f
@@ -73,7 +84,7 @@ class Contribution:
     """Holds what a particle adds to the grid: a mass, and a momentum field that is affine around the particle."""
 
     active: bool  # whether the particle takes part
-    first: wp.vec3i  # the first of its 27 nodes
+    first: wp.vec3i  # the first of its 27 nodes, in its layer
     f: wp.vec3  # distance from that node, in nodes, 0.5 to 1.5
     mass: float  # kg
     momentum: wp.vec3  # kg m/s
@@ -81,14 +92,18 @@ class Contribution:
 
 
 @wp.func
-def collect(lattice: LatticeStruct, velocities: wp.array(dtype=wp.vec4), c: wp.vec3):
-    """Return velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes."""
+def collect(lattice: LatticeStruct, velocities: wp.array(dtype=wp.vec4), c: wp.vec3, shift: int):
+    """Return velocity, m/s, and its gradient, 1/s, of the grid at a place in units of nodes.
+
+    Args:
+        shift: ``layer_shift`` of the layer to read.
+    """
     first = first_node(c)
     f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
     wx = spline(f[0])
     wy = spline(f[1])
     wz = spline(f[2])
-    ox, oy, oz = stencil_offsets(lattice, first)
+    ox, oy, oz = stencil_offsets(lattice, wp.vec3i(first[0] + shift, first[1], first[2]))
     # Sums over the nodes of w v, and of w v times the node's distance from the first one along each axis.
     sum_v = wp.vec4()
     sum_x = wp.vec4()

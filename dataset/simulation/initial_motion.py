@@ -8,13 +8,14 @@ import numpy as np
 from dataset.catalog import object_by_name
 from dataset.config import Config
 from dataset.layout import Layout
+from dataset.mpm.constitutive_laws import LAWS
 from gaussians.numbers import Vector
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
 
 def check_names(config: Config, names: Sequence[str], layout: Layout, config_path: Path | str = "config") -> None:
-    """Refuse initial velocities of objects that exist nowhere: a misspelt one would stay at rest.
+    """Refuse initial velocities and friction of objects that exist nowhere: a misspelt one would have none.
 
     Args:
         names: names of the scene's objects.
@@ -23,8 +24,9 @@ def check_names(config: Config, names: Sequence[str], layout: Layout, config_pat
     Raises:
         InputError: naming the key and what it may have meant.
     """
-    for key in ("initial_velocity", "initial_angular_velocity"):
-        value = getattr(config, key)
+    named = {key: getattr(config, key) for key in ("initial_velocity", "initial_angular_velocity")}
+    named["contact.friction"] = dict.fromkeys(sorted(config.contact.names - LAWS.keys()))
+    for key, value in named.items():
         for name in value if isinstance(value, Mapping) else ():
             if name not in names:
                 try:

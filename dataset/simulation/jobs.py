@@ -85,6 +85,7 @@ def simulate_all(settings: SimulationSettings) -> str:
             config = with_flag(config, name, value)
     jobs = plan(settings, config)
     grid, simulated = None, 0
+    layers = max(len(job.objects) for job in jobs) if jobs and config.contact.type == "frictional" else 1
     records = {job.output: record_of(job, settings) for job in tqdm(jobs, desc="check", leave=False)}
 
     def is_done(job: Job) -> bool:
@@ -96,7 +97,7 @@ def simulate_all(settings: SimulationSettings) -> str:
             if config.substep_dt == "auto":
                 tqdm.write(f"{job.path.name}: substep_dt {job.config.substep_seconds:.7g} s")
             # The grid is allocated for the first scene to simulate; later ones use it again.
-            grid = grid or Grid(config.lattice, str(device), settings.deterministic)
+            grid = grid or Grid(config.lattice, str(device), settings.deterministic, layers)
             simulate_job(job, records[job.output], settings, grid)
             simulated += 1
     skipped = len(jobs) - simulated

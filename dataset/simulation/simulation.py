@@ -8,6 +8,7 @@ import torch
 import warp as wp
 
 from dataset.config import MIN_N_GRID, Config
+from dataset.mpm.contact import MOST_BODIES, BodyContact
 from dataset.mpm.deformation import Problem
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import Lattice
@@ -216,7 +217,19 @@ class Simulation:
             positions=self._positions,
             boundaries=config.boundaries,
             device=str(self._device),
+            contact=self._body_contact(),
         )
+
+    def _body_contact(self) -> BodyContact | None:
+        """Return the contact between objects that have a velocity field each, None if all share one."""
+        labels, body = np.unique(self._labels, return_inverse=True)
+        if self._config.contact.type == "grid" or len(labels) == 1:
+            return None
+        if len(labels) > MOST_BODIES:
+            raise InputError(f"contact: expected at most {MOST_BODIES} objects of type frictional, found {len(labels)}")
+        present = [self._materials[label] for label in labels.tolist()]
+        names, laws = [material.name for material in present], [material.material for material in present]
+        return BodyContact.create(self._positions, body, self._config.contact.coefficients(names, laws))
 
     def _create_state(self) -> MPMState:
         rotation = self._rotation.double().numpy()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dataset.mpm.boundary_conditions import BoundingBox
+from dataset.mpm.contact import BodyContact
 from dataset.mpm.lattice import Lattice
 from dataset.mpm.model import MPMModel, ParticleMaterials
 from dataset.mpm.solver import MPMSolver
@@ -36,6 +37,7 @@ class Workload:
         spin: initial angular speed of each ball about its centre, rad/s.
         settle: how long they move before anything is measured, s.
         deterministic: whether reruns on the same machine give the same bits.
+        friction: Coulomb's coefficient between balls with a velocity field each; None: all share one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Workload:
     spin: float = 0.0
     settle: float = 0.0
     deterministic: bool = False
+    friction: float | None = None
 
     @property
     def substep_dt(self) -> float:
@@ -67,6 +70,7 @@ class Workload:
             rpic_damping=RPIC_DAMPING,
             boundary_conditions=(BoundingBox(type="bounding_box"),),
             device=str(device),
+            contact=None if self.friction is None else BodyContact.create(positions, balls, self.friction),
         )
         velocities = self._velocities(positions, balls)
         state = MPMState.at_rest(positions, velocities, device=str(device), plastic=model.plastic)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from dataset.mpm.boundary_conditions import BoundingBox, SurfaceCollider
+from dataset.mpm.contact import BodyContact
 from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
 from dataset.mpm.model import MPMModel, ParticleMaterials
 from dataset.mpm.solver import MPMSolver
@@ -65,6 +66,9 @@ class World:
         law: str | np.ndarray = "jelly",
         parameters: tuple[float, ...] | None = None,
         device: str = "cpu",
+        body: np.ndarray | None = None,
+        friction: float | np.ndarray = 0.0,
+        deterministic: bool = False,
         **settings: Any,
     ) -> None:
         self.lattice = Lattice(n_grid)
@@ -72,9 +76,12 @@ class World:
         volumes = self.lattice.particle_volumes(x) if spacing is None else np.full(count, spacing**3)
         own = None if parameters is None else np.tile([*parameters, *[0.0] * (4 - len(parameters))], (count, 1))
         material = ParticleMaterials(np.full(count, E), np.full(count, nu), np.full(count, density), law, own)
-        self.model = MPMModel.create(self.lattice, volumes, material, positions=x, device=device, **settings)
+        contact = None if body is None else BodyContact.create(x, body, friction)
+        self.model = MPMModel.create(
+            self.lattice, volumes, material, positions=x, device=device, contact=contact, **settings
+        )
         self.state = MPMState.at_rest(x, v, device, plastic=self.model.plastic)
-        self.solver = MPMSolver(self.model)
+        self.solver = MPMSolver(self.model, deterministic=deterministic)
 
     def run(self, substeps: int, dt: float) -> None:
         self.solver.advance(self.state, substeps, dt)

@@ -1,0 +1,105 @@
+"""This module does the part of a substep that is contact: it finds where bodies meet and exchanges their momenta."""
+
+import warp as wp
+
+from dataset.mpm.contact import arrays, exchange, moments, normals
+from dataset.mpm.grid import Grid, vec4l
+from dataset.mpm.lattice import NODES_IN_BLOCK
+from dataset.mpm.model import MPMModel
+from dataset.mpm.particles import ParticlesStruct, Rows
+from dataset.mpm.transfers import SubstepStruct
+from gaussians.stage.memory import check_memory
+
+# Enough for bodies of four particles a cell that are nowhere thicker than one and touch everywhere, so that in practice
+# there is always room.
+_PARTICLES_IN_SHARED_BLOCK = 16
+_FEWEST_SLOTS = 512
+_SHARED_BLOCKS_AT_ONCE = 1 << 11
+
+
+class ContactStep:
+    """Holds memory for the places where bodies meet, and launches the kernels of contact.
+
+    Args:
+        model: with ``contact``.
+        grid: with a layer for each body.
+        rows: of the particles' table.
+        conditions: names of the grid conditions in use.
+        surfaces: whether these hold at their surfaces.
+        settings: their settings, on the device.
+    """
+
+    def __init__(
+        self, model: MPMModel, grid: Grid, rows: Rows, conditions: tuple[str, ...], surfaces: bool, settings: wp.array
+    ) -> None:
+        assert model.contact is not None
+        self._grid, self._device, self._count, self._settings = grid, model.device, len(model), settings
+        contact, exact, blocks = model.contact, grid.exact, model.lattice.blocks**3
+        wanted = max(_FEWEST_SLOTS, len(model) // _PARTICLES_IN_SHARED_BLOCK)
+        slots = min(blocks, wanted)
+        rows_of_moments = slots * contact.bodies * NODES_IN_BLOCK * arrays.ROWS_OF_MOMENTS
+        free = self._device.free_memory if self._device.is_cuda else None
+        check_memory((32 if exact else 16) * rows_of_moments, f"contact of {contact.bodies} objects", free)
+        struct = arrays.ExactContactStruct() if exact else arrays.ContactStruct()
+        struct.bodies, struct.capacity = contact.bodies, slots
+        struct.counts = wp.zeros(2, dtype=int, device=self._device)
+        struct.blocks = wp.zeros(blocks, dtype=int, device=self._device)
+        struct.slots = wp.zeros(blocks, dtype=int, device=self._device)
+        struct.present = wp.zeros(blocks, dtype=int, device=self._device)
+        struct.moments = wp.zeros(rows_of_moments, dtype=vec4l if exact else wp.vec4, device=self._device)
+        pairs = contact.bodies * (contact.bodies - 1) // 2
+        struct.stamp = wp.ones(1, dtype=int, device=self._device)
+        struct.near = wp.zeros(blocks * contact.bodies, dtype=int, device=self._device)
+        struct.reached = wp.zeros(2 * slots * contact.bodies, dtype=int, device=self._device)
+        struct.normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
+        struct.smooth_normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
+        struct.friction = wp.array(contact.friction, dtype=float, device=self._device)
+        spacing = (contact.spacing / model.lattice.dx).clip(1e-3, 1.0)
+        struct.spacing = wp.array(spacing, dtype=float, device=self._device)
+        self._struct = struct
+        self._find = moments.find_shared_blocks(exact)
+        self._add = moments.add_moments(rows, exact)
+        self._reached = moments.find_reached_nodes(exact)
+        self._normals = normals.find_normals(exact)
+        self._smooth = normals.smooth_normals(exact)
+        self._exchange = exchange.exchange(conditions, surfaces, exact)
+
+    @property
+    def kernels(self) -> tuple[wp.Kernel, ...]:
+        """Return the kernels that are launched."""
+        return self._find, self._reached, self._add, self._normals, self._exchange
+
+    def begin(self) -> None:
+        """Begin a frame: forget the one before."""
+        self._struct.counts.zero_()
+        self._struct.moments.zero_()
+
+    def measure(self, at: SubstepStruct, particles: ParticlesStruct) -> None:
+        """Find where bodies meet and how their particles lie there; momenta are on the grid, not yet velocities."""
+        grid, struct, device = self._grid.struct, self._struct, self._device
+        threads = self._touched_threads(at)
+        wp.launch(self._find, threads, [grid, at, threads, struct], device=device)
+        if device.is_cuda or self._shared(at) > 0:
+            threads = min(_SHARED_BLOCKS_AT_ONCE, struct.capacity) * struct.bodies * 2
+            if not device.is_cuda:
+                threads = min(self._shared(at), struct.capacity) * struct.bodies * 2
+            wp.launch(self._reached, threads, [grid, at, threads, struct], device=device)
+            wp.launch(self._add, self._count, [grid, at, particles, struct], device=device)
+
+    def exchange(self, at: SubstepStruct, clock: wp.array, offset: float) -> None:
+        """Let bodies push each other; ``offset`` is the middle of the substep, s after the time of ``clock``."""
+        blocks = _SHARED_BLOCKS_AT_ONCE if self._device.is_cuda else max(1, self._shared(at))
+        threads = blocks * NODES_IN_BLOCK
+        wp.launch(self._normals, threads, [at, threads, self._struct], device=self._device)
+        wp.launch(self._smooth, threads, [self._grid.struct.lattice, at, threads, self._struct], device=self._device)
+        inputs = [self._grid.struct, at, threads, self._struct, self._settings, clock, offset]
+        wp.launch(self._exchange, threads, inputs, device=self._device)
+
+    def _touched_threads(self, at: SubstepStruct) -> int:
+        if self._device.is_cuda:
+            return min(1 << 13, 8 * self._count)
+        return max(1, int(self._grid.struct.counts.numpy()[at.now]))
+
+    def _shared(self, at: SubstepStruct) -> int:
+        """Return how many blocks several bodies touch, on the CPU, where the count is at hand."""
+        return int(self._struct.counts.numpy()[at.now])
