@@ -72,7 +72,10 @@ def initial_gaussians(
     if of_object.any() and not of_object.all():
         weights[of_object] *= _OBJECT_SHARE / weights[of_object].sum()
         weights[~of_object] *= (1 - _OBJECT_SHARE) / weights[~of_object].sum()
-    chosen = torch.multinomial(weights.cpu(), count, replacement=True, generator=generator).to(device)
+    # PyTorch's multinomial takes 2^24 weights at most, fewer than many pictures have pixels.
+    shares = weights.double().cpu().cumsum(0)
+    drawn = torch.rand(count, generator=generator, dtype=torch.float64) * shares[-1]
+    chosen = torch.searchsorted(shares, drawn, right=True).clamp_max(len(shares) - 1).to(device)
     means = means[chosen]
     spacing = torch.from_numpy(cKDTree(means.cpu().numpy()).query(means.cpu().numpy(), 4)[0][:, 1:]).float()
     spacing = spacing.square().mean(1).sqrt().to(device)
