@@ -17,12 +17,16 @@ from videogen.reconstruction.posing.posed_pictures import PosedPictures
 _STEPS = 64
 _NEIGHBOURS = 8
 _WINDOW = 5  # pixels
+_AROUND = 15  # pixels, whose colours a pixel's is compared with
+_COLORS, _CONTRASTS = 0.6, 0.15  # weights of colours, and of how they differ from those around
+_NOISE = 0.02  # of colours: differences as small mean nothing
 _UNSEEN = 0.3  # cost where no other picture shows a point: twice that of a clear difference in colour
 _DOUBT = 0.01
 _AS_GOOD = 1.5
 _NEAR = 1.4
 _AGREES = 0.03  # relative difference of two depths of one point
 _WITNESSES = 2
+_MOST_LOOKING = 20  # pictures, near and far, that are asked whether they show what is behind a point
 _ENOUGH_POINTS = 10
 _FEWEST_ON_PLANE = 100  # points that tell whether the scene has a plane
 _FLATNESS = 0.01  # of the scene's size: points that far from a plane are on it
@@ -37,7 +41,7 @@ class SweptDepth:
 
     Attributes:
         depth: (N, H, W), in units of the cameras' frame.
-        consistent: (N, H, W), whether at least two other pictures' depths agree.
+        consistent: (N, H, W), whether two other pictures' depths agree, or that of the only one that shows the point.
         refuted: (N, H, W), whether at least two other pictures show something behind the point.
         images: (N, H, W, 3) float32, 0 to 1, the pictures at that size.
         cameras: N cameras of that size.
@@ -108,7 +112,7 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     doubt = torch.linspace(_DOUBT, 0, _STEPS, device=images.device)[:, None, None]
     inverse = torch.linspace(1 / nearest, 1 / farthest, _STEPS, device=images.device)
     neighbours = [nearest_first(cameras, view)[1 : _NEIGHBOURS + 1] for view in range(len(cameras))]
-    channels = images.permute(0, 3, 1, 2)
+    channels = _channels(images)
     if labels is not None and labels.any():
         masks = torch.stack([labels == label for label in range(1, int(labels.max()) + 1)], 1).float()
         channels = torch.cat(
@@ -155,9 +159,23 @@ class _Costs:
         # The better half of those that show the point: something may stand in front of it in the others.
         ordered = torch.stack(costs).sort(0).values
         shown_by = ordered.isfinite().sum(0)
-        counted = ((shown_by + 1) // 2).clamp_min(_WITNESSES)
+        counted = ((shown_by + 1) // 2).maximum(shown_by.clamp(1, _WITNESSES))
         mean = ordered.where(ordered.isfinite(), 0).cumsum(0).gather(0, counted[None] - 1)[0] / counted
-        return torch.where(shown_by >= _WITNESSES, mean, _UNSEEN)
+        return torch.where(shown_by > 0, mean, _UNSEEN)
+
+
+def _channels(images: torch.Tensor) -> torch.Tensor:
+    """Return what is compared of pictures (N, H, W, 3): colours, and how they differ from those around, (N, 6, H, W).
+
+    The latter stay where light and exposure change (Hirschmüller & Scharstein, "Evaluation of stereo matching costs on
+    images with radiometric differences", 2009).
+    """
+    colors = images.permute(0, 3, 1, 2)
+    mean, square = (
+        avg_pool2d(values, _AROUND, 1, _AROUND // 2, count_include_pad=False) for values in (colors, colors.square())
+    )
+    deviation = (square - mean.square()).mean(1, keepdim=True).clamp_min(0).sqrt()
+    return torch.cat([_COLORS * colors, _CONTRASTS * (colors - mean) / (deviation + _NOISE)], 1)
 
 
 def _on_plane(
@@ -237,14 +255,15 @@ def _on_grid(projected: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, t
 
 
 def _consistent(depth: torch.Tensor, cameras: Cameras, neighbours: list[list[int]]) -> torch.Tensor:
-    """Return (N, H, W) whether the depths of at least two other pictures agree."""
+    """Return (N, H, W) whether the depths of two other pictures agree, or that of the only one that shows the point."""
     points = unproject(cameras, depth)
-    agreeing = torch.zeros_like(depth, dtype=torch.int32)
+    showing, agreeing = torch.zeros_like(depth, dtype=torch.int32), torch.zeros_like(depth, dtype=torch.int32)
     for view, others in enumerate(neighbours):
         for other in others:
             there, distance, shown = _seen_depth(points[view], depth[other], cameras, other)
+            showing[view] += shown
             agreeing[view] += shown & ((there - distance).abs() < _AGREES * there)
-    return agreeing >= _WITNESSES
+    return agreeing >= showing.clamp(1, _WITNESSES)
 
 
 def seen_through(depth: torch.Tensor, consistent: torch.Tensor, cameras: Cameras) -> torch.Tensor:
@@ -253,10 +272,10 @@ def seen_through(depth: torch.Tensor, consistent: torch.Tensor, cameras: Cameras
     behind = depth.where(consistent, 0.0)
     through = torch.zeros_like(depth, dtype=torch.int32)
     for view in range(len(cameras)):
-        for other in range(len(cameras)):
-            if other != view:
-                there, distance, shown = _seen_depth(points[view], behind[other], cameras, other)
-                through[view] += shown & (there > (1 + 2 * _AGREES) * distance)
+        others = nearest_first(cameras, view)[1:]
+        for other in others[:: max(1, -(-len(others) // _MOST_LOOKING))]:
+            there, distance, shown = _seen_depth(points[view], behind[other], cameras, other)
+            through[view] += shown & (there > (1 + 2 * _AGREES) * distance)
     return through >= _WITNESSES
 
 
