@@ -1,7 +1,7 @@
+"""Pictures of a trajectory: views, masks, depth, backgrounds, and what is kept of them."""
+
 import itertools
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -10,97 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.render import main
 from dataset.rendering.background import load_background
 from gaussians.cameras import Orbit, read_cameras
 from gaussians.files.splats.ply import write_ply
-from gaussians.files.splats.splat_formats import read_splats
-from gaussians.files.splats.splat_rows import CAPTURE_UP, UPRIGHT
-from gaussians.files.storage_options import SPLAT_FORMATS
-from gaussians.files.trajectory_format import Frame, TrajectoryMeta, TrajectoryObject
 from gaussians.files.trajectory_reader import TrajectoryReader
-from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.files.video import read_video, to_uint8
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
-from gaussians.rotations import rotation_exp
 from gaussians.stage.errors import InputError
-
-Render = Callable[..., Path]
-FRAMES = 6
-CONFIG = {"frame_dt": 0.04, "substep_dt": 1e-3, "g": [0, 0, -5], "init_radius": 4}
-
-
-def write_trajectory(path: Path, fields: tuple[str, ...] = ("pos", "cov3D", "rot")) -> Path:
-    """A red ball above the origin, sinking, and a blue one beside it at rest."""
-    generator = torch.Generator().manual_seed(0)
-    count = 200
-    means = 0.2 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
-    labels = torch.arange(count, dtype=torch.int32) % 2
-    means[labels == 1, 0] += 0.8
-    red, blue = torch.tensor([1.7, -1.7, -1.7]), torch.tensor([-1.7, -1.7, 1.7])
-    sh = torch.where(labels[:, None, None] == 0, red, blue).expand(count, 1, 3)
-    objects = [
-        TrajectoryObject(
-            name=name,
-            label=label,
-            index=label,
-            count=count // 2,
-            youngs_modulus=1e5,
-            nu=0.3,
-            density=500,
-            mass=1,
-            volume=0.002,
-        )
-        for label, name in enumerate(("ball", "duck"))
-    ]
-    meta = TrajectoryMeta(
-        frame_dt=0.04, substep_dt=1e-3, frame_count=FRAMES, dx=0.05, gravity=(0, 0, -5), objects=objects
-    )
-    with TrajectoryWriter(path, meta, torch.full((count,), 0.9), sh, labels, fields=fields) as writer:
-        for k in range(FRAMES):
-            moved = means.clone()
-            moved[labels == 0, 2] -= 0.1 * k
-            R = rotation_exp(torch.tensor([0.0, 0.0, 0.1 * k])).expand(count, 3, 3)
-            covariances = torch.tensor([4e-4, 0, 0, 4e-4, 0, 4e-4]).expand(count, 6)
-            writer.write(Frame(moved, covariances, R))
-        writer.finish()
-    return path
-
-
-@pytest.fixture
-def trajectory(tmp_path: Path) -> Path:
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    return write_trajectory(tmp_path / "mpm" / "0_ball_duck")
-
-
-@pytest.fixture
-def render(tmp_path: Path, trajectory: Path, monkeypatch: pytest.MonkeyPatch) -> Render:
-    def run(*arguments: str) -> Path:
-        required = ["--model_path", str(trajectory), "--config", str(tmp_path / "config.json"), "--resolution", "48"]
-        monkeypatch.setattr(sys, "argv", ["render", *required, "--device", "cpu", *arguments])
-        with torch.inference_mode():
-            main()
-        return tmp_path
-
-    return run
-
-
-@pytest.fixture
-def small_ground(tmp_path: Path) -> tuple[str, str]:
-    """Flags for a ground of few Gaussians, with which a hundred pictures take little time."""
-    x, y = torch.meshgrid(torch.linspace(-4, 4, 20), torch.linspace(-4, 4, 20), indexing="ij")
-    means = torch.stack([x, y, torch.full_like(x, -0.94)], -1).reshape(-1, 3)
-    count = len(means)
-    ground = Gaussians(
-        means=means,
-        opacities=torch.full((count,), 0.9),
-        sh=torch.zeros(count, 1, 3),
-        scales=torch.tensor([0.2, 0.2, 0.01]).expand(count, 3),
-        quaternions=torch.tensor([1.0, 0, 0, 0]).expand(count, 4),
-    )
-    write_ply(tmp_path / "ground.ply", ground)
-    return "--background_path", str(tmp_path / "ground.ply")
+from tests.dataset.sinking_ball import CONFIG, FRAMES, Render, write_trajectory, write_wall
 
 
 def red(picture: np.ndarray) -> np.ndarray:
@@ -340,17 +258,6 @@ def test_one_damaged_scene_of_a_group_does_not_keep_the_others_back(
     assert [path.stem for path in (tmp_path / "out").rglob("*.mp4")] == ["0_ball_duck"]
 
 
-def write_wall(path: Path, sh: list[float]) -> None:
-    wall = Gaussians(
-        means=torch.tensor([[0.0, 0.0, -0.3]]),
-        opacities=torch.tensor([0.99]),
-        sh=torch.tensor([[sh]]),
-        scales=torch.full((1, 3), 3.0),
-        quaternions=torch.tensor([[1.0, 0, 0, 0]]),
-    )
-    write_ply(path, wall)
-
-
 def test_background_replaces_the_ground(render: Render, tmp_path: Path) -> None:
     write_wall(tmp_path / "wall.ply", [-1.7, 1.7, -1.7])
     render("--output_path", str(tmp_path / "out"), "--fixed_view", "0", "--background_path", str(tmp_path / "wall.ply"))
@@ -372,55 +279,6 @@ def test_damaged_frame_leaves_no_video(render: Render, tmp_path: Path, trajector
     with pytest.raises(InputError, match=r"0003\.h5"):
         render("--output_path", str(tmp_path / "out"), "--initial_path", str(tmp_path / "initial"), "--fixed_view", "0")
     assert not [path for folder in ("out", "initial") for path in (tmp_path / folder).rglob("*")]
-
-
-def write_published(path: Path, segmentation: np.ndarray) -> None:
-    """What ``write_trajectory`` writes, as the published files hold it."""
-    write_trajectory(path)
-    for file in path.glob("*.h5"):
-        with h5py.File(file) as source:
-            arrays = {name: source[name][:].astype(np.float16) for name in source}
-        with h5py.File(file, "w") as target:
-            for name, array in arrays.items():
-                target.create_dataset(name, data=array)
-    for name in ("meta.json", "labels.npy"):
-        (path / name).unlink()
-    np.save(path / "segmentation.npy", segmentation)
-
-
-@pytest.mark.parametrize("first_label", [0, 1, 3])
-def test_published_trajectories_are_told_apart_by_segmentation_and_name(
-    render: Render, tmp_path: Path, trajectory: Path, first_label: int
-) -> None:
-    """Published labels count from 1, or on from other objects'."""
-    write_published(trajectory, np.arange(200, dtype=np.int64) % 2 + first_label)
-    arguments = ["--output_path", str(tmp_path / "out"), "--fixed_view", "7", "--resolution", "32"]
-    render(*arguments, "--render_masks", "--render_img")
-    picture = imageio.imread(tmp_path / "out" / "view_7" / "rgb" / "0000.png").astype(int)
-    mask = imageio.imread(tmp_path / "out" / "view_7" / "masks" / "0000.png")
-    assert (picture[mask == 1][:, 0] > picture[mask == 1][:, 2]).all()
-    assert (mask == 2).any()
-
-
-def test_published_trajectories_have_prompts_by_their_name(
-    render: Render, small_ground: tuple[str, str], tmp_path: Path, trajectory: Path
-) -> None:
-    write_published(trajectory, np.arange(200, dtype=np.int64) % 2 + 1)
-    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--resolution", "24")
-    prompts = json.loads((tmp_path / "initial" / "prompts.json").read_text())
-    assert prompts["text"] == ["A pokemon ball.", "A rubber duck."]
-
-
-def test_without_labels_there_are_no_prompts_and_masks_are_refused(
-    render: Render, small_ground: tuple[str, str], tmp_path: Path, trajectory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_published(trajectory, np.zeros(200, np.int64))
-    (trajectory / "segmentation.npy").unlink()
-    render(*small_ground, "--initial_path", str(tmp_path / "initial"), "--resolution", "24")
-    assert not (tmp_path / "initial" / "prompts.json").exists()
-    assert "no prompts" in capsys.readouterr().out
-    with pytest.raises(InputError, match="to tell ball, duck apart"):
-        render("--output_path", str(tmp_path / "out"), "--fixed_view", "0", "--render_masks")
 
 
 @pytest.mark.gpu
@@ -477,29 +335,6 @@ def test_trajectory_and_background_may_differ_in_degree(
     assert np.abs(picture.astype(int) - expected).max() <= 1  # rounding of colours at a half
 
 
-def test_the_published_command_runs(render: Render, tmp_path: Path) -> None:
-    """As the README of the published system has it, but for paths and a resolution that tests can afford."""
-    table = tmp_path / "backgrounds" / "table6"
-    write_wall(table / "gaussians_feedforward.ply", [0.3, 0.2, 0.1])
-    torch.save({"intrinsics": torch.eye(3), "extrinsics": torch.eye(4)[None]}, table / "camera_2999.pt")
-    outputs = ["--initial_path", f"{tmp_path}/initial_123/table6", "--output_path", f"{tmp_path}/dynamic_123/table6"]
-    flags = ["--render_img", "--render_depth", "--compile_video", "--white_bg", "--fixed_view", "-1"]
-    render("--background_path", str(table), *outputs, *flags, "--resolution", "16")
-    initial, dynamic = tmp_path / "initial_123" / "table6", tmp_path / "dynamic_123" / "table6"
-    names = ["0_ball_duck.json", "0_ball_duck.mp4", "cameras.json", "depth", "depth.h5", "depth.json", "prompts.json"]
-    assert sorted(path.name for path in initial.iterdir()) == names
-    assert len(list((initial / "depth").iterdir())) == 100
-    views = [f"view_{k}" for k in range(0, 100, 4)]
-    assert sorted(path.name for path in dynamic.iterdir()) == sorted(["depth", "depth.h5", "depth.json", *views])
-    for view in views:
-        assert sorted(path.name for path in (dynamic / view).iterdir()) == [
-            "0_ball_duck.json",
-            "0_ball_duck.mp4",
-            "rgb",
-        ]
-        assert len(list((dynamic / view / "rgb").iterdir())) == FRAMES
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -516,67 +351,6 @@ def test_the_published_command_runs(render: Render, tmp_path: Path) -> None:
 def test_bad_arguments_are_one_line(render: Render, arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         render(*arguments)
-
-
-@pytest.mark.parametrize("kind", SPLAT_FORMATS)
-def test_gaussians_of_frames_are_written_for_other_programs(render: Render, trajectory: Path, kind: str) -> None:
-    out = trajectory.parent / "out"
-    render("--output_path", str(out), "--render_gaussians", kind)
-    reader = TrajectoryReader(trajectory)
-    names = [f"{k:04d}.{kind}" for k in range(len(reader))]
-    assert sorted(path.name for path in (out / "gaussians").iterdir()) == names
-    assert not list(out.rglob("*.mp4"))
-    for k, name in enumerate(names):
-        splats, expected = read_splats(out / "gaussians" / name), reader.gaussians(k)
-        assert splats.up == (None if kind == "spz" else "z")
-        read = splats.gaussians.transformed(rotation=UPRIGHT[splats.up or CAPTURE_UP])
-        assert len(read) == len(expected)
-        if kind == "compressed.ply":  # in another order
-            read = read[torch.cdist(expected.means, read.means).argmin(1)]
-        # A compressed PLY rounds to 1/1023 of the extent of a chunk, at most that of the scene.
-        extent = float((expected.means.amax(0) - expected.means.amin(0)).max())
-        tolerance = {"ply": 0.0, "compressed.ply": extent / 1023, "spz": 1e-5}[kind]
-        torch.testing.assert_close(read.means, expected.means, rtol=0, atol=tolerance)
-        if kind == "ply":
-            assert torch.equal(read.sh, expected.sh)
-            size = float(expected.covariance().abs().max())
-            torch.testing.assert_close(read.covariance(), expected.covariance(), rtol=0, atol=1e-5 * size)
-
-
-def test_chosen_frames_are_written_once_and_others_only_when_asked(
-    render: Render, trajectory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = trajectory.parent / "out"
-    flags = ("--output_path", str(out), "--render_gaussians")
-    render(*flags, "--frames", "2,0")
-    assert sorted(path.name for path in (out / "gaussians").iterdir()) == ["0000.ply", "0002.ply"]
-    before = (out / "gaussians" / "0002.ply").stat().st_mtime_ns
-    render(*flags, "--frames", "0,2")
-    assert "was there already" in capsys.readouterr().out
-    assert (out / "gaussians" / "0002.ply").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match=r"gaussians\.json: made with other frames; --overwrite"):
-        render(*flags)
-    render(*flags, "--overwrite")
-    assert len(list((out / "gaussians").iterdir())) == len(TrajectoryReader(trajectory))
-    with pytest.raises(InputError, match="--frames: expected 0 to"):
-        render(*flags, "--frames", "999", "--overwrite")
-    assert not (out / "gaussians" / "0999.ply").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--initial_path", "i", "--render_gaussians"), "--render_gaussians: expected --output_path"),
-        (("--output_path", "o", "--render_gaussians", "--background_path", "a", "b"), "at most one background"),
-        (("--output_path", "o", "--frames", "1"), "--frames: says whose Gaussians are written"),
-    ],
-)
-def test_flags_of_gaussians_without_effect_are_refused(
-    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=message):
-        render(*flags)
 
 
 def test_flags_of_the_motion_without_a_motion_are_named(
