@@ -21,11 +21,10 @@ _NEIGHBOURS = 6
 _ALPHA = 0.86
 """Largest circumradius of a tetrahedron or a wall of a pore, in distances of its corners to their sixth neighbours."""
 _GAP = 4.0
-"""Largest circumradius of a triangle that closes a surface, in the same unit."""
+"""Largest circumradius, in that unit, of a triangle that closes a surface without inside, and of a tetrahedron in a
+pore of a body, a void that it encloses where particles happen to be far from each other. Larger voids are hollows."""
 _SHELL = 0.1
 """Share of its hull below which an object is a surface without inside."""
-_PORE = 0.01
-"""Share of its hull up to which a void in a body is a chance of the particles' places."""
 _CLOSEST = 1e-4
 """Least distance to neighbours that counts, metres: particles in one place are not without volume."""
 _LEAST = 0.1
@@ -76,8 +75,7 @@ def _volumes(points: np.ndarray, spacings: np.ndarray) -> np.ndarray:
     inside = radii < _ALPHA * spacings[corners].max(1)
     shell = sizes[inside].sum() < _SHELL * sizes.sum()
     voids = _voids(mesh, inside, points, (_GAP if shell else _ALPHA) * spacings)
-    space = np.bincount(voids, sizes)[voids]
-    inside |= (voids > 0) & (shell | (space < _PORE * sizes.sum()))
+    inside |= (voids > 0) & (shell | (radii < _GAP * spacings[corners].max(1)))
     shares = np.repeat(sizes[inside] / 4, 4)
     return np.maximum(np.bincount(corners[inside].ravel(), shares, len(points)), least)
 

@@ -42,10 +42,13 @@ def test_uneven_samples_have_the_bodys_centre_of_mass() -> None:
 
 
 def test_surfaces_are_what_they_enclose_or_thin() -> None:
-    directions = np.random.default_rng(0).normal(size=(3_000, 3))
-    sphere = 0.2 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    k = np.arange(3_000) + 0.5  # evenly, on a spiral
+    z, angle = 1 - 2 * k / 3_000, np.pi * (1 + np.sqrt(5)) * k
+    sphere = 0.2 * np.stack([np.sqrt(1 - z**2) * np.cos(angle), np.sqrt(1 - z**2) * np.sin(angle), z], 1)
     ball = 4 / 3 * np.pi * 0.2**3
     assert object_volumes(sphere).sum() == pytest.approx(ball, rel=0.02)
+    few_inside = np.random.default_rng(1).uniform(-0.1, 0.1, size=(100, 3))
+    assert object_volumes(np.concatenate([sphere, few_inside])).sum() == pytest.approx(ball, rel=0.02)
     open_one = object_volumes(sphere[sphere[:, 2] < 0])
     assert 0 < open_one.sum() < 0.05 * ball
     sheet = np.random.default_rng(0).uniform(size=(3_000, 3)) * [1, 1, 0]
