@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate
 
 from externals.weights import expect_checkpoint, find_checkpoint
 from gaussians.cameras import Cameras
 from videogen.reconstruction.alignment import align_cameras
-from videogen.reconstruction.plane_sweep import SweptDepth, seen_through, unproject
+from videogen.reconstruction.plane_sweep import SweptDepth, agreed, neighbours_of, seen_through, unproject
 from videogen.reconstruction.posing.pictures import Pictures
 from videogen.reconstruction.posing.posed_pictures import PosedPictures
 from videogen.reconstruction.settings import Backend
@@ -20,7 +20,6 @@ NAME: Backend = "pi3_splat"
 _MOST_PIXELS = 201_000  # of a picture: about as many as the network was trained on
 _PATCH = 14  # pixels
 _CONFIDENT = 0.1
-_EDGE = 0.03  # relative difference of depths next to each other that no surface has
 _POINTS = 10_000
 
 
@@ -54,7 +53,7 @@ class NetworkDepth:
     Attributes:
         cameras: N cameras, of the size of the pictures that it was given.
         depth: (N, H, W), along the viewing axis.
-        confident: (N, H, W) bool, where it is to be relied on: neither doubtful nor at the edge of something.
+        confident: (N, H, W) bool, where the network does not doubt it.
     """
 
     cameras: Cameras
@@ -73,25 +72,34 @@ class NetworkDepth:
         sure = unproject(self.cameras, self.depth)[self.confident]
         return sure[:: 1 + len(sure) // _POINTS]
 
-    def for_pictures(self, pictures: PosedPictures) -> tuple[SweptDepth, str]:
+    def for_pictures(self, pictures: PosedPictures, labels: torch.Tensor) -> tuple[SweptDepth, str]:
         """Return the depth in the frame of the pictures' cameras, and a sentence on how well these fit the network's.
 
+        It counts as consistent where the network does not doubt it and other pictures agree, which they do not at the
+        edges of things, where depths are between those of two surfaces.
+
+        Args:
+            labels: (N, H, W), the object that each pixel shows, 0 for none. Pixels of an object count only where they
+                are consistent, if any are.
+
         Raises:
-            InputError: they do not fit.
+            InputError: the cameras do not fit.
         """
         alignment = align_cameras(self.cameras, pictures.cameras)
         width, height = self.cameras.width, self.cameras.height
         if width > pictures.cameras.width:
             width, height = pictures.cameras.width, pictures.cameras.height
-        depth, confident = (
+        depth, confident, shown = (
             interpolate(values[:, None].float(), (height, width), mode="nearest")[:, 0]
-            for values in (alignment.similarity.scale * self.depth, self.confident)
+            for values in (alignment.similarity.scale * self.depth, self.confident, labels.to(self.depth.device))
         )
         small = pictures.resized(width, height)
-        sure = confident > 0
-        swept = SweptDepth(
-            depth, sure, seen_through(depth, sure, small.cameras), small.images.float() / 255, small.cameras
-        )
+        consistent = (confident > 0) & agreed(depth, small.cameras, neighbours_of(small.cameras))
+        refuted = seen_through(depth, consistent, small.cameras)
+        for label in shown[consistent].unique():
+            if label > 0:
+                refuted |= (shown == label) & ~consistent
+        swept = SweptDepth(depth, consistent, refuted, small.images.float() / 255, small.cameras)
         errors = alignment.residuals()
         share, angle = 100 * errors["center_rms_share"], errors["angle_rms"]
         return (
@@ -128,8 +136,7 @@ def see_depth(images: torch.Tensor, root: Path, device: torch.device) -> Network
     channels = interpolate(channels, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
     found = load_network(root, device).reconstruct(channels)
     depth = found.local_points[..., 2].clone()
-    nearest, farthest = (sign * max_pool2d(sign * depth[:, None], 3, 1, 1)[:, 0] for sign in (-1, 1))
-    confident = (found.confidences > _CONFIDENT) & ((farthest - nearest) <= _EDGE * depth)
+    confident = found.confidences > _CONFIDENT
     cameras = Cameras(found.cameras.viewmats.clone(), found.cameras.Ks.clone(), width, height)
     del found
     if device.type == "cuda":

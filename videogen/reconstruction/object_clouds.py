@@ -30,11 +30,11 @@ def without_floaters(gaussians: Gaussians) -> Gaussians:
     labels, means = gaussians.labels.cpu().numpy(), gaussians.means.double().cpu().numpy()
     for label in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(kept & (labels == label))
-        kept[rows] = _hold_together(means[rows])
+        kept[rows] = hold_together(means[rows])
     return gaussians[torch.from_numpy(kept).to(gaussians.device)]
 
 
-def _hold_together(points: np.ndarray) -> np.ndarray:
+def hold_together(points: np.ndarray) -> np.ndarray:
     """Return which points (N, 3) are in dense places and large clusters."""
     if len(points) <= _NEIGHBOURS:
         return np.ones(len(points), bool)

@@ -97,6 +97,11 @@ def nearest_first(cameras: Cameras, view: int = 0) -> list[int]:
     return distances.argsort(stable=True).tolist()
 
 
+def neighbours_of(cameras: Cameras) -> list[list[int]]:
+    """Return for each camera those that its picture is compared with, nearest first."""
+    return [nearest_first(cameras, view)[1 : _NEIGHBOURS + 1] for view in range(len(cameras))]
+
+
 def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side: int = 160) -> SweptDepth:
     """Estimate the depth of every pixel of pictures scaled down to ``max_side``.
 
@@ -111,7 +116,7 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
     # Where nothing tells depths apart, as in a plain backdrop, the farthest is right.
     doubt = torch.linspace(_DOUBT, 0, _STEPS, device=images.device)[:, None, None]
     inverse = torch.linspace(1 / nearest, 1 / farthest, _STEPS, device=images.device)
-    neighbours = [nearest_first(cameras, view)[1 : _NEIGHBOURS + 1] for view in range(len(cameras))]
+    neighbours = neighbours_of(cameras)
     channels = _channels(images)
     if labels is not None and labels.any():
         masks = torch.stack([labels == label for label in range(1, int(labels.max()) + 1)], 1).float()
@@ -127,7 +132,7 @@ def sweep(pictures: PosedPictures, labels: torch.Tensor | None = None, max_side:
         lowest.append(cost.gather(0, best[None])[0])
     depth = torch.stack(depths)
     depth = _on_plane(depth, torch.stack(lowest), costs, nearest, farthest)
-    consistent = _consistent(depth, cameras, costs.neighbours)
+    consistent = agreed(depth, cameras, costs.neighbours)
     return SweptDepth(depth, consistent, seen_through(depth, consistent, cameras), images, cameras)
 
 
@@ -186,7 +191,7 @@ def _on_plane(
     A floor's pattern repeats, and far away it is finer than pixels: the lowest cost is often by chance.
     """
     cameras = costs.cameras
-    consistent = _consistent(depth, cameras, costs.neighbours)
+    consistent = agreed(depth, cameras, costs.neighbours)
     # Backdrops are far away and often plain: what is found there is no plane.
     points = unproject(cameras, depth)[consistent & (depth < (nearest * farthest) ** 0.5 * _NEAR)]
     if len(points) < _FEWEST_ON_PLANE:
@@ -254,7 +259,7 @@ def _on_grid(projected: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, t
     return grid, (depth > 0) & (grid.abs() <= 1).all(-1)
 
 
-def _consistent(depth: torch.Tensor, cameras: Cameras, neighbours: list[list[int]]) -> torch.Tensor:
+def agreed(depth: torch.Tensor, cameras: Cameras, neighbours: list[list[int]]) -> torch.Tensor:
     """Return (N, H, W) whether the depths of two other pictures agree, or that of the only one that shows the point."""
     points = unproject(cameras, depth)
     showing, agreeing = torch.zeros_like(depth, dtype=torch.int32), torch.zeros_like(depth, dtype=torch.int32)

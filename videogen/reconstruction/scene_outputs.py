@@ -1,6 +1,6 @@
 """Write the scenes that a reconstruction is for: objects, completed ones, and their background."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from gaussians.representation import Gaussians
 from gaussians.stage.atomic_files import remove
 from gaussians.stage.provenance import Provenance
 from videogen.reconstruction.completion.background import clean_background
+from videogen.reconstruction.completion.generated_objects import GeneratedObject
 from videogen.reconstruction.completion.object_completion import complete_objects
 from videogen.reconstruction.stage_results import StageResults, Tensors
 
@@ -69,32 +70,47 @@ class SceneOutputs:
         self._write("bg", Gaussians(**tensors), [])
         return counts
 
-    def write_refined(self, refine: bool) -> list[dict[str, Any]] | None:
-        """Write the completed objects to sim_refine/, and return what was added to each.
+    def write_refined(
+        self, refine: bool, made_by: dict[str, Any], generate: Callable[[], list[GeneratedObject]] | None
+    ) -> tuple[list[dict[str, Any]] | None, list[str]]:
+        """Write the completed objects to sim_refine/, and return what was added to each, and sentences on it.
 
         Args:
             refine: whether to; otherwise ones that are out of date are removed.
+            made_by: what the completion depends on beside the Gaussians.
+            generate: returns whole objects as a network sees them; None: they are completed by their silhouettes.
         """
+        made_from = {**self._made_from, **made_by}
         if not refine or not self.described:
-            if Provenance(self.folder / "sim_refine" / MADE_FROM, self._made_from).different():
+            if Provenance(self.folder / "sim_refine" / MADE_FROM, made_from).different():
                 remove(self.folder / "sim_refine")
-            return None
+            return None, []
 
         def make() -> tuple[Tensors, dict[str, Any]]:
-            completed = complete_objects(self.world, self._seen, len(self.described))
-            return _tensors(completed.gaussians), {"objects": completed.described()}
+            generated = generate() if generate is not None else []
+            whole = [entry.gaussians for entry in generated] if generated else None
+            completed = complete_objects(self.world, self._seen, len(self.described), generated=whole)
+            notes = [entry.note for entry in generated]
+            return _tensors(completed.gaussians), {"objects": completed.described(), "notes": notes}
 
-        tensors, facts, _ = self.stages.get("refined", self._made_from, make)
+        tensors, facts, _ = self.stages.get("refined", made_from, make)
         found: list[dict[str, Any]] = facts["objects"]
         entries = [
             entry.model_copy(update={"count": row["count"]}) for entry, row in zip(self.described, found, strict=True)
         ]
-        self._write("sim_refine", Gaussians(**tensors), entries)
-        return found
+        self._write("sim_refine", Gaussians(**tensors), entries, made_from)
+        return found, facts["notes"]
 
-    def _write(self, name: str, gaussians: Gaussians, objects: Sequence[SceneObject]) -> None:
+    def _write(
+        self,
+        name: str,
+        gaussians: Gaussians,
+        objects: Sequence[SceneObject],
+        made_from: dict[str, Any] | None = None,
+    ) -> None:
         entries = [entry.model_dump(mode="json", exclude_none=True) for entry in objects]
-        write_scene(self.folder / name, gaussians.to("cpu"), entries, self.cameras.to("cpu"), self._made_from)
+        record = made_from if made_from is not None else self._made_from
+        write_scene(self.folder / name, gaussians.to("cpu"), entries, self.cameras.to("cpu"), record)
 
 
 def _tensors(gaussians: Gaussians) -> Tensors:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "optimize", "pi3_splat"]
 BACKENDS: tuple[Backend, ...] = ("auto", "optimize", "pi3_splat")
+SdVersion = Literal["sd15", "sd35m"]
 HOLD_OUT = 5
 """Of the pictures of a dataset's video, every fifth is held out, as in the published evaluation."""
 
@@ -34,6 +35,9 @@ class ReconstructionSettings:
         real_world: the pictures are photographs: cameras are not the dataset's, and objects are put onto the floor.
         scale: metres in a unit of the cameras' frame; None: so that the objects fit the box.
         refine: complete what no picture shows of the objects.
+        completion: how: "hull", by their silhouettes, "diffsplat", by a network, or "auto".
+        sd_version: which Stable Diffusion DiffSplat is built on.
+        super_resolution: how small pictures of objects are enlarged for DiffSplat.
         visualize: write pictures of masks, cameras and renderings, too.
         iterations: of the optimisation; None: by the device.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -53,6 +57,9 @@ class ReconstructionSettings:
     real_world: bool
     scale: float | None
     refine: bool
+    completion: str
+    sd_version: SdVersion
+    super_resolution: str
     visualize: bool
     iterations: int | None
     device: str
@@ -118,6 +125,25 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
         type=float,
         help="metres in a unit of cameras that are not in metres (default: so that the objects fit the box)",
     )
+    parser.add_argument(
+        "--completion",
+        choices=("auto", "hull", "diffsplat"),
+        default="auto",
+        help="how --refine completes objects: from silhouettes and symmetry, or with the network DiffSplat; auto: "
+        "DiffSplat on a GPU if its weights are there",
+    )
+    parser.add_argument(
+        "--sd_version",
+        choices=("sd15", "sd35m"),
+        default="sd15",
+        help="DiffSplat on Stable Diffusion 1.5 or 3.5 medium (default: sd15)",
+    )
+    parser.add_argument(
+        "--super_resolution",
+        choices=("auto", "osediff", "realesrgan", "lanczos", "off"),
+        default="auto",
+        help="how DiffSplat's pictures of small objects are enlarged; auto: Real-ESRGAN if it is there, else Lanczos",
+    )
     parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
     parser.add_argument("--iterations", type=int, help="of the optimisation (default: 3000, 1000 after Pi3_splat)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
@@ -153,6 +179,9 @@ def reconstruction_settings(args: Namespace, refine: bool, overwrite: bool) -> R
         real_world=args.real_world,
         scale=args.scale,
         refine=refine,
+        completion=args.completion,
+        sd_version=args.sd_version,
+        super_resolution=args.super_resolution,
         visualize=args.visualize,
         iterations=args.iterations,
         device=args.device,

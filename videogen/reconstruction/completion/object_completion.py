@@ -2,18 +2,22 @@
 
 An object is taken to be all that its visual hull allows, or, where that explains what was seen as well, the part of the
 hull that is symmetric about a plane that lies level or across the object: a hull is larger than the object where no
-camera looks, and a plane of symmetry says what is there.
+camera looks, and a plane of symmetry says what is there. Where a network has generated the whole object, that says it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from gaussians.cameras import Cameras
+from gaussians.cameras import Cameras, look_at
+from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
+from videogen.reconstruction.completion.generated_objects import thinned
 from videogen.reconstruction.completion.visual_hull import VoxelSolid, see_object, visual_hull, without_shared
 from videogen.reconstruction.placement import FLOOR
 from videogen.reconstruction.segmentation.pixel_weights import pixel_weights
@@ -32,6 +36,12 @@ _OPACITY = 0.95
 _SHOWN = 0.02  # pixels of a new Gaussian that may show in a picture, on average
 _PASSES = 2
 _SEEN = 0.05  # pixels of a picture that a Gaussian fills, on average, whose colour is known
+_DIRECTIONS = [d for d in product((-1.0, 0.0, 1.0), repeat=3) if any(d)]  # 26 cameras around a generated object
+_AROUND_SIDE = 128  # pixels of their pictures
+_MOST_OF_IT = 0.99  # of its Gaussians are within its radius
+_AWAY = 4.0  # radii that they stand away from its middle
+_SOLID = 0.5  # opacity
+_WITNESSES = 5  # of them that see a cell before the surface: some look through gaps
 _FAINT, _NARROW = 0.05, 0.5  # opacity and width of those that show more
 
 
@@ -60,25 +70,31 @@ class Completion:
         gaussians: of the objects, labelled: those that there were, then those that were added.
         added: number of those that were added, of each object.
         solids: the body of each object.
-        mirrored: for each object, whether it was completed by symmetry; otherwise by its hull.
+        by: what says how each object goes on: "generation", "symmetry" or "visual hull".
     """
 
     gaussians: Gaussians
     added: list[int]
     solids: list[VoxelSolid]
-    mirrored: list[bool]
+    by: list[str]
 
     def described(self) -> list[dict[str, Any]]:
         """Return what a report says of each object: Gaussians in all, those added, its volume in m^3, and how."""
         assert self.gaussians.labels is not None
         counts = torch.bincount(self.gaussians.labels.cpu().long(), minlength=len(self.solids)).tolist()
         return [
-            {"count": count, "added": added, "volume": solid.volume, "by": "symmetry" if mirrored else "visual hull"}
-            for count, added, solid, mirrored in zip(counts, self.added, self.solids, self.mirrored, strict=True)
+            {"count": count, "added": added, "volume": solid.volume, "by": by}
+            for count, added, solid, by in zip(counts, self.added, self.solids, self.by, strict=True)
         ]
 
 
-def complete_objects(scene: Gaussians, cameras: Cameras, count: int, floor: float = FLOOR) -> Completion:
+def complete_objects(
+    scene: Gaussians,
+    cameras: Cameras,
+    count: int,
+    floor: float = FLOOR,
+    generated: Sequence[Gaussians | None] | None = None,
+) -> Completion:
     """Fill ``count`` objects where no picture shows them, and colour there what is there already.
 
     New Gaussians are as many as there were at the most, and hardly show in the pictures.
@@ -87,27 +103,78 @@ def complete_objects(scene: Gaussians, cameras: Cameras, count: int, floor: floa
         scene: Gaussians in the world, labelled 0 to ``count`` - 1, -1 for all else.
         cameras: those that took the pictures that the Gaussians look like, of their size.
         floor: height below which nothing is, metres.
+        generated: whole objects as a network sees them, opaque, where the scene has them; None for those without.
     """
     assert scene.labels is not None
     seen = [see_object(scene, k, cameras, floor) for k in range(count)]
     hulls = without_shared([visual_hull(entry) for entry in seen], seen)
     shown = _weights(scene, cameras) > _SEEN * len(cameras)
-    old, new, planes, solids = [], [], [], []
+    old, new, by, solids = [], [], [], []
     for k, (hull, entry) in enumerate(zip(hulls, seen, strict=True)):
         rows = scene.labels == k
-        planes.append(plane_of_symmetry(hull, entry.points))
-        solids.append(symmetric_part(hull, planes[-1]) if planes[-1] is not None else hull)
         own, own_shown = scene[rows], shown[rows]
         visible = own[own_shown] if own_shown.any() else own
-        old.append(_merge(own, _colored(own, visible, planes[-1]), own_shown))
-        new.append(_colored(_filling(solids[-1], own), visible, planes[-1]))
+        whole = generated[k] if generated is not None else None
+        plane = plane_of_symmetry(hull, entry.points) if whole is None else None
+        surface = own[:0]
+        if whole is not None:
+            solids.append(inside_surface(hull, whole))
+            surface = _unseen(whole.with_sh_degree(own.sh_degree), own, hull)
+            visible = Gaussians.cat([visible, surface])
+        else:
+            solids.append(symmetric_part(hull, plane) if plane is not None else hull)
+        by.append("generation" if whole is not None else "visual hull" if plane is None else "symmetry")
+        old.append(_merge(own, _colored(own, visible, plane), own_shown))
+        filling = _colored(_filling(solids[-1], Gaussians.cat([own, surface])), visible, plane)
+        new.append(Gaussians.cat([surface, filling]))
     added = _hidden(Gaussians.cat(new), scene, cameras)
     return Completion(
         Gaussians.cat([*old, added]),
         [len(part) for part in new],
         solids,
-        [plane is not None for plane in planes],
+        by,
     )
+
+
+def inside_surface(hull: VoxelSolid, whole: Gaussians) -> VoxelSolid:
+    """Return the part of a hull that is inside the surface of an object: no camera around it sees a cell before it.
+
+    Args:
+        whole: the object, opaque.
+    """
+    centers = torch.from_numpy(hull.centers()).to(whole.means)
+    middle = whole.means.median(0).values
+    radius = float(np.quantile((whole.means - middle).norm(dim=1).cpu().numpy(), _MOST_OF_IT))
+    directions = torch.nn.functional.normalize(torch.tensor(_DIRECTIONS).to(whole.means), dim=1)
+    focal = _AROUND_SIDE / 2 * (_AWAY**2 - 1) ** 0.5
+    closed = thinned(whole.with_sh_degree(0), hull.cell)  # without the gaps that cameras would see through
+    cameras = look_at(middle + _AWAY * radius * directions, middle, _AROUND_SIDE, _AROUND_SIDE, focal)
+    outside = torch.zeros(len(centers), dtype=torch.int32, device=centers.device)
+    for view in range(len(cameras)):
+        drawn = rasterize(closed, cameras[view : view + 1])
+        surface = torch.where(drawn.alpha[0] > _SOLID, drawn.depth[0], torch.inf)
+        local = centers @ cameras.viewmats[view, :3, :3].T + cameras.viewmats[view, :3, 3]
+        column, row = (focal * local[:, :2] / local[:, 2:] + _AROUND_SIDE / 2).floor().long().unbind(1)
+        there = (column >= 0) & (row >= 0) & (column < _AROUND_SIDE) & (row < _AROUND_SIDE)
+        column, row = column.clamp(0, _AROUND_SIDE - 1), row.clamp(0, _AROUND_SIDE - 1)
+        outside += ~there | (local[:, 2] < surface[row, column])
+    inside = hull.inside.copy()
+    inside[tuple(np.argwhere(inside)[(outside >= _WITNESSES).cpu().numpy()].T)] = False
+    return VoxelSolid(inside, hull.origin, hull.cell)
+
+
+def _unseen(whole: Gaussians, seen: Gaussians, hull: VoxelSolid) -> Gaussians:
+    """Return Gaussians of a generated object where none were seen, as far apart as those, and only in the hull."""
+    means = seen.means.double().cpu().numpy()
+    tree = cKDTree(means)
+    spacing = float(np.median(tree.query(means, min(2, len(means)))[0].reshape(len(means), -1)[:, -1]))
+    spacing = max(spacing, hull.cell)
+    kept = thinned(whole, spacing)
+    points = kept.means.double().cpu().numpy()
+    chosen = hull.has(points) & (tree.query(points)[0] > spacing)
+    assert seen.labels is not None
+    kept = kept[torch.from_numpy(chosen).to(kept.device)]
+    return replace(kept, labels=seen.labels[:1].repeat(len(kept)), opacities=torch.full_like(kept.opacities, _OPACITY))
 
 
 def plane_of_symmetry(hull: VoxelSolid, points: np.ndarray) -> Plane | None:

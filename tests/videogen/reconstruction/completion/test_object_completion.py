@@ -53,7 +53,7 @@ def half_ball() -> tuple[Gaussians, Cameras, Completion]:
 
 def test_a_ball_is_closed_below(half_ball: tuple[Gaussians, Cameras, Completion]) -> None:
     scene, _, completion = half_ball
-    assert completion.mirrored == [True]
+    assert completion.by == ["symmetry"]
     assert completion.solids[0].volume == pytest.approx(4 / 3 * math.pi * SHOWN**3, rel=0.05)
     new = completion.gaussians[len(scene) :]
     assert len(new) == completion.added[0] <= len(scene)
