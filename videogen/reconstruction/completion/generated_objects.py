@@ -169,7 +169,8 @@ def _body(gaussians: Gaussians) -> Gaussians:
         return opaque
     # Views overlap: where many Gaussians are says little.
     _, cells = _cubes(opaque.means, _extent(opaque.means) / _CUBES)
-    means = torch.zeros(int(cells.max()) + 1, 3).to(opaque.means).index_reduce(0, cells, opaque.means, "mean")
+    counts = torch.bincount(cells)
+    means = torch.zeros(len(counts), 3).to(opaque.means).index_add(0, cells, opaque.means) / counts[:, None]
     kept = hold_together(means.double().cpu().numpy())
     return opaque[torch.from_numpy(kept).to(cells.device)[cells]]
 
