@@ -36,6 +36,7 @@ _FLATNESS = 0.02  # of the objects' extent: points that far from a plane are on 
 _LEAST_ON_PLANE = 0.1  # share of the points near the objects
 _MOST_TILT = math.cos(math.radians(60))  # between the ground's normal and what is up in the pictures,
 _LEVEL = math.cos(math.radians(20))  # and where they are sure of that
+_CLEAR = 0.25  # share of the points near the objects: the ground's plane is more exact than what is up in pictures
 _LOW = 0.1  # share of what is lower than the cameras that is no higher than the ground
 _MOST_BELOW = 0.1  # share of objects' points, and of cameras, below the ground
 _SIDEWAYS = 0.02  # least variance of the cameras' right-hand directions off a line that tells what is vertical
@@ -95,7 +96,7 @@ def place_on_ground(
     up, sure = up_direction(viewmats)
     near = _near(others, middle, extent, up)
     try:
-        ground = _ground(points, near, centers, up, _LEVEL if sure else _MOST_TILT, extent, seed)
+        ground = _ground(points, near, centers, up, sure, extent, seed)
         notes = [f"{100 * ground.share:.0f} % of the background near the objects lie in the ground's plane"]
     except InputError as error:
         if not sure:
@@ -133,7 +134,7 @@ def free_place(background: torch.Tensor, cameras: Cameras) -> torch.Tensor:
     size = float(np.median(distances))
     near = points[distances < 2 * size]
     try:
-        ground = _ground(centers, near, centers, up, _LEVEL if sure else _MOST_TILT, size, 0)
+        ground = _ground(centers, near, centers, up, sure, size, 0)
         normal, offset = ground.normal.numpy(), ground.offset
     except InputError:
         below = near[near @ up < (centers @ up).min()] @ up
@@ -269,13 +270,14 @@ def _ground(
     near: np.ndarray,
     centers: np.ndarray,
     up: np.ndarray,
-    least_upright: float,
+    sure: bool,
     extent: float,
     seed: int,
 ) -> Plane:
     """Return the plane that most of the points ``near`` lie in.
 
-    Its normal points to the side of the cameras' ``centers``, where the objects are, too.
+    Its normal points to the side of the cameras' ``centers``, where the objects are, too. Where few points lie in it,
+    and the cameras are sure of what is up, a level one is better.
     """
     failed = "no ground found: expected a plane under the objects that a tenth of the background around them lies in"
     if len(near) < 3:
@@ -286,7 +288,7 @@ def _ground(
     def possible(normals: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
         directions, distances = normals.numpy(), offsets.numpy()[:, None]
         upward = directions @ up
-        allowed = np.abs(upward) > least_upright
+        allowed = np.abs(upward) > (_LEVEL if sure else _MOST_TILT)
         for points, depth in ((above, thickness), (centers, 0.0)):
             heights = np.sign(upward)[:, None] * (directions @ points.T - distances)
             allowed &= (heights < -depth).mean(1) <= _MOST_BELOW
@@ -295,9 +297,24 @@ def _ground(
     plane = fit_plane(torch.from_numpy(near), thickness, possible, seed)
     if plane is None:
         raise InputError(f"{failed}, with the objects and cameras above it")
+    if sure and plane.share < _CLEAR:
+        highest = min(float(np.quantile(above @ up, _MOST_BELOW)) + thickness, float((centers @ up).min()))
+        plane = _level_plane(near, up, highest, thickness) or plane
     if plane.share < _LEAST_ON_PLANE:
         raise InputError(f"{failed}, found {100 * plane.share:.0f} %")
     return plane if plane.normal.numpy() @ up > 0 else Plane(-plane.normal, -plane.offset, plane.share)
+
+
+def _level_plane(points: np.ndarray, up: np.ndarray, highest: float, thickness: float) -> Plane | None:
+    """Return the plane at right angles to ``up``, below ``highest``, that most points are near; None without points."""
+    heights = np.sort(points @ up)
+    levels = heights[heights < highest]
+    if not len(levels):
+        return None
+    first, last = (np.searchsorted(heights, levels + side * thickness) for side in (-1, 1))
+    best = int((last - first).argmax())
+    offset = float(np.median(heights[first[best] : last[best]]))
+    return Plane(torch.from_numpy(up), offset, float((np.abs(heights - offset) < thickness).mean()))
 
 
 def _frame(normal: np.ndarray, viewmat: np.ndarray) -> np.ndarray:
