@@ -137,6 +137,13 @@ def test_camera_settings_are_no_simulation_settings() -> None:
             "boundary_conditions.0.bounding_box.size: unknown key",
         ),
         ({"additional_material_params": [{"point": [0, 0, 0]}]}, "additional_material_params.0.size: missing"),
+        ({"contact": {"type": "sticky"}}, "contact.type: expected 'grid' or 'frictional', found \"sticky\""),
+        ({"contact": {"type": "frictional", "friction": -1}}, "contact.friction"),
+        ({"contact": {"friction": 0.3}}, 'contact: friction: expected none for contact of type "grid"'),
+        (
+            {"contact": {"type": "frictional", "friction": {"can": 0.3}}},
+            'contact: friction: expected "default" or two names with a slash, as in "can/bowl", found \'can\'',
+        ),
         ({"density": 1e-320}, "density: expected 1e-15 to 1e+15, found 9.99989e-321"),
         ({"density": {"duck": 1e300}}, "density.duck: expected 1e-15 to 1e+15, found 1e+300"),
         ({"E": 1e30}, "E: expected 1e-15 to 1e+15, found 1e+30"),

@@ -54,7 +54,6 @@ def workloads(device: torch.device) -> list[Workload]:
         replace(balls, name="eight balls", balls=8),
         replace(balls, name="three balls, piled up", settle=1.0),
         replace(balls, name="three balls, piled up, frictional contact", settle=1.0, friction=0.4),
-        replace(balls, name="three balls, frictional contact", friction=0.4),
         replace(thrown, name="eight balls of sand, spread over the floor", balls=8, laws=("sand",), settle=1.5),
         replace(balls, name="six balls of six materials, fallen", balls=6, laws=tuple(LAWS), settle=0.6),
         large(device),

@@ -14,7 +14,7 @@ from gaussians.stage.memory import check_memory
 # there is always room.
 _PARTICLES_IN_SHARED_BLOCK = 16
 _FEWEST_SLOTS = 512
-_SHARED_BLOCKS_AT_ONCE = 1 << 11
+_SHARED_BLOCKS_AT_ONCE = 1 << 9
 
 
 class ContactStep:
