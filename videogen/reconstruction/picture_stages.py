@@ -90,7 +90,6 @@ def posed_pictures(
         tuple(facts["names"]),
         tuple(facts["indices"]),
         tensors.get("points"),
-        None,
         facts["in_world"],
         tuple(facts["notes"]),
     )

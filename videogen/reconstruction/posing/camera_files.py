@@ -30,7 +30,7 @@ class LensCameras:
         names: of the pictures, or None where only their order tells which camera took which.
         viewmats: (C, 4, 4) float64, world to camera.
         lenses: one for each camera.
-        points, colors: (P, 3) float32 of the scene, or None; colours are 0 to 1.
+        points: (P, 3) float32 of the scene, or None.
         in_world: whether they are in the simulation's world.
         notes: sentences for the user.
     """
@@ -40,7 +40,6 @@ class LensCameras:
     viewmats: torch.Tensor
     lenses: tuple[Lens, ...]
     points: torch.Tensor | None = None
-    colors: torch.Tensor | None = None
     in_world: bool = False
     notes: tuple[str, ...] = ()
 
@@ -73,7 +72,7 @@ def read_camera_file(path: Path, pictures: Pictures) -> LensCameras:
     """
     if path.is_dir():
         model = read_colmap_model(path)
-        return LensCameras(str(path), model.names, model.viewmats, model.lenses, model.points, model.colors)
+        return LensCameras(str(path), model.names, model.viewmats, model.lenses, model.points)
     if path.name.startswith("transforms"):
         found = read_camera_transforms(path, *pictures.source_size)
         return LensCameras(str(path), found.names, found.viewmats, found.lenses)
@@ -128,7 +127,6 @@ def pose_pictures(pictures: Pictures, cameras: LensCameras) -> PosedPictures:
         tuple(pictures.names[picture] for picture in kept),
         tuple(pictures.indices[picture] for picture in kept),
         cameras.points,
-        cameras.colors,
         cameras.in_world,
         tuple(notes),
     )

@@ -20,7 +20,6 @@ class PosedPictures:
         names: what each picture is called in its source.
         indices: position of each among all pictures of the source, from 0.
         points: (P, 3) float32, points of the scene that the cameras were estimated with, or None.
-        colors: (P, 3) float32, the points' colours, 0 to 1, or None.
         in_world: whether the cameras are in the simulation's world: metres, z up. Otherwise they are in a frame of
             their own, of any origin, orientation and scale.
         notes: sentences for the user on what was assumed and left out.
@@ -31,7 +30,6 @@ class PosedPictures:
     names: tuple[str, ...]
     indices: tuple[int, ...]
     points: torch.Tensor | None = None
-    colors: torch.Tensor | None = None
     in_world: bool = False
     notes: tuple[str, ...] = ()
 
@@ -42,8 +40,6 @@ class PosedPictures:
             raise ValueError(f"names, indices: expected {count}, found {len(self.names)} and {len(self.indices)}")
         if self.points is not None:
             check_shape("points", self.points, "P", 3)
-            if self.colors is not None:
-                check_shape("colors", self.colors, len(self.points), 3)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,8 +57,8 @@ class PosedPictures:
 
     def to(self, device: torch.device) -> "PosedPictures":
         """Return pictures, cameras and points on a device."""
-        moved = {name: value.to(device) for name in ("points", "colors") if (value := getattr(self, name)) is not None}
-        return replace(self, images=self.images.to(device), cameras=self.cameras.to(device), **moved)
+        points = self.points.to(device) if self.points is not None else None
+        return replace(self, images=self.images.to(device), cameras=self.cameras.to(device), points=points)
 
     def resized(self, width: int, height: int) -> "PosedPictures":
         """Return pictures and cameras of another size, pixels; scaled down, a pixel is the mean of what it covers."""

@@ -81,7 +81,6 @@ def estimate_cameras(pictures: Pictures) -> LensCameras:
         found.viewmats[order],
         tuple(found.lenses[row] for row in order),
         found.points,
-        found.colors,
         notes=tuple(notes),
     )
 
