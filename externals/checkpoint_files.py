@@ -167,6 +167,39 @@ def load_strictly(
     module.eval().requires_grad_(False)
 
 
+def renamed_encoder(tensors: Mapping[str, Tensor], encoder: str, names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Return tensors with those of a published vision transformer by transformers' names.
+
+    Queries, keys and values, which are published as one tensor, come apart.
+
+    Args:
+        tensors: all of a model.
+        encoder: what the names of the transformer's start with, up to their first dot.
+        names: parts of published names, and what they become, in this order.
+
+    Raises:
+        InputError: a joint tensor cannot be parted in three.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part != encoder:
+            found[name] = tensor
+            continue
+        for old, new in names:
+            rest = rest.replace(old, new)
+        if rest.startswith("norm."):
+            rest = f"layer{rest}"
+        if ".attn.qkv." not in rest:
+            found[f"{part}.{rest}"] = tensor
+            continue
+        if len(tensor) % 3:
+            raise InputError(f"{name}: expected queries, keys and values, found {tuple(tensor.shape)}")
+        for kind, third in zip("qkv", tensor.chunk(3), strict=True):
+            found[f"{part}." + rest.replace(".attn.qkv.", f".attention.{kind}_proj.")] = third
+    return found
+
+
 def _fits(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

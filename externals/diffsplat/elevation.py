@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from externals.checkpoint_files import load_strictly, read_checkpoint
+from externals.checkpoint_files import load_strictly, read_checkpoint, renamed_encoder
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
@@ -18,17 +18,21 @@ _SIZE = 224
 _HEAD_WIDTH = 64
 _CLASSES, _CLASS = 25, 2.0  # number and width of them, degrees
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours
-_RENAMED = (
-    ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
-    ("cls_token", "embeddings.cls_token"),
-    ("mask_token", "embeddings.mask_token"),
-    ("register_tokens", "embeddings.register_tokens"),
-    ("pos_embed", "embeddings.position_embeddings"),
-    ("blocks.", "encoder.layer."),
-    ("attn.proj.", "attention.o_proj."),
-    ("ls1.gamma", "layer_scale1.lambda1"),
-    ("ls2.gamma", "layer_scale2.lambda1"),
+ENCODER_NAMES = (
+    "backbone",
+    (
+        ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
+        ("cls_token", "embeddings.cls_token"),
+        ("mask_token", "embeddings.mask_token"),
+        ("register_tokens", "embeddings.register_tokens"),
+        ("pos_embed", "embeddings.position_embeddings"),
+        ("blocks.", "encoder.layer."),
+        ("attn.proj.", "attention.o_proj."),
+        ("ls1.gamma", "layer_scale1.lambda1"),
+        ("ls2.gamma", "layer_scale2.lambda1"),
+    ),
 )
+"""What the names of the encoder's tensors start with, and what becomes of their parts (``renamed_encoder``)."""
 
 
 class ElevationEstimator(nn.Module):
@@ -49,7 +53,7 @@ class ElevationEstimator(nn.Module):
         Raises:
             InputError: it is missing, damaged or of another network.
         """
-        tensors = renamed(read_checkpoint(path))
+        tensors = renamed_encoder(read_checkpoint(path), *ENCODER_NAMES)
         with torch.device("meta"):
             network = cls.of_size(tensors, path)
         load_strictly(network, tensors, path, what=_WHAT)
@@ -96,29 +100,3 @@ class ElevationEstimator(nn.Module):
         lowest = self.get_buffer("lower_bounds")[self.cls_head(features).argmax(-1)]
         # The network counts downwards from the horizon.
         return -float(lowest + self.offset_head(features)[:, 0].clamp(0, _CLASS))
-
-
-def renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the published tensors by the names of transformers' DINOv2, with queries, keys and values apart.
-
-    Raises:
-        InputError: one of the joint tensors cannot be parted in three.
-    """
-    found = {}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        if part != "backbone":
-            found[name] = tensor
-            continue
-        for old, new in _RENAMED:
-            rest = rest.replace(old, new)
-        if rest.startswith("norm."):
-            rest = f"layer{rest}"
-        if ".attn.qkv." not in rest:
-            found[f"backbone.{rest}"] = tensor
-            continue
-        if len(tensor) % 3:
-            raise InputError(f"{name}: expected queries, keys and values, found {tuple(tensor.shape)}")
-        for kind, third in zip("qkv", tensor.chunk(3), strict=True):
-            found["backbone." + rest.replace(".attn.qkv.", f".attention.{kind}_proj.")] = third
-    return found

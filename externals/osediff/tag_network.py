@@ -10,7 +10,7 @@ from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 from transformers import SwinConfig, SwinModel
 from transformers.initialization import no_init_weights
 
-from externals.checkpoint_files import load_strictly, read_checkpoint
+from externals.checkpoint_files import load_strictly, read_checkpoint, renamed_encoder
 from gaussians.stage.errors import InputError
 
 RAM, DAPE = "ram_swin_large_14m.pth", "DAPE.pth"
@@ -29,6 +29,7 @@ _SWIN = (
     ("norm1.", "layernorm_before."),
     ("norm2.", "layernorm_after."),
 )
+_ENCODER = "visual_encoder"
 _DECODER = (
     ("tagging_head.encoder.layer.", "decoder."),
     ("crossattention.self.", ""),
@@ -158,24 +159,13 @@ def _adapted(tensors: Mapping[str, torch.Tensor], root: Path) -> dict[str, torch
 
 def _network_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return published tensors by the names of ``TagNetwork``, with the encoder's queries, keys and values apart."""
-    found = {}
+    named = {}
     for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        if part != "visual_encoder":
+        if not name.startswith(_ENCODER + "."):
             for old, new in _DECODER:
                 name = name.replace(old, new)
-            found[name] = tensor
-            continue
-        for old, new in _SWIN:
-            rest = rest.replace(old, new)
-        if rest.startswith("norm."):
-            rest = f"layer{rest}"
-        if ".attn.qkv." not in rest:
-            found[f"{part}.{rest}"] = tensor
-            continue
-        for kind, third in zip("qkv", tensor.chunk(3), strict=True):
-            found[f"{part}." + rest.replace(".attn.qkv.", f".attention.{kind}_proj.")] = third
-    return found
+        named[name] = tensor
+    return renamed_encoder(named, _ENCODER, _SWIN)
 
 
 def _empty_network(tensors: Mapping[str, torch.Tensor], path: Path) -> TagNetwork:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from externals.checkpoint_files import renamed_encoder
 from externals.diffsplat import DiffSplat
 from externals.diffsplat.conditioning import SIZE, make_conditioning_picture
 from externals.diffsplat.orbit import orbit_cameras
@@ -81,7 +82,7 @@ def test_networks_and_geometry_are_the_published_ones(target: str, tolerance: fl
 def test_published_checkpoints_fit_their_networks() -> None:
     from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 
-    from externals.diffsplat.elevation import ElevationEstimator, renamed
+    from externals.diffsplat.elevation import ENCODER_NAMES, ElevationEstimator
     from externals.diffsplat.networks import autoencoder_config
     from tools.benchmarks.generation import GenerationSizes
 
@@ -91,12 +92,12 @@ def test_published_checkpoints_fit_their_networks() -> None:
         checkpoints = {
             name: {key: torch.empty(shape) for key, shape in shapes.items()} for name, shapes in published.items()
         }
+        elevation = renamed_encoder(checkpoints["elevest"], *ENCODER_NAMES)
         networks = {
             "sd15": (UNet2DConditionModel(**GenerationSizes().unet), checkpoints["sd15"]),
             "sd35m": (SD3Transformer2DModel(**GenerationSizes().sd3), checkpoints["sd35m"]),
-            "elevest": (ElevationEstimator.of_size(renamed(checkpoints["elevest"]), Path("elevest")), None),
+            "elevest": (ElevationEstimator.of_size(elevation, Path("elevest")), elevation),
         }
-        networks["elevest"] = (networks["elevest"][0], renamed(checkpoints["elevest"]))
         for name in ("gsvae_sd", "gsvae_sd3"):
             own = {key[4:]: tensor for key, tensor in checkpoints[name].items() if key.startswith("vae.")}
             networks[name] = (AutoencoderKL(**autoencoder_config(own, Path(name))), own)
