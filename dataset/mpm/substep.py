@@ -185,10 +185,12 @@ def update_particles(
                     # The velocity field m (v + C (x_i - x)) with the stress' impulse, per cell of distance.
                     part.gradient = (m * C - scale * tau) * lattice.dx
                     if wp.static(len(surfaces) > 0):
+                        # Where it would be in the middle of the next substep: at most a quarter of a cell too late.
                         time = middle(clock, offset) + dt
+                        ahead = x + 0.5 * dt * v
                         sides = int(0)
                         for i in range(wp.static(len(surfaces))):
-                            found = wp.static(sides_touched[i][0])(surface_settings[i], lattice, x, time)
+                            found = wp.static(sides_touched[i][0])(surface_settings[i], lattice, ahead, time)
                             sides = sides | (found << wp.static(sides_touched[i][1]))
                         if sides != 0:
                             touch(grid.touching, lattice, part.first, sides)
