@@ -1,12 +1,14 @@
 """Measure the rasterizer, rendering, the simulator, models and their training on this machine.
 
 It prints a Markdown table for each part. --record also puts the tables into docs/benchmarks.md, in place of the last
-ones recorded on the same kind of device, with the machine and the versions, and the sweep's plot into docs/images.
+ones recorded on the same kind of device, with the machine and the versions, and the plots of the sweep and of contact
+into docs/images.
 
   rasterizer  drawing a scene
   render      a clip from its files to videos, each stage alone, and what encoding loses
   simulator   a substep of bodies at rest, in flight, spread out, of mixed materials, and of a large scene
   sweep       a substep against the number of particles and of cells
+  contact     blocks that slide on slopes and balls that collide, against the mechanics of rigid bodies
   bounds      a substep against the time that its data takes through the device's memory
   kernels     what each kernel takes of a substep
   clip        a scene from its files to those of its motion
@@ -37,6 +39,7 @@ PARTS = {
     "render": ("render", "measure"),
     "simulator": ("simulator", "measure"),
     "sweep": ("sweep", "measure"),
+    "contact": ("contact", "measure"),
     "bounds": ("bounds", "measure"),
     "kernels": ("bounds", "measure_kernels"),
     "clip": ("clip", "measure"),
@@ -45,6 +48,11 @@ PARTS = {
     "keypoints": ("keypoints", "measure"),
     "dense_motion": ("dense_motion", "measure"),
     "perception": ("perception", "measure"),
+}
+# What each plot is called, and what it shows.
+PICTURES = {
+    "sweep": ("benchmark_simulator", "Milliseconds a substep against particles and against cells"),
+    "contact": ("contact", "Accelerations of a block on slopes, and what elastic balls lose in a collision"),
 }
 RECORD = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
@@ -103,10 +111,11 @@ def main() -> None:
             print("\n".join(table[shown:]), flush=True)
         if settings.record:
             text = "\n".join([f"{machine}\n", *table])
-            if part == "sweep":
-                picture = Path("images") / f"benchmark_simulator_{device.type}.png"
+            if part in PICTURES:
+                name, caption = PICTURES[part]
+                picture = Path("images") / f"{name}_{device.type}.png"
                 module.plot(rows, device, machine.split(";")[0], RECORD.parent / picture)
-                text += f"\n\n![Milliseconds a substep against particles and against cells]({picture})"
+                text += f"\n\n![{caption}]({picture})"
             record(RECORD, device, part, text)
     if settings.record:
         print(f"\nrecorded {', '.join(settings.parts)} in {RECORD}")
