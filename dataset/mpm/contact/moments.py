@@ -145,6 +145,17 @@ def nodes_in(x: int, y: int, z: int) -> wp.vec2i:
     return wp.vec2i(low, high)
 
 
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    return __ffs(bits) - 1;
+#else
+    return __builtin_ctz(bits);
+#endif
+""")
+def lowest_bit(bits: int) -> int:
+    """Return the number of the lowest bit that is set, of which there is one."""
+
+
 @cache
 def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
     """Return the kernel that adds the moments of particles to those nodes near them that another body reaches."""
@@ -168,34 +179,34 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
         wy = spline(f[1])
         wz = spline(f[2])
         block = block_of(lattice, first)
+        # Along an axis the three nodes reach into the next block from the third node of one on.
+        corners = wp.vec3i((first[0] >> 1) & 1, (first[1] >> 1) & 1, (first[2] >> 1) & 1)
         for corner in range(8):
             bx = corner >> 2
             by = (corner >> 1) & 1
             bz = corner & 1
-            nodes = nodes_in(axis_bits(first[0], bx), axis_bits(first[1], by), axis_bits(first[2], bz))
             slot = int(-1)
-            if (nodes[0] | nodes[1]) != 0:
+            if bx <= corners[0] and by <= corners[1] and bz <= corners[2]:
                 slot = grid.marked[block + (bx * lattice.blocks + by) * lattice.blocks + bz] - 2
             if slot >= 0:
+                nodes = nodes_in(axis_bits(first[0], bx), axis_bits(first[1], by), axis_bits(first[2], bz))
                 others = reached_by_others(contact.reached, contact.bodies, slot, body)
                 at_body = (slot * contact.bodies + body) * NODES_IN_BLOCK
                 for half in range(2):
                     bits = nodes[half] & others[half]
-                    place = int(32 * half)
                     while bits != 0:
-                        if bits & 1 == 1:
-                            i = (place >> (2 * BLOCK_BITS)) + bx * BLOCK - (first[0] & BLOCK_MASK)
-                            j = ((place >> BLOCK_BITS) & BLOCK_MASK) + by * BLOCK - (first[1] & BLOCK_MASK)
-                            k = (place & BLOCK_MASK) + bz * BLOCK - (first[2] & BLOCK_MASK)
-                            w = wx[i] * wy[j] * wz[k]
-                            x = f[0] - float(i)
-                            y = f[1] - float(j)
-                            z = f[2] - float(k)
-                            at = (at_body + place) * ROWS_OF_MOMENTS
-                            wp.static(add)(contact.moments, at, w * wp.vec4(1.0, x, y, z))
-                            wp.static(add)(contact.moments, at + 1, w * wp.vec4(x * x, x * y, x * z, y * y))
-                            wp.static(add)(contact.moments, at + 2, w * wp.vec4(y * z, z * z, 0.0, 0.0))
-                        bits = (bits >> 1) & 0x7FFFFFFF
-                        place += 1
+                        place = 32 * half + lowest_bit(bits)
+                        bits = bits & (bits - 1)
+                        i = (place >> (2 * BLOCK_BITS)) + bx * BLOCK - (first[0] & BLOCK_MASK)
+                        j = ((place >> BLOCK_BITS) & BLOCK_MASK) + by * BLOCK - (first[1] & BLOCK_MASK)
+                        k = (place & BLOCK_MASK) + bz * BLOCK - (first[2] & BLOCK_MASK)
+                        w = wx[i] * wy[j] * wz[k]
+                        x = f[0] - float(i)
+                        y = f[1] - float(j)
+                        z = f[2] - float(k)
+                        at = (at_body + place) * ROWS_OF_MOMENTS
+                        wp.static(add)(contact.moments, at, w * wp.vec4(1.0, x, y, z))
+                        wp.static(add)(contact.moments, at + 1, w * wp.vec4(x * x, x * y, x * z, y * y))
+                        wp.static(add)(contact.moments, at + 2, w * wp.vec4(y * z, z * z, 0.0, 0.0))
 
     return kernel
