@@ -1,7 +1,5 @@
 """Evaluate all scenes of the sets, one after the other, and report."""
 
-import sys
-import traceback
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +12,7 @@ from dynamic_models.models.checkpoints import load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.stage.command_line import resolve_device, take_shard
 from gaussians.stage.errors import InputError
+from gaussians.stage.failures import reporting
 from videogen.evaluation.report import VideoReport, write_video_report
 from videogen.evaluation.scene_evaluation import SceneEvaluation
 from videogen.evaluation.scene_result import SceneResult
@@ -58,14 +57,8 @@ def evaluate_videos(settings: VideoEvaluationSettings) -> Outcome:
     failures: list[str] = []
     for number, (group, scene) in enumerate(mine, 1):
         print(f"{group}/{scene}: scene {number} of {len(mine)}", flush=True)
-        try:
-            evaluation = SceneEvaluation(group, scene, settings, config, device, load, model)
-            results[group, scene] = evaluation.result()
-        except Exception as error:  # of hours of work, one scene is little
-            if not isinstance(error, InputError):
-                traceback.print_exc()
-            failures.append(f"{group}/{scene}: {error if isinstance(error, InputError) else repr(error)}")
-            print(failures[-1], file=sys.stderr, flush=True)
+        with reporting(failures, f"{group}/{scene}"):  # of hours of work, one scene is little
+            results[group, scene] = SceneEvaluation(group, scene, settings, config, device, load, model).result()
     measured = f"measured {len(results)} of {len(mine)} scenes"
     if settings.shard[1] > 1:
         return Outcome(f"{measured}; without --shard the same command reports all, once they are there", failures)

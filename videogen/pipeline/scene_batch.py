@@ -1,11 +1,8 @@
 """Reconstruct scenes, and predict the motion of each with several models."""
 
 import os
-import sys
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +12,7 @@ from dataset.scenes.scene_names import objects_in_name
 from dynamic_models.models.checkpoints import load_checkpoint
 from dynamic_models.models.registry import default_checkpoint
 from gaussians.stage.errors import InputError
+from gaussians.stage.failures import reporting
 from videogen.pipeline.settings import BatchScene, PipelineSettings, published_name
 from videogen.reconstruction.scene_reconstruction import reconstruct_scene
 from videogen.reconstruction.settings import SceneInput
@@ -41,12 +39,12 @@ def run_batch(scenes: Sequence[BatchScene], settings: PipelineSettings) -> list[
     failures: list[str] = []
     for scene, place in zip(scenes, places, strict=True):
         folder = settings.output_root / "reconstruct" / place
-        with _reporting(failures, f"{scene.data_path}: not reconstructed"):
+        with reporting(failures, f"{scene.data_path}: not reconstructed"):
             print(reconstruct_scene(SceneInput(_source(scene.data_path), folder), settings.reconstruction), flush=True)
             for kind, name in (("base", "sim"), ("refine", "sim_refine"))[: 1 + settings.reconstruction.refine]:
                 for model in settings.models:
                     named = f"{published_name(model)}_V"
-                    with _reporting(failures, f"{scene.data_path}: {named}/{kind} not made"):
+                    with reporting(failures, f"{scene.data_path}: {named}/{kind} not made"):
                         output = settings.output_root / named / kind / place
                         wanted = _prediction(settings, scene, model, folder / name, folder / "bg", output)
                         print(predict_videos(wanted, load), flush=True)
@@ -74,20 +72,6 @@ def _source(data_path: Path) -> Path:
     """Return the video that a published folder has of its scene, ``+<scene>.mp4``, else the path itself."""
     published = data_path / f"+{Path(os.path.abspath(data_path)).parent.name}.mp4"
     return published if published.is_file() else data_path
-
-
-@contextmanager
-def _reporting(failures: list[str], what: str) -> Iterator[None]:
-    """Print an error of the block, add it to ``failures``, and go on."""
-    try:
-        yield
-    except BrokenPipeError:  # nobody reads any more what is printed
-        raise
-    except Exception as error:
-        if not isinstance(error, InputError):
-            traceback.print_exc()
-        failures.append(f"{what}: {error if isinstance(error, InputError) else repr(error)}")
-        print(failures[-1], file=sys.stderr, flush=True)
 
 
 def _checkpoint(settings: PipelineSettings, model: str) -> Path:

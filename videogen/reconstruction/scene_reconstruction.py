@@ -4,7 +4,6 @@ Frames and cameras, masks, Gaussians optimised to look like the pictures, the wo
 background: every stage keeps what it found (``stage_results``), and the report says how well it went.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,6 +19,7 @@ from gaussians.representation import Gaussians
 from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
 from gaussians.stage.errors import InputError
+from gaussians.stage.failures import reporting
 from videogen.reconstruction.alignment import Similarity
 from videogen.reconstruction.completion.generated_objects import (
     GeneratedObject,
@@ -282,14 +282,12 @@ def reconstruct_all(scenes: Sequence[SceneInput], settings: ReconstructionSettin
     Raises:
         InputError: a scene failed; after the others, if there are some.
     """
-    failures = []
+    if len(scenes) == 1:
+        print(reconstruct_scene(scenes[0], settings), flush=True)
+        return
+    failures: list[str] = []
     for scene in scenes:
-        try:
+        with reporting(failures, f"{scene.data_path}"):
             print(reconstruct_scene(scene, settings), flush=True)
-        except InputError as error:
-            if len(scenes) == 1:
-                raise
-            print(f"{scene.data_path}: {error}", file=sys.stderr, flush=True)
-            failures.append(str(error))
     if failures:
         raise InputError(f"{len(failures)} of {len(scenes)} scenes failed, the first of them: {failures[0]}")
