@@ -14,9 +14,11 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from gaussians.stage.shape_checks import check_shape
 
-MOST_PARTICLES = 8_000
-"""Of larger objects so many particles, drawn at random, are triangulated; each shares its volume with those near it."""
+MOST_PARTICLES = 6_000
+"""Of larger objects at most so many particles are triangulated; each shares its volume with those around it."""
 
+_AROUND = 20
+"""Number of cells, itself included, that say which way is out of a cell."""
 _NEIGHBOURS = 6
 _ALPHA = 0.86
 """Largest circumradius of a tetrahedron or a wall of a pore, in distances of its corners to their sixth neighbours."""
@@ -46,14 +48,30 @@ def object_volumes(positions: np.ndarray) -> np.ndarray:
     check_shape("positions", positions, "N", 3)
     count = len(positions)
     points = positions.astype(np.float64)
-    if count > MOST_PARTICLES:
-        points = points[np.random.default_rng(0).choice(count, MOST_PARTICLES, replace=False)]
-    tree = cKDTree(points)
-    volumes = _volumes(points, _spacings(tree))
-    if count == len(points):
-        return volumes
-    owners = tree.query(positions)[1]
-    return (volumes / np.bincount(owners, minlength=len(points)))[owners]
+    if count <= MOST_PARTICLES:
+        return _volumes(points, _spacings(cKDTree(points)))
+    cells, chosen = _one_of_each_cell(points)
+    volumes = _volumes(points[chosen], _spacings(cKDTree(points[chosen])))
+    return (volumes / np.bincount(cells))[cells]
+
+
+def _one_of_each_cell(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell (N,) of each point, of at most ``MOST_PARTICLES``, and a point (M,) of each cell.
+
+    It is the outermost one: away from where the points around the cell are, so that the body does not shrink.
+    """
+    low = points.min(0)
+    size = max(float(np.ptp(points, axis=0).max()) / MOST_PARTICLES**0.5, _CLOSEST)
+    while True:
+        i, j, k = np.floor((points - low) / size).astype(np.int64).T
+        _, cells, counts = np.unique((i << 42) + (j << 21) + k, return_inverse=True, return_counts=True)
+        if len(counts) <= MOST_PARTICLES:
+            break
+        size *= max(1.02, (len(counts) / MOST_PARTICLES) ** (1 / 3))
+    means = np.stack([np.bincount(cells, column) for column in points.T], 1) / counts[:, None]
+    around = means[cKDTree(means).query(means, k=min(_AROUND, len(means)))[1].reshape(len(means), -1)].mean(1)
+    outward = np.einsum("ni,ni->n", points - means[cells], (means - around)[cells])
+    return cells, np.lexsort((outward, cells))[np.cumsum(counts) - 1]
 
 
 def _spacings(tree: cKDTree) -> np.ndarray:
