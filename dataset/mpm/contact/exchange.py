@@ -88,7 +88,8 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
             field_b[3],
             wp.vec3(relative[0], relative[1], relative[2]),
             contact.friction[a, b],
-            lattice.dx / dt,
+            lattice.dx,
+            dt,
         )
         change = wp.vec4(impulse[0], impulse[1], impulse[2], 0.0)
         store_node(grid.velocities, index_a, field_a - change / field_a[3])
