@@ -45,26 +45,26 @@ class ReconstructionSettings:
         overwrite: make anew what was made from other pictures or with other settings.
     """
 
-    interval: int | None
-    views: int | None
-    max_side: int | None
-    held_out: int | None
-    prompt_kind: Literal["bbox", "point"]
-    boxes: "Prompts | None"
-    backend: Backend
-    segmenter: str
-    weights: Path
-    real_world: bool
-    scale: float | None
-    refine: bool
-    completion: str
-    sd_version: SdVersion
-    super_resolution: str
-    visualize: bool
-    iterations: int | None
-    device: str
-    seed: int
-    overwrite: bool
+    interval: int | None = None
+    views: int | None = None
+    max_side: int | None = None
+    held_out: int | None = None
+    prompt_kind: Literal["bbox", "point"] = "bbox"
+    boxes: "Prompts | None" = None
+    backend: Backend = "auto"
+    segmenter: str = "auto"
+    weights: Path = Path()
+    real_world: bool = False
+    scale: float | None = None
+    refine: bool = False
+    completion: str = "auto"
+    sd_version: SdVersion = "sd15"
+    super_resolution: str = "auto"
+    visualize: bool = False
+    iterations: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
