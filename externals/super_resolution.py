@@ -20,7 +20,7 @@ from externals.weights import expect_checkpoint, find_checkpoint
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
-METHODS = ("auto", "osediff", "realesrgan", "lanczos", "off")
+METHODS = ("auto", "osediff", "osediff_tags", "realesrgan", "lanczos", "off")
 """The ways to enlarge pictures."""
 ENOUGH = 256
 """Pixels of the longer side of a picture that need not be enlarged: as many as the models that complete objects see."""
@@ -103,12 +103,13 @@ class SuperResolution:
         self.method = choose_super_resolution(method, root)
         self._root, self._device = Path(root), torch.device(device)
         self._model: Any = None
+        self._tagger: Any = None
 
     def enlarge(self, image: Tensor, prompt: str = "") -> Tensor:
         """Return a picture (h, w, 3) uint8 of what a picture (H, W, 3) uint8 shows, the same one if it is large enough.
 
         Args:
-            prompt: what it shows, for OSEDiff.
+            prompt: what it shows, for OSEDiff; "osediff_tags" asks RAM and DAPE instead, as published.
 
         Raises:
             InputError: the model's library or weights are missing or damaged, or the GPU has too little memory.
@@ -120,14 +121,18 @@ class SuperResolution:
             return _lanczos(image)
         if self._model is None:
             self._model = self._load()
-        if self.method == "osediff":
+        if self._tagger is not None:
+            prompt = ", ".join(self._tagger.tags(image))
+        if self.method in ("osediff", "osediff_tags"):
             return self._model.enlarge(image, prompt).cpu()
         return self._model.enlarge(image)
 
     def _load(self) -> Any:
-        if self.method == "osediff":
-            from externals.osediff import OSEDiff
+        if self.method in ("osediff", "osediff_tags"):
+            from externals.osediff import OSEDiff, Tagger
 
+            if self.method == "osediff_tags":
+                self._tagger = Tagger.from_checkpoint(expect_checkpoint("osediff_tags", self._root), self._device)
             return OSEDiff.from_checkpoint(expect_checkpoint("osediff", self._root), self._device)
         return RealEsrgan.from_checkpoint(find_real_esrgan(self._root) or expect_checkpoint("realesrgan", self._root))
 

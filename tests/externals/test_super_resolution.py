@@ -132,3 +132,32 @@ def test_osediff_is_told_what_the_picture_shows(
     for _ in range(2):
         assert found.enlarge(ellipse, "a red ellipse").shape == (192, 256, 3)
     assert Repeats.loaded == 1
+
+
+def test_tags_tell_osediff_what_the_picture_shows(
+    ellipse: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = []
+
+    class Sharpener:
+        @classmethod
+        def from_checkpoint(cls, root: Path, device: torch.device) -> "Sharpener":
+            return cls()
+
+        def enlarge(self, image: torch.Tensor, prompt: str) -> torch.Tensor:
+            prompts.append(prompt)
+            return image
+
+    class Names:
+        @classmethod
+        def from_checkpoint(cls, root: Path, device: torch.device) -> "Names":
+            return cls()
+
+        def tags(self, image: torch.Tensor) -> list[str]:
+            return ["egg", "red"]
+
+    monkeypatch.setattr("externals.osediff.OSEDiff", Sharpener)
+    monkeypatch.setattr("externals.osediff.Tagger", Names)
+    monkeypatch.setattr(super_resolution, "expect_checkpoint", lambda _, root: root)
+    SuperResolution("osediff_tags", tmp_path).enlarge(ellipse, "a red ellipse")
+    assert prompts == ["egg, red"]

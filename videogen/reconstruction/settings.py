@@ -140,9 +140,10 @@ def add_reconstruction_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--super_resolution",
-        choices=("auto", "osediff", "realesrgan", "lanczos", "off"),
+        choices=("auto", "osediff", "osediff_tags", "realesrgan", "lanczos", "off"),
         default="auto",
-        help="how DiffSplat's pictures of small objects are enlarged; auto: Real-ESRGAN if it is there, else Lanczos",
+        help="how DiffSplat's pictures of small objects are enlarged; osediff_tags: OSEDiff, told by RAM and DAPE what "
+        "they show; auto: Real-ESRGAN if it is there, else Lanczos",
     )
     parser.add_argument("--visualize", action="store_true", help="write pictures of masks, cameras and renderings, too")
     parser.add_argument("--iterations", type=int, help="of the optimisation (default: 3000, 1000 after Pi3_splat)")
