@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataset.mpm import opacity_density as od
-from tests.dataset.mpm.test_particle_filling import Cloud, random_cloud, together
+from tests.dataset.mpm.clouds import Cloud, random_cloud, together
 
 
 def exact_density(gaussians: Cloud, grid: od.CellGrid) -> np.ndarray:

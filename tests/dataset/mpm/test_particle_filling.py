@@ -1,129 +1,32 @@
 """Filling against bodies whose inside is known."""
 
 import math
-import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
-from pydantic import ValidationError
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
-from dataset.mpm import opacity_density as od
-from dataset.mpm.lattice import WORLD_TO_MPM, Lattice
-from dataset.mpm.particle_filling import MOST_CELLS, Filled, ParticleFilling, _Space, fill
+from dataset.mpm.lattice import WORLD_TO_MPM
+from dataset.mpm.particle_filling import fill
 from dataset.objects.mesh_interior import sample_inside
 from gaussians.files.splats.ply import read_ply
 from gaussians.stage.errors import InputError
-from gaussians.stage.json_files import validated
-
-LATTICE = Lattice(64)
-SIGMA = 0.01
-OPACITY = 0.9
-# Cells of 2 cm, and a density at which a shell of the test's bodies, about 2 to 4 in its middle, is closed.
-SETTINGS = {"n_grid": 200, "search_threshold": 0.5, "density_threshold": 40.0}
-
-Cloud = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def settings(**changes: Any) -> ParticleFilling:
-    return validated("settings", SETTINGS | changes, ParticleFilling)
-
-
-def cloud(means: np.ndarray, scales: Any = SIGMA, rotations: np.ndarray | None = None, label: int = 0) -> Cloud:
-    """Gaussians of one object, with standard deviations (3,) or one for all axes."""
-    count = len(means)
-    axes = (np.eye(3) if rotations is None else rotations) * np.broadcast_to(scales, 3)
-    matrices = np.broadcast_to(axes @ np.swapaxes(axes, -1, -2), (count, 3, 3))
-    covariances = matrices[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
-    return means, covariances, np.full(count, OPACITY), np.full(count, label)
-
-
-def random_cloud(count: int, scales: tuple[float, float, float], rng: np.random.Generator) -> Cloud:
-    rotations = Rotation.random(count, random_state=rng).as_matrix()
-    return cloud(rng.uniform(-0.5, 0.5, (count, 3)), scales, rotations)
-
-
-def together(*clouds: Cloud) -> Cloud:
-    means, covariances, opacities, labels = (np.concatenate(arrays) for arrays in zip(*clouds, strict=True))
-    return means, covariances, opacities, labels
-
-
-def sphere(count: int = 10_000, radius: float = 0.3, center: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
-    """Even points of a sphere, on a golden spiral."""
-    k = np.arange(count) + 0.5
-    z, angle = 1 - 2 * k / count, math.pi * (1 + math.sqrt(5)) * k
-    rim = np.sqrt(1 - z**2)
-    return radius * np.stack([rim * np.cos(angle), rim * np.sin(angle), z], 1) + center
-
-
-def box_surface(half: float = 0.25, spacing: float = 0.01) -> np.ndarray:
-    steps = np.arange(-half, half + spacing / 2, spacing)
-    u, v = (values.ravel() for values in np.meshgrid(steps, steps))
-    sides = [np.insert(np.stack([u, v], 1), axis, side, 1) for axis in range(3) for side in (-half, half)]
-    return np.concatenate(sides)
-
-
-def cell_numbers(positions: np.ndarray, size: float) -> np.ndarray:
-    """Cells count from the walls."""
-    return np.floor((positions.astype(np.float64) - LATTICE.walls[0]) / size).astype(int)
-
-
-def body_volume(gaussians: np.ndarray, filled: Filled, size: float) -> float:
-    """Of all cells that hold a particle, m^3."""
-    return len(np.unique(cell_numbers(np.concatenate([gaussians, filled.positions]), size), axis=0)) * size**3
-
-
-def test_settings_are_the_published_ones() -> None:
-    published = {
-        "n_grid": 100,
-        "density_threshold": 100.0,
-        "search_threshold": 1.0,
-        "search_exclude_direction": 2,
-        "ray_cast_direction": 4,
-        "max_particles_num": 2000000,
-        "max_partciels_per_cell": 3,
-        "boundary": [0.4, 1.6, 0.4, 1.6, 0.4, 1.6],
-        "smooth": True,
-        "visualize": False,
-    }
-    found = validated("config.json", published, ParticleFilling)
-    assert found.max_particles_per_cell == 3
-    assert found.boundary == (0.4, 1.6, 0.4, 1.6, 0.4, 1.6)
-    assert validated("config.json", {"max_particles_per_cell": 3}, ParticleFilling).max_particles_per_cell == 3
-    assert ParticleFilling(max_particles_per_cell=3).max_particles_per_cell == 3
-    defaults = ParticleFilling()
-    assert (defaults.density_threshold, defaults.search_threshold, defaults.max_particles_num) == (5.0, 3.0, 2_000_000)
-    assert (defaults.search_exclude_direction, defaults.ray_cast_direction) == (5, 4)
-    # What is recorded reads back.
-    assert validated("meta", found.model_dump(mode="json"), ParticleFilling) == found
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"max_particles_per_cell": 1, "max_partciels_per_cell": 1}, "max_partciels_per_cell: unknown key"),
-        ({"max_particle_num": 5}, "max_particle_num: unknown key"),
-        ({"max_particles_num": 0}, "max_particles_num: expected"),
-        ({"n_grid": 100_000}, "n_grid: expected"),
-        ({"n_grid": 100.5}, "n_grid: expected"),
-        ({"search_exclude_direction": 6}, "search_exclude_direction: expected"),
-        ({"boundary": [0, 1, 0, 1, 2, 1]}, "boundary: expected x0 < x1"),
-        ({"search_threshold": -1.0}, "search_threshold: expected"),
-    ],
+from tests.dataset.mpm.clouds import (
+    LATTICE,
+    OPACITY,
+    SIGMA,
+    body_volume,
+    box_surface,
+    cell_numbers,
+    cloud,
+    random_cloud,
+    settings,
+    sphere,
+    together,
 )
-def test_wrong_settings_are_named(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        validated("config.json", wrong, ParticleFilling)
-
-
-def test_settings_do_not_change() -> None:
-    with pytest.raises(ValidationError):
-        settings().n_grid = 3  # type: ignore[misc]
 
 
 def test_bad_covariances_do_not_hide_the_body() -> None:
@@ -379,32 +282,6 @@ def test_particles_spread_evenly_within_a_cell() -> None:
     expected = len(positions) / 64
     # Five standard deviations of independent points; these are more even.
     assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
-
-
-def test_too_many_cells_are_refused() -> None:
-    far = cloud(np.array([[-1.9, -1.9, -0.9], [1.9, 1.9, 2.9]]))
-    with pytest.raises(InputError, match=r"n_grid: expected \d+ at most for object 0") as caught:
-        fill(*far, settings(n_grid=2000), LATTICE)
-    largest = int(re.search(r"expected (\d+)", str(caught.value)).group(1))  # type: ignore[union-attr]
-    _first, shape = _Space.of(settings(), LATTICE, largest).cells_around(od.Ellipsoids.of(*far[:3]))
-    # Within 7 % of the largest n_grid.
-    assert 0.8 * MOST_CELLS < shape.prod() <= MOST_CELLS
-    assert len(fill(*far, settings(n_grid=64), LATTICE)) == 0
-
-
-def test_wrong_arrays_are_refused() -> None:
-    means, covariances, opacities, labels = cloud(sphere(10))
-    with pytest.raises(ValueError, match="covariances: expected shape"):
-        fill(means, covariances[:5], opacities, labels, settings(), LATTICE)
-    means[3, 1] = np.nan
-    with pytest.raises(ValueError, match="means: expected finite"):
-        fill(means, covariances, opacities, labels, settings(), LATTICE)
-
-
-def test_nothing_to_fill() -> None:
-    filled = fill(*cloud(np.zeros((0, 3))), settings(), LATTICE)
-    assert (filled.positions.shape, filled.room) == ((0, 3), 0)
-    assert filled.nearest(np.zeros((0, 3)), np.zeros(0)).shape == (0,)
 
 
 @pytest.mark.gpu
