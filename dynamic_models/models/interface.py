@@ -99,21 +99,51 @@ class FrameModel(nn.Module, ABC):
         return roll_out(self, scene, num_frames, frame_dt, pushes)
 
 
+_MARGIN = 1.25  # how much more room is made than was needed
+_ROOMS = tuple(min(1.0, 0.3 * 2 ** (k / 2)) for k in range(-6, 5))
+
+
 class NeedsRoom(ABC):
     """A model ``NeedsRoom`` if it computes only a part of what it may have to: a GPU's shapes cannot depend on data.
+
+    Room grows in few steps, each of which is captured once. What is compiled holds for all of them, as the carry's last
+    entry has the size.
 
     Attributes:
         room: the share of all that may be needed that a step computes.
         lacking: (), how much more room, as a share of the most that could be, a step would have needed. Unless it is 0,
             results are worth nothing.
+        fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
     """
 
     room: float
     lacking: torch.Tensor
+    fixed_shapes: bool | None = None
+
+    def is_limited(self, device: torch.device) -> bool:
+        """Return whether a step computes no more than there is room for."""
+        return device.type == "cuda" if self.fixed_shapes is None else self.fixed_shapes
 
     @abstractmethod
-    def make_room(self, lacking: float) -> None:
-        """Compute a larger share from now on, by what was ``lacking``."""
+    def needed(self, scene: SceneState) -> torch.Tensor:
+        """Return the share (B,) of all that may be needed in each scene that a step from this state needs."""
+
+    @abstractmethod
+    def possible(self, scene: SceneState) -> int:
+        """Return how many entries may be needed at the most in all B scenes."""
+
+    def fit_room(self, scene: SceneState, carry: Carry) -> Carry:
+        """Return ``carry`` with numbers 1 to R, a place for each of the entries that there is room for, as its last."""
+        return *carry[:-1], self.places(scene)
+
+    def places(self, scene: SceneState) -> torch.Tensor:
+        """Return 1 to R, see ``fit_room``, (R,), int64."""
+        count = math.ceil(self.room * self.possible(scene))
+        return torch.arange(1, count + 1, device=scene.points.device)
+
+    def make_room(self, share: float) -> None:
+        """Compute this ``share`` and some more from now on."""
+        self.room = next(room for room in _ROOMS if room >= min(1.0, _MARGIN * share))
 
 
 def enlarge_room(model: FrameModel) -> bool:
@@ -124,5 +154,5 @@ def enlarge_room(model: FrameModel) -> bool:
     if lacking == 0:
         return False
     model.lacking.zero_()
-    model.make_room(lacking)
+    model.make_room(model.room + lacking)
     return True

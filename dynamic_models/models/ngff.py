@@ -24,7 +24,6 @@ and angular momentum are conserved in every collision, whatever the network says
 form, ``ngff_objects`` the same mended.
 """
 
-import math
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -64,7 +63,6 @@ _CONTEXT = 6  # numbers that describe an object to the networks
 _MEMORY = 0.04  # seconds, T of the module's docstring
 _UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
 _ROOM = 0.3  # share of all possible contacts that objects have which lie on the floor and on each other
-_MARGIN = 1.25  # how much more room is made than was needed
 
 
 class Objects(NamedTuple):
@@ -80,6 +78,7 @@ class Objects(NamedTuple):
         number: (B, O, 1), number of points, 1 for objects without any.
         mask: (B, O, P), which points exist.
         places: (B, O, P, 3), the place of each of the scene's points in this order, three times.
+        room: (R,), 1 to R for so many contacts, see ``NeedsRoom``.
     """
 
     q0: torch.Tensor
@@ -91,6 +90,7 @@ class Objects(NamedTuple):
     number: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
+    room: torch.Tensor
 
 
 class NGFFSettings(ForceFieldSettings):
@@ -106,12 +106,10 @@ class NGFF(ForceField, NeedsRoom):
 
     Attributes:
         room: the share of all possible contacts, two for every keypoint, that a step on a GPU computes.
-        lacking: (), see ``NeedsRoom``.
-        fixed_shapes: whether shapes must not depend on data, as in CUDA graphs; None: on a GPU.
+        lacking, fixed_shapes: see ``NeedsRoom``.
     """
 
     settings_type = NGFFSettings
-    fixed_shapes: bool | None = None
 
     def __init__(self, settings: NGFFSettings) -> None:
         super().__init__(settings)
@@ -130,9 +128,19 @@ class NGFF(ForceField, NeedsRoom):
         """Return how many layers a point goes through: those of contacts, which not every point has, and of stress."""
         return 2 * self.settings.num_layers * self.room + 6
 
-    def make_room(self, lacking: float) -> None:
-        """Compute more contacts from now on, by the share of them that was ``lacking``."""
-        self.room = min(1.0, _MARGIN * (self.room + lacking))
+    def possible(self, scene: SceneState) -> int:
+        """Return the most contacts that there may be: two for every keypoint."""
+        return 2 * scene.mask.numel()
+
+    @torch.no_grad()
+    def needed(self, scene: SceneState) -> torch.Tensor:
+        """Return the share (B,) of each scene's possible contacts that are in touch."""
+        carry, reach = self.begin(scene), self.settings.threshold
+        objects, world = Objects(*carry[-len(Objects._fields) :]), body_points(carry)
+        gaps, _ = nearest_wall(world, scene.walls)
+        other = body_contact(world, torch.zeros_like(world), carry[2], objects.mask, objects.volume, reach)
+        touching = torch.stack([(gaps < reach) & objects.mask, other.nearness > 0], 1)
+        return touching.flatten(1).float().mean(1)
 
     def begin(self, scene: SceneState) -> Carry:
         """Return q, qdot, x, v, omega, R; displacements (2, B, O, P, 3), metres; and ``Objects``.
@@ -163,6 +171,7 @@ class NGFF(ForceField, NeedsRoom):
             count[..., None],
             scene.mask.gather(2, order),
             _thrice(order.argsort(-1)),
+            self.places(scene),
         )
         still = qdot if self.stress is not None else torch.zeros_like(qdot)
         unmoved = torch.zeros_like(q).repeat(2, 1, 1, 1, 1)
@@ -237,7 +246,7 @@ class NGFF(ForceField, NeedsRoom):
         touching = nearness.sum(-1, keepdim=True)
         share = 10 * touching / objects.number  # of the object's points that touch; a tenth counts as one
         moving = torch.cat([relative, displacements, nearness[..., None], share.expand_as(nearness)[..., None]], -1)
-        local = self._local_acceleration(nearness, moving, torch.cat([normals, own, partners], -1))
+        local = self._local_acceleration(nearness, moving, torch.cat([normals, own, partners], -1), objects.room)
 
         weights = nearness / (touching + _FEW)
         forces = (reduced * weights)[..., None] * local  # N
@@ -250,18 +259,20 @@ class NGFF(ForceField, NeedsRoom):
         rates = _rate(nearness, relative, displacements)
         return local * nearness[..., None], force, moment - torch.linalg.cross(x, force), rates
 
-    def _local_acceleration(self, nearness: torch.Tensor, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def _local_acceleration(
+        self, nearness: torch.Tensor, moving: torch.Tensor, fixed: torch.Tensor, room: torch.Tensor
+    ) -> torch.Tensor:
         """Return a_p of the module's docstring, (2, B, O, P, 3), m/s^2, at points in touch; elsewhere 0.
 
         Args:
             nearness: (2, B, O, P), 0 for points that do not touch.
             moving, fixed: (2, B, O, P, n), see ``_accelerations``.
+            room: see ``Objects``.
         """
         touching = (nearness > 0).flatten()
         count = len(touching)
-        fixed_shapes = nearness.is_cuda if self.fixed_shapes is None else self.fixed_shapes
-        if fixed_shapes:
-            rows, left_out = first_rows(touching, math.ceil(self.room * count))
+        if self.is_limited(nearness.device):
+            rows, left_out = first_rows(touching, room)
             self.lacking.copy_(torch.maximum(self.lacking, left_out / count))
         else:
             rows = touching.nonzero().squeeze(1)
@@ -299,14 +310,16 @@ def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return product(partner, values[:, None])
 
 
-def first_rows(chosen: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return indices (room,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true.
+def first_rows(chosen: torch.Tensor, room: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return indices (R,) of the first true entries of ``chosen`` (N,), then N; and how many more entries are true.
 
     Neither waits for the device.
+
+    Args:
+        room: (R,), 1 to R.
     """
     number = chosen.cumsum(0)
-    rows = torch.searchsorted(number, torch.arange(1, room + 1, device=chosen.device))
-    return rows, (number[-1] - room).clamp_min(0)
+    return torch.searchsorted(number, room), (number[-1] - len(room)).clamp_min(0)
 
 
 def _accelerations(network: nn.Module, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,7 @@ def roll_on(
         progress: title of a progress bar; None: none.
     """
     while True:
+        carry = _fit_room(model, scene, carry)
         later = _later_frames(model, scene, carry, frame_dt, pushes, compiled)
         if progress:
             later = iter(tqdm(later, desc=progress, total=pushes.shape[1], unit="frame", leave=False))
@@ -101,6 +102,7 @@ class Rollout:
             if not enlarge_room(self._model):
                 self._carry = carry
                 return points * self._scene.mask[..., None]
+            self._carry = _fit_room(self._model, self._scene, self._carry)
             self._graph = None
 
     def _next_frame(self, push: torch.Tensor) -> tuple[Carry, torch.Tensor]:
@@ -120,6 +122,17 @@ def _begin(model: FrameModel, scene: SceneState) -> Carry:
     return begin(scene)
 
 
+def _fit_room(model: FrameModel, scene: SceneState, carry: Carry) -> Carry:
+    return model.fit_room(scene, carry) if isinstance(model, NeedsRoom) else carry
+
+
+def _for_any_room(model: FrameModel, carry: Carry) -> Carry:
+    """Tell the compiler that what it compiles for ``carry`` has to hold for any room."""
+    if isinstance(model, NeedsRoom):
+        torch._dynamo.maybe_mark_dynamic(carry[-1], 0)
+    return carry
+
+
 def _later_frames(
     model: FrameModel, scene: SceneState, carry: Carry, frame_dt: float, pushes: torch.Tensor, compiled: bool
 ) -> Iterator[torch.Tensor]:
@@ -134,7 +147,7 @@ def _later_frames(
     later = torch.compile(frame, dynamic=False, backend=model.compiler) if compiled else frame
     for k, push in enumerate(_by_frame(pushes)):
         # Some tensors of the first two frames' states have no gradients: PyTorch would compile once more for each.
-        carry, points = (frame if k < 2 else later)(model, scene, carry, push, frame_dt)
+        carry, points = (frame if k < 2 else later)(model, scene, _for_any_room(model, carry), push, frame_dt)
         yield points
 
 
@@ -227,6 +240,7 @@ class _FrameGraph:
 
         def frames(*tensors: torch.Tensor) -> torch.Tensor:
             state, carry, pushes = SceneState(*tensors[:count]), tensors[count:-1], tensors[-1]
+            carry = _for_any_room(model, carry)
             return torch.stack([advance(model, state, carry, push, frame_dt) for push in _by_frame(pushes)], 1)
 
         self._captured = CapturedFunction(frames, (*scene.tensors(), *carry, pushes))

@@ -18,9 +18,9 @@ _ROOT_FLOOR = 1e-6  # metres^2, added to the loss: below errors of 1 mm its root
 class Backward:
     """A ``Backward`` adds the gradients of a batch to those of the model.
 
-    On a GPU the first call for windows of another length runs the rollout and captures it as a graph; later calls
-    replay that. Every call runs the rollout with mixed_precision fp16, whose scaler watches each step, and for models
-    that wait for the device.
+    On a GPU the first call for windows of another length, or with another room, runs the rollout and captures it as a
+    graph; later calls replay that. Every call runs the rollout with mixed_precision fp16, whose scaler watches each
+    step, and for models that wait for the device.
 
     Args:
         accelerator: says device and precision.
@@ -58,9 +58,13 @@ class Backward:
             carry = self._model.begin(state)
         if not self._captured:
             return self.run(state, carry, target, pushes)
-        arguments = (*state.tensors(), *carry, pushes, target)
         while True:
-            if self._graph is None or self._graph.inputs[-1].shape != target.shape:
+            if isinstance(self._model, NeedsRoom):
+                carry = self._model.fit_room(state, carry)
+            arguments = (*state.tensors(), *carry, pushes, target)
+            if self._graph is None or any(
+                held.shape != given.shape for held, given in zip(self._graph.inputs, arguments, strict=True)
+            ):
                 self._graph = None  # frees its memory first
                 torch.cuda.empty_cache()
                 self._graph = self._capture(arguments, len(carry))
@@ -68,7 +72,6 @@ class Backward:
             losses = self._graph.replay().clone()
             if not enlarge_room(self._model):
                 return losses
-            self._graph = None
 
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """Add gradients and return losses kernel by kernel, from what the model's ``begin`` returned."""

@@ -25,7 +25,7 @@ from dynamic_models.data.windows import (
     load_scenes,
 )
 from dynamic_models.models.checkpoints import check_weights, load_checkpoint
-from dynamic_models.models.interface import FrameModel
+from dynamic_models.models.interface import FrameModel, NeedsRoom
 from dynamic_models.models.registry import build_model, model_class
 from dynamic_models.training.backward import Backward, average_gradients
 from dynamic_models.training.pictures import plot_curves, write_rollout
@@ -49,6 +49,8 @@ _MINIMUM_THRESHOLD = 0.05  # metres: the least default distance of contact
 _SKIPPED_LIMIT = 20  # updates left out in a row
 _TIMED_UPDATES = 5  # by which the remaining time is estimated
 _WORTH_SAYING = 60  # seconds that remain
+_ROOM_STRIDE = 5  # every so-many-th frame's contacts are counted
+_ROOM_SCENES = 64  # whose contacts are counted at a time
 
 
 def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,7 +127,8 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         if device.type == "cuda":  # every batch has one shape, for another one would be compiled and captured anew
             most = [max(counts) for counts in zip(*(scene.clip.mask.shape for scene in scenes), strict=True)]
             sampling = replace(sampling, objects=most[0], points=most[1])
-            reserve_room(model, scenes, sampling)
+        if isinstance(model, NeedsRoom) and model.is_limited(device):
+            model.make_room(room_for(model, scenes, sampling, settings.chunk, device))
         save_every = max(1, round(settings.save_interval * len(scenes) / batch))
         film_every = max(1, round(settings.video_interval * len(scenes) / batch))
         stop, former, start = stop or StopSignal(), replace(progress), clock()
@@ -161,7 +164,7 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
 
                 # What became of it, agreed upon by all processes.
                 elapsed = former.elapsed + clock() - start
-                loss, elapsed, asked = agree(accelerator, loss, elapsed, float(stop.asked))
+                loss, elapsed, asked = agree(accelerator, model, loss, elapsed, float(stop.asked))
                 progress.iteration, progress.elapsed = progress.iteration + 1, elapsed
                 out_of_time = settings.time_limit is not None and elapsed >= settings.time_limit
                 progress.finished = progress.iteration >= total or out_of_time
@@ -241,14 +244,37 @@ def tracker_name(settings: TrainSettings) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def reserve_room(model: FrameModel, scenes: Sequence[SimulatedScene], sampling: Sampling) -> None:
-    """Run the model on the ends of scenes, where most things touch, so that it makes room before it is compiled."""
-    device = next(model.parameters()).device
-    for i in range(0, len(scenes), sampling.batch_size):
-        batch = [scenes[k % len(scenes)] for k in range(i, i + sampling.batch_size)]
-        ends = [scene.window(scene.num_frames - 2, 2) for scene in batch]
-        window = collate_windows(ends, sampling.objects, sampling.points)
-        model(window.state.to(device), 2, batch[0].frame_dt, window.pushes.to(device))
+def room_for(
+    model: NeedsRoom,
+    scenes: Sequence[SimulatedScene],
+    sampling: Sampling,
+    frames: int,
+    device: torch.device,
+    draws: int = 1000,
+) -> float:
+    """Return the largest share of all that may be needed that batches of simulated windows need, see ``NeedsRoom``.
+
+    It is the same in all processes, which then compile and capture alike.
+
+    Args:
+        frames: the length of the windows.
+        device: where the model is.
+        draws: random batches that are looked at.
+    """
+    looked_at = range(0, sampling.num_frames, _ROOM_STRIDE)
+    rows = []
+    for k in looked_at:
+        for i in range(0, len(scenes), _ROOM_SCENES):
+            window = collate_windows(
+                [scene.window(k, 1) for scene in scenes[i : i + _ROOM_SCENES]], sampling.objects, sampling.points
+            )
+            rows.append(model.needed(window.state.to(device)).cpu())
+    needed = torch.cat(rows).view(len(looked_at), len(scenes))
+    chance = torch.Generator().manual_seed(sampling.seed)
+    drawn = torch.randint(len(scenes), (draws, sampling.batch_size), generator=chance)
+    starts = torch.randint(sampling.num_frames - frames + 1, (draws, sampling.batch_size), generator=chance)
+    later = torch.arange(0, frames, _ROOM_STRIDE)[:, None, None]
+    return float(needed[((starts + later) // _ROOM_STRIDE).clamp_max(len(looked_at) - 1), drawn].mean(-1).max())
 
 
 def window_length(first: int, last: int, done: float, growth: float = 0.5, stages: int = 8) -> int:
@@ -305,12 +331,21 @@ def update(
     optimizer.zero_grad(set_to_none=False)  # CUDA graphs add to the same gradients again
 
 
-def agree(accelerator: Accelerator, loss: float, elapsed: float, asked: float) -> tuple[float, float, float]:
-    """Return means over the processes, so that all of them decide alike."""
+def agree(
+    accelerator: Accelerator, model: FrameModel, loss: float, elapsed: float, asked: float
+) -> tuple[float, float, float]:
+    """Return means over the processes, so that all of them decide alike, and give all models the same room.
+
+    Otherwise each process would wait once for every other one to meet the window that it lacks room for.
+    """
     if accelerator.num_processes == 1:
         return loss, elapsed, asked
-    values = torch.tensor([loss, elapsed, asked], dtype=torch.float32, device=accelerator.device)
-    loss, elapsed, asked = accelerator.reduce(values, "mean").tolist()
+    room = model.room if isinstance(model, NeedsRoom) else 0.0
+    values = torch.tensor([[loss, elapsed, asked, room]], dtype=torch.float64, device=accelerator.device)
+    values = accelerator.gather(values)
+    if isinstance(model, NeedsRoom):
+        model.room = float(values[:, 3].max())
+    loss, elapsed, asked = values[:, :3].mean(0).tolist()
     return loss, elapsed, asked
 
 

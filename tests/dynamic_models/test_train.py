@@ -250,8 +250,8 @@ def test_published_flags_are_accepted_with_their_defaults() -> None:
     assert args.output == Path("checkpoints/e")
 
 
-def launch(arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "dynamic_models.train", *arguments]
+def launch(arguments: list[str], *launcher: str, module: str = "dynamic_models.train") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), module, *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -278,15 +278,22 @@ def test_sigterm_saves_and_ends_well(toy_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("module", ["dynamic_models.train", "tests.dynamic_models.training.fixed_shapes"])
 def test_two_processes_learn_what_one_does_with_the_doubled_batch(
-    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, toy_root: Path, tmp_path: Path, module: str
 ) -> None:
-    shared = f"--data_root {toy_root} --groups toy {SMALL} --epochs 8"
+    shared = f"--data_root {toy_root} --groups toy {SMALL} --epochs 8 --threshold 0.2"
     flags = f"{shared} --batch_size 2 --output {tmp_path / 'two'}".split()
-    process = launch(flags, "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    _, errors = process.communicate(timeout=240)
+    process = launch(flags, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", module=module)
+    output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    one = run_training(monkeypatch, toy_root, tmp_path / "one", "--groups toy --batch_size 4")
+    rooms = re.findall(r"room ([\d.]+), then ([\d.]+)", output)
+    assert bool(rooms) == (module != "dynamic_models.train")
+    if rooms:  # both have made room, and always had the same after an update
+        first, second = (re.findall(rf"process {k}: room .* then ([\d.]+)", output) for k in (0, 1))
+        assert first == second
+        assert float(first[-1]) > 0.04
+    one = run_training(monkeypatch, toy_root, tmp_path / "one", "--groups toy --batch_size 4 --threshold 0.2")
     two = read_metrics(tmp_path / "two")
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-3)
     first, second = (load_checkpoint(tmp_path / name / "last.json")[0].state_dict() for name in ("one", "two"))

@@ -97,7 +97,7 @@ def test_the_first_rows_are_those_of_all_true_entries() -> None:
     chosen = torch.rand(500, generator=torch.Generator().manual_seed(0)) < 0.3
     true = chosen.nonzero().squeeze(1)
     for room in (1, len(true) - 1, len(true), 400, 500):
-        rows, left_out = first_rows(chosen, room)
+        rows, left_out = first_rows(chosen, torch.arange(1, room + 1))
         kept = min(room, len(true))
         assert torch.equal(rows[:kept], true[:kept])
         assert rows[kept:].eq(500).all()
@@ -138,13 +138,13 @@ def test_a_compiled_frame_is_the_frame() -> None:
 
 
 def test_frames_are_compiled_once() -> None:
-    """For windows of all lengths, and whatever is touched."""
+    """For windows of all lengths, whatever is touched, and whatever room there is for that."""
     counter = CompileCounterWithBackend("aot_eager")
     model = make_model(ode_method="leapfrog")
     model.fixed_shapes, model.compiler = True, counter
     counts = []
     for seed, length in enumerate((5, 8, 4)):
-        state = make_state(seed=seed)
+        model.room, state = (0.3, 0.6, 1.0)[seed], make_state(seed=seed)
         pushes = torch.zeros(1, length - 1, 3, 6).double()
         roll_on(model, state, model.begin(state), DT, pushes, compiled=True).square().mean().backward()
         counts.append(counter.frame_count)

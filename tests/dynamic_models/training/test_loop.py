@@ -15,7 +15,7 @@ from dynamic_models.training.loop import (
     duration,
     launcher_notes,
     learning_rate,
-    reserve_room,
+    room_for,
     window_length,
 )
 from gaussians.stage.errors import InputError
@@ -61,16 +61,20 @@ def test_windows_grow_to_full_length_by_half_of_the_training() -> None:
     assert window_length(40, 40, 0) == 40
 
 
-def test_room_is_reserved_for_how_scenes_end(toy_root: Path) -> None:
-    """With shapes as on a GPU: what lies on the floor at the end takes more room than there is at first."""
+def test_room_is_sized_from_the_data(toy_root: Path) -> None:
+    """With shapes as on a GPU: there is enough for any batch of windows as they were simulated, and not for all."""
     scenes = load_scenes(Layout(toy_root), ["toy"], 12, 30, progress=False)
     model = build_model(
         {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "threshold": 0.3, "step_size": 0.02}
     )
     assert isinstance(model, NGFF)
+    sampling = Sampling(seed=0, num_frames=30, batch_size=2, objects=2, points=12)
+    share = room_for(model, scenes, sampling, 10, torch.device("cpu"))
+    at_most = max(float(model.needed(scene.window(k, 1).state)) for scene in scenes for k in range(30))
+    assert 0.5 * at_most < share <= at_most
     model.fixed_shapes, model.room = True, 1 / 64
-    reserve_room(model, scenes, Sampling(seed=0, num_frames=30, batch_size=2, objects=2, points=12))
-    assert 1 / 64 < model.room < 1
+    model.make_room(share)
+    assert 1.25 * share <= model.room < 1
     reserved = model.room
     for scene in scenes:
         state, _, pushes = scene.window(27, 3)
