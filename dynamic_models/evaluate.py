@@ -10,7 +10,8 @@ Without --sets all --groups are one set.
 
 Models: ngff, ngff_objects, ngff_published, pointformer, gcn from checkpoints, and others by names of --checkpoints;
 ballistic, free flight that ends on the floor; mpm_vlm, simulations with guessed materials in
-<data_root>/mpm_vlm/<group>/<scene>.
+<data_root>/mpm_vlm/<group>/<scene>; floor, the error of what can be known, from simulations in
+<data_root>/shifted/<group>/<scene> of the same scenes, moved by half a cell.
 
 Examples:
   python -m dynamic_models.evaluate --groups 3_9 --models ngff,ballistic
@@ -25,7 +26,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.layout import add_data_root
-from dynamic_models.evaluation.settings import BALLISTIC, GUESSED, EvaluateSettings, parse_scene_set
+from dynamic_models.evaluation.settings import (
+    BALLISTIC,
+    FLOOR,
+    GUESSED,
+    HORIZONS,
+    EvaluateSettings,
+    parse_scene_set,
+)
 from dynamic_models.models.registry import MODELS
 from gaussians.stage.command_line import ArgumentParser, run
 from gaussians.stage.errors import InputError
@@ -44,7 +52,7 @@ def _parser() -> ArgumentParser:
         metavar="NAME=GROUP,...[@FRAMES]",
         help="sets of scenes, see above",
     )
-    known = ", ".join((*MODELS, GUESSED, BALLISTIC))
+    known = ", ".join((*MODELS, GUESSED, BALLISTIC, FLOOR))
     add(
         "--models",
         default="ngff,ballistic",
@@ -61,6 +69,15 @@ def _parser() -> ArgumentParser:
     add(
         "--steps", type=int, help="frames to predict (default: as in the first model's training, if scenes are so long)"
     )
+    add(
+        "--horizons",
+        nargs="+",
+        type=int,
+        default=list(HORIZONS),
+        help="numbers of first frames over which errors are taken, too, in sets that are so long",
+    )
+    add("--rollouts", type=int, default=0, help="rollouts from jittered starts of which the best is told; 0: none")
+    add("--jitter", type=float, default=3e-3, help="standard deviation of objects' places in these starts [m]")
     add(
         "--num_keypoints",
         type=int,
@@ -96,10 +113,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> EvaluateSettings:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{what}: {name} stands there twice")
-    for name, least in (("steps", 2), ("num_keypoints", 1), ("resolution", 16)):
+    for name, least in (("steps", 2), ("num_keypoints", 1), ("resolution", 16), ("rollouts", 0), ("jitter", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise InputError(f"--{name}: expected {least} or more, found {value}")
+    if min(args.horizons) < 2:
+        raise InputError(f"--horizons: expected 2 or more, found {min(args.horizons)}")
     return EvaluateSettings(
         data_root=args.data_root,
         groups=tuple(args.groups),
@@ -107,6 +126,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> EvaluateSettings:
         models=models,
         checkpoints=tuple(args.checkpoints),
         steps=args.steps,
+        horizons=tuple(sorted(set(args.horizons))),
+        rollouts=args.rollouts,
+        jitter=args.jitter,
         num_keypoints=args.num_keypoints,
         cache=args.cache,
         output=args.output,

@@ -13,6 +13,7 @@ from dataset.layout import Layout
 from dynamic_models.data.windows import SimulatedScene, choose_groups, load_scenes
 from dynamic_models.evaluation.comparison_video import Tile, write_comparison
 from dynamic_models.evaluation.contenders import TRUTH, Contender, Prediction, Truth, load_contenders
+from dynamic_models.evaluation.ensembles import EnsembleErrors
 from dynamic_models.evaluation.measurements import Result, SceneMeasurements
 from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_json, trained_frames
 from dynamic_models.evaluation.report_tables import to_markdown
@@ -62,11 +63,13 @@ def compare_models(settings: EvaluateSettings, contenders: Sequence[Contender] |
             contenders=contenders,
             sets=sets,
             groups=by_group,
-            results=measure(contenders, scenes, list(cases), layout),
+            results=measure(contenders, scenes, list(cases), layout, settings),
             frame_dt=scenes[groups[0]][0].frame_dt,
             num_keypoints=min((c.num_keypoints for c in contenders if c.num_keypoints), default=num_keypoints),
             device=describe(device),
             videos={},
+            rollouts=settings.rollouts,
+            jitter=settings.jitter,
         )
         write_report(report, settings.output)
         for each in sets:
@@ -140,6 +143,7 @@ def measure(
     scenes: dict[str, list[SimulatedScene]],
     cases: Sequence[tuple[str, int]],
     layout: Layout,
+    settings: EvaluateSettings,
 ) -> list[Result]:
     """Roll out every contender, and the truth, on every scene of ``cases``, and return the measured results.
 
@@ -152,12 +156,18 @@ def measure(
     results: list[Result] = []
     everyone = (Truth(), *contenders)
 
-    def compare(case: tuple[SimulatedScene, int], made: dict[str, Prediction]) -> list[Result]:
-        return SceneMeasurements(case[0], case[1], keypoints, layout).compare(made)
+    def prepare(case: tuple[SimulatedScene, int]) -> SceneMeasurements:
+        return SceneMeasurements(*case, keypoints, layout, settings.horizons)
 
+    def compare(
+        measured: SceneMeasurements, made: dict[str, Prediction], judged: dict[str, EnsembleErrors]
+    ) -> list[Result]:
+        return measured.compare(made, judged)
+
+    per_scene = len(everyone) + (len(contenders) if settings.rollouts else 0)
     with (
         ThreadPoolExecutor(core_count()) as pool,
-        tqdm(total=len(work) * len(everyone), desc="rollouts", unit="rollout") as bar,
+        tqdm(total=len(work) * per_scene, desc="rollouts", unit="rollout") as bar,
     ):
         for i in range(0, len(work), _TOGETHER):
             together = work[i : i + _TOGETHER]
@@ -168,9 +178,19 @@ def measure(
                     bar.set_postfix_str(f"{contender.name}, {scene.name}")
                     rollouts[-1][contender.name] = contender.roll_out(scene, frames)
                     bar.update()
+            measurements = list(pool.map(prepare, together))
+            # After the others, for a GPU captures what predicts so many scenes at a time anew.
+            judged: list[dict[str, EnsembleErrors]] = [{} for _ in together]
+            for contender in contenders if settings.rollouts else ():
+                for (scene, frames), measured, errors in zip(together, measurements, judged, strict=True):
+                    bar.set_postfix_str(f"{contender.name}, {scene.name}, {settings.rollouts} starts")
+                    made = contender.roll_out_jittered(scene, frames, settings.rollouts, settings.jitter)
+                    if made is not None:
+                        errors[contender.name] = measured.judge(made)
+                    bar.update()
             # Measuring takes all cores, so it waits until no model is timed.
-            for measured in pool.map(compare, together, rollouts):
-                results += measured
+            for found in pool.map(compare, measurements, rollouts, judged):
+                results += found
     return results
 
 

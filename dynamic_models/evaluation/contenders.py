@@ -1,5 +1,6 @@
 """Define what is compared: learned models, free flight, simulations with guessed materials, the truth itself."""
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from typing import NamedTuple, Protocol
 import torch
 
 from dataset.layout import Layout
+from dynamic_models.data.scene_state import SceneState
 from dynamic_models.data.windows import SimulatedScene
-from dynamic_models.evaluation.settings import BALLISTIC, GUESSED
+from dynamic_models.evaluation.ensembles import jittered
+from dynamic_models.evaluation.settings import BALLISTIC, FLOOR, GUESSED, SHIFTED
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
@@ -21,6 +24,7 @@ from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
 
 TRUTH = "simulation"
+_MOVE_TOLERANCE = 2e-3  # metres, twice what files of half precision round off
 
 
 class Prediction(NamedTuple):
@@ -29,10 +33,12 @@ class Prediction(NamedTuple):
     Attributes:
         positions: (T, O, P, 3), keypoints, metres, on the CPU.
         seconds: wall time that it took, None for unknown.
+        error_scale: what its distance from the truth is multiplied by before errors are taken.
     """
 
     positions: torch.Tensor
     seconds: float | None
+    error_scale: float = 1.0
 
 
 class Contender(Protocol):
@@ -52,6 +58,11 @@ class Contender(Protocol):
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """Predict ``frames`` of ``scene`` from the first one on."""
 
+    def roll_out_jittered(
+        self, scene: SimulatedScene, frames: int, rollouts: int, jitter: float
+    ) -> torch.Tensor | None:
+        """Predict from several starts, see ``ensembles.jittered``; (rollouts, T, O, P, 3), or None where it cannot."""
+
 
 class Truth:
     """A ``Truth`` is the simulation that the others are measured against, with the time that it took."""
@@ -66,15 +77,22 @@ class Truth:
         seconds = _share_of_time(scene.wall_time, scene.num_frames, frames)
         return Prediction(scene.clip.positions[:frames], seconds)
 
+    def roll_out_jittered(self, scene: SimulatedScene, frames: int, rollouts: int, jitter: float) -> None:
+        """Return nothing: simulations are read, not made."""
 
-class GuessedSimulation:
-    """A ``GuessedSimulation`` reads what was simulated with materials that a vision-language model guessed."""
 
-    name = GUESSED
+class SimulatedOtherwise:
+    """A ``SimulatedOtherwise`` reads simulations of the same scenes under other conditions.
+
+    Attributes:
+        name: what reports call it.
+    """
+
     num_keypoints: int | None = None
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, name: str, folder: str, layout: Layout) -> None:
+        """Read from ``<root>/<folder>/<group>/<scene>``."""
+        self.name, self._folder, self._layout = name, folder, layout
 
     def check(self, scene: SimulatedScene, frames: int) -> None:
         reader = TrajectoryReader(self._path(scene))
@@ -98,8 +116,32 @@ class GuessedSimulation:
         wall_time = reader.meta.wall_time if reader.meta else None
         return Prediction(positions, _share_of_time(wall_time, reader.num_frames, frames))
 
+    def roll_out_jittered(self, scene: SimulatedScene, frames: int, rollouts: int, jitter: float) -> None:
+        """Return nothing: simulations are read, not made."""
+
     def _path(self, scene: SimulatedScene) -> Path:
-        return self._layout.root / GUESSED / scene.name
+        return self._layout.root / self._folder / scene.name
+
+
+class Floor(SimulatedOtherwise):
+    """A ``Floor`` is how far a prediction stays from the simulation if it knows all but how the grid lies.
+
+    It reads simulations of scenes that were moved as a whole by half a cell, and takes the move back. Where the grid
+    lies is chance to whoever does not see it. The best prediction is then the mean of all that may come of it, and from
+    that each outcome is by sqrt 2 less far away than two outcomes are from each other.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(FLOOR, SHIFTED, layout)
+
+    def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
+        positions = super().roll_out(scene, frames).positions
+        existing = scene.clip.mask
+        moves = (positions[0] - scene.clip.positions[0])[existing]
+        move = moves.mean(0)
+        if (moves - move).abs().max() > _MOVE_TOLERANCE:
+            raise InputError(f"{self._path(scene)}: expected the objects of mpm/{scene.name}, moved as a whole")
+        return Prediction((positions - move) * existing[..., None], None, 1 / math.sqrt(2))
 
 
 def _order(layout: Layout, scene: SimulatedScene) -> torch.Tensor:
@@ -151,13 +193,7 @@ class Predictor:
     @torch.no_grad()
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """Roll the model out, timed without what is done once for scenes of one shape and length, such as compiling."""
-        state, _, pushes = scene.window(0, frames)
-        if self.num_keypoints is not None:
-            # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
-            first = slice(self.num_keypoints)
-            kept = {name: getattr(state, name)[:, :, first] for name in ("points", "velocities", "rest", "mask")}
-            state = replace(state, **kept)
-        state, pushes = state.to(self.device), pushes.to(self.device)
+        state, pushes = self._start(scene, frames)
         if self._warm != (state.mask.shape, frames, scene.frame_dt):
             self.model(state, frames, scene.frame_dt, pushes)
             self._warm = (state.mask.shape, frames, scene.frame_dt)
@@ -166,6 +202,23 @@ class Predictor:
         predicted = self.model(state, frames, scene.frame_dt, pushes)
         _synchronize(self.device)
         return Prediction(predicted[0].cpu(), time.perf_counter() - start)
+
+    @torch.no_grad()
+    def roll_out_jittered(self, scene: SimulatedScene, frames: int, rollouts: int, jitter: float) -> torch.Tensor:
+        state, pushes = self._start(scene, frames)
+        starts = jittered(state, rollouts, jitter, scene.name)
+        predicted: torch.Tensor = self.model(starts, frames, scene.frame_dt, pushes.expand(rollouts, -1, -1, -1))
+        return predicted
+
+    def _start(self, scene: SimulatedScene, frames: int) -> tuple[SceneState, torch.Tensor]:
+        """Return the scene's first frame with as many keypoints as the model is given, and what pushes it."""
+        state, _, pushes = scene.window(0, frames)
+        if self.num_keypoints is not None:
+            # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
+            first = slice(self.num_keypoints)
+            kept = {name: getattr(state, name)[:, :, first] for name in ("points", "velocities", "rest", "mask")}
+            state = replace(state, **kept)
+        return state.to(self.device), pushes.to(self.device)
 
 
 def _synchronize(device: torch.device) -> None:
@@ -196,7 +249,7 @@ def load_contenders(
     for name in given:
         if name not in names:
             raise InputError(f"--checkpoints: one is of {name}, which is not among --models {','.join(names)}")
-    known = (*MODELS, GUESSED, BALLISTIC)
+    known = (*MODELS, GUESSED, BALLISTIC, FLOOR)
     for name in names:
         if name not in (*known, *given):
             raise InputError(f"--models: expected {', '.join(known)} or a name of --checkpoints, found {name!r}")
@@ -205,7 +258,9 @@ def load_contenders(
         if name == BALLISTIC:
             contenders.append(Predictor(name, Ballistic(), device))
         elif name == GUESSED:
-            contenders.append(GuessedSimulation(layout))
+            contenders.append(SimulatedOtherwise(GUESSED, GUESSED, layout))
+        elif name == FLOOR:
+            contenders.append(Floor(layout))
         else:
             contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device, compiled))
     return contenders
@@ -215,7 +270,7 @@ def _load(text: str, device: torch.device, compiled: bool) -> Predictor:
     name, equals, path = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", name):  # a path, which may contain an equals sign
         name, path = "", text
-    if name in (TRUTH, GUESSED, BALLISTIC):
+    if name in (TRUTH, GUESSED, BALLISTIC, FLOOR):
         raise InputError(f"--checkpoints {text}: {name} is no learned model: give the checkpoint another name")
     model, info = load_checkpoint(path, name if name in MODELS else None)
     model.compiled = compiled

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from dynamic_models.evaluation.penetration import Interior, penetration_depths
+from dynamic_models.evaluation.support import unsupported
 
 _LAST_STEPS = 5  # over which the final speed is a mean
 _LEAST_REACH = 0.1  # metres: the distance at which objects of the published models begin to act on each other
@@ -27,6 +28,7 @@ class Motion:
         frame_dt: seconds from frame to frame.
         pushed: (T - 1, O), bool, on which objects external forces act between two frames.
         reach: metres; things nearer than this may act on each other.
+        dx: cell size of the simulation's grid, metres; 0 for unknown.
     """
 
     positions: torch.Tensor
@@ -37,6 +39,7 @@ class Motion:
     frame_dt: float
     pushed: torch.Tensor
     reach: float
+    dx: float = 0.0
 
     def centers(self) -> torch.Tensor:
         """Return the mean keypoint of every object, (T, O, 3), metres."""
@@ -63,6 +66,7 @@ class Plausibility:
         interpenetration: depth of the deepest keypoint inside another object, mean over frames, metres.
         floor_penetration: depth of the deepest keypoint below the floor, mean over frames, metres.
         final_speed: root mean squared speed of keypoints over the last steps, m/s.
+        unsupported: share of what lies still whose centre of mass is not over its support, see ``support``.
     """
 
     momentum_drift: float
@@ -70,6 +74,7 @@ class Plausibility:
     interpenetration: float
     floor_penetration: float
     final_speed: float
+    unsupported: float
 
 
 def plausibility(motion: Motion, interiors: Sequence[Interior]) -> Plausibility:
@@ -85,6 +90,7 @@ def plausibility(motion: Motion, interiors: Sequence[Interior]) -> Plausibility:
         interpenetration=float(depths.mean()),
         floor_penetration=float(floor_penetration(motion).mean()),
         final_speed=final_speed(motion),
+        unsupported=unsupported(motion.positions, motion.mask, motion.frame_dt, float(motion.walls[4]), motion.dx),
     )
 
 

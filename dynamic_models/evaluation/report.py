@@ -28,6 +28,8 @@ class Report:
         num_keypoints: how many keypoints of every object errors are taken over, at most.
         device: where models were rolled out, in words.
         videos: file names by set and rank, relative to the report.
+        rollouts: how many rollouts from jittered starts were judged.
+        jitter: the standard deviation of objects' places in them, metres.
     """
 
     contenders: Sequence[Contender]
@@ -38,6 +40,8 @@ class Report:
     num_keypoints: int
     device: str
     videos: dict[str, dict[str, str]]
+    rollouts: int
+    jitter: float
     _summaries: dict[tuple[SceneSet, str], dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -64,6 +68,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "frame_dt": report.frame_dt,
         "num_keypoints": report.num_keypoints,
         "device": report.device,
+        "rollouts": report.rollouts,
+        "jitter": report.jitter,
         "confidence": f"95 %, percentile bootstrap over scenes, {RESAMPLES} resamples",
         "models": {contender.name: about(contender) for contender in report.contenders},
         "sets": {each.name: _set_to_json(report, each) for each in report.sets},
@@ -71,6 +77,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "results": [
             {"model": result.contender, "scene": result.scene, "frames": result.frames}
             | {key: _finite(result.metrics[key]) for key in METRICS}
+            | {"horizons": {str(t): {k: _finite(v) for k, v in e.items()} for t, e in result.horizons.items()}}
             for result in report.results
         ],
     }
@@ -87,7 +94,12 @@ def _set_to_json(report: Report, scene_set: SceneSet) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return an ``Estimate`` as plain types, None for what is undefined or infinite; all else as it is."""
+    """Return an ``Estimate``, or a dictionary of some, as plain types, None for what is undefined or infinite.
+
+    All else is returned as it is.
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
     if not isinstance(value, Estimate):
         return value
     ends = {"mean": _finite(value.mean), "low": _finite(value.low), "high": _finite(value.high)}

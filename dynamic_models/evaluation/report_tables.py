@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamic_models.evaluation.contenders import TRUTH
+from dynamic_models.evaluation.measurements import ENSEMBLE, ERRORS, LATER
 from dynamic_models.evaluation.report import Report, about, count_scenes, plot_name, scenes_in_words
-from dynamic_models.evaluation.settings import SceneSet
+from dynamic_models.evaluation.settings import FLOOR, SceneSet
 from dynamic_models.evaluation.statistics import Estimate, of_set
 
 _MANY_SCENES = 10
-_MILLIMETRES = 1000.0
 _LARGE = 1e5  # from here on numbers are written with exponents
 
 
@@ -63,17 +63,19 @@ def _overview(report: Report) -> list[str]:
 def _set_section(report: Report, scene_set: SceneSet) -> list[str]:
     seconds = (scene_set.frames - 1) * report.frame_dt
     groups = f"group{'s' if len(scene_set.groups) > 1 else ''} {', '.join(scene_set.groups)}"
-    summaries = {name: report.summary(scene_set, name) for name in (TRUTH, *report.rows)}
+    summaries = {name: report.summary(scene_set, name) for name in (*report.rows, TRUTH)}
     lines = [
         f"## {scene_set.name.capitalize()}",
         "",
         f"{count_scenes(report, scene_set)} of {groups}, {scene_set.frames} frames ({seconds:g} s).",
         "",
-        *_error_table(report, summaries),
+        *_main_table(report, summaries),
         "",
         f"![Error over time]({plot_name(report, scene_set)})",
         "",
-        "Physical plausibility:",
+        *_horizon_table(report, summaries),
+        *_comparison(report, summaries),
+        "Further measures of plausibility:",
         "",
         *_plausibility_table(summaries),
     ]
@@ -84,40 +86,85 @@ def _set_section(report: Report, scene_set: SceneSet) -> list[str]:
     return lines
 
 
-def _error_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[str]:
-    first, simulation = report.rows[0], summaries[TRUTH]["seconds"].mean
-    models = {name: summaries[name] for name in report.rows}
-    head = ["", "RMSE [m]", "final position error [m]", "correlation R"]
-    if len(models) > 1:
-        head += [f"RMSE beyond {first}'s [m]", f"beats {first} in"]
-    head += ["rollout [s]", "faster"]
-    rows = []
-    best = {key: _smallest(models, key) for key in ("rmse", "final_position_error")}
-    best["correlation"] = _smallest(models, "correlation", -1)
-    for name, summary in models.items():
-        cells = [cell(summary[key], bold=best[key] == name) for key in best]
-        if len(models) > 1:
-            count = summary["rmse"].scenes
-            cells += (
-                ["", ""]
-                if name == first
-                else [cell(summary["rmse_difference"], sign="+"), f"{summary['wins']} of {count}"]
-            )
-        seconds = summary["seconds"].mean
-        cells += [_number(seconds), _times(simulation / seconds) if simulation and seconds else ""]
-        rows.append([name, *cells])
-    rows.append([TRUTH, *[""] * (len(head) - 3), _number(simulation), ""])
-    return table(head, rows)
-
-
+_ERRORS = (
+    ("rmse", "RMSE [m]", 1),
+    ("rmse_per_coordinate", "RMSE per coordinate [m]", 1),
+    ("final_position_error", "final position error [m]", 1),
+    ("correlation", "R", -1),
+)
+"""Key, title, and -1 where more is better."""
+_LOOKS = (
+    ("interpenetration", "inside each other [mm]", 1000.0),
+    ("floor_penetration", "below the floor [mm]", 1000.0),
+    ("final_speed", "speed at the end [m/s]", 1.0),
+    ("unsupported", "unsupported [%]", 100.0),
+)
 _PLAUSIBILITY = (
     ("momentum_drift", "momentum drift [m/s²]", 1.0),
     ("energy_gain", "energy gained [J/kg]", 1.0),
-    ("interpenetration", "inside each other [mm]", _MILLIMETRES),
-    ("floor_penetration", "below the floor [mm]", _MILLIMETRES),
-    ("final_speed", "speed at the end [m/s]", 1.0),
-    ("final_speed_error", "its error [m/s]", 1.0),
+    ("final_speed_error", "error of the speed at the end [m/s]", 1.0),
 )
+"""Key, title, and what values are multiplied by."""
+
+
+def _main_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Return errors, how the motion looks, and how long it took, of every model and of the simulation."""
+    simulation, floor = summaries[TRUTH]["seconds"].mean, summaries.get(FLOOR, {}).get("rmse")
+    best = {key: _smallest(summaries, key, sign) for key, _, sign in _ERRORS}
+    head = ["", *(title for _, title, _ in _ERRORS), *(["of the floor"] if floor else [])]
+    head += [*(title for _, title, _ in _LOOKS), "rollout [s]", "faster"]
+    rows = []
+    for name, summary in summaries.items():
+        cells = [cell(summary[key], bold=best[key] == name) if name != TRUTH else "" for key, _, _ in _ERRORS]
+        if floor:
+            rmse = summary["rmse"].mean
+            cells.append(_times(rmse / floor.mean) if name not in (TRUTH, FLOOR) and rmse and floor.mean else "")
+        cells += [cell(summary[key], scale) for key, _, scale in _LOOKS]
+        seconds = summary["seconds"].mean
+        faster = _times(simulation / seconds) if simulation and seconds and name != TRUTH else ""
+        rows.append([name, *cells, _number(seconds), faster])
+    return table(head, rows)
+
+
+def _horizon_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[str]:
+    keys = (*ERRORS, LATER)
+    head = ["", "T", "RMSE [m]", "per coordinate [m]", "final position error [m]", "R", "R of positions"]
+    rows = []
+    for name in report.rows:
+        for i, (horizon, errors) in enumerate(summaries[name]["horizons"].items()):
+            cells = [cell(errors[key]) for key in keys]
+            rows.append([name if i == 0 else "", str(horizon), *cells[:-1], cells[-1] if i else ""])
+    if not rows:
+        return []
+    return [
+        "Over the first T frames, and over those since the T above:",
+        "",
+        *table([*head, "RMSE since [m]"], rows),
+        "",
+    ]
+
+
+def _comparison(report: Report, summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a table of how models compare scene by scene, and how well several rollouts predict; or nothing."""
+    first, judged = report.rows[0], report.rollouts > 0
+    head = [""]
+    if len(report.rows) > 1:
+        head += [f"RMSE beyond {first}'s [m]", f"beats {first} in"]
+    if judged:
+        head += [f"RMSE of the best of {report.rollouts} [m]", "energy score [m]"]
+    if len(head) == 1:
+        return []
+    rows = []
+    for name in report.rows:
+        summary, cells = summaries[name], []
+        if len(report.rows) > 1:
+            wins = f"{summary['wins']} of {summary['rmse'].scenes}"
+            cells += ["", ""] if name == first else [cell(summary["rmse_difference"], sign="+"), wins]
+        if judged:
+            cells += [cell(summary[key]) if summary[key].scenes else "" for key in ENSEMBLE]
+        rows.append([name, *cells])
+    starts = f"; {report.rollouts} rollouts from starts jittered by {1000 * report.jitter:g} mm" if judged else ""
+    return [f"Scene by scene{starts}:", "", *table(head, rows), ""]
 
 
 def _plausibility_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
@@ -126,7 +173,7 @@ def _plausibility_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
     for name, summary in summaries.items():
         shown = [key for key, _, _ in _PLAUSIBILITY if not (name == TRUTH and key == "final_speed_error")]
         cells = [cell(summary[key], scale) if key in shown else "" for key, _, scale in _PLAUSIBILITY]
-        rows.append([f"*{name}*" if name == TRUTH else name, *cells])
+        rows.append([name, *cells])
     return table(head, rows)
 
 
@@ -168,8 +215,9 @@ def _remarks(report: Report) -> list[str]:
 
 
 def _smallest(summaries: dict[str, dict[str, Any]], key: str, sign: int = 1) -> str | None:
-    """Return the name whose mean is smallest, or with ``sign`` -1 largest; None if there is but one."""
-    known = {name: sign * s[key].mean for name, s in summaries.items() if s[key].mean is not None}
+    """Return the model whose mean is smallest, or with ``sign`` -1 largest; None if there is but one."""
+    rivals = {name: summary for name, summary in summaries.items() if name not in (TRUTH, FLOOR)}
+    known = {name: sign * s[key].mean for name, s in rivals.items() if s[key].mean is not None}
     return min(known, key=known.__getitem__) if len(known) > 1 else None
 
 

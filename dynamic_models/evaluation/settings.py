@@ -10,6 +10,10 @@ BALLISTIC = "ballistic"
 """The name of free flight among models."""
 GUESSED = "mpm_vlm"
 """The name of simulations with guessed materials among models, and of their folder in the dataset."""
+FLOOR, SHIFTED = "floor", "shifted"
+"""The name among models of what can be known, and the folder of the simulations that tell it."""
+HORIZONS = (80, 100, 200)
+"""The frames over which the paper's errors are (80, and 100 for its longer rollouts), and ours."""
 
 
 class SceneSet(NamedTuple):
@@ -46,9 +50,12 @@ class EvaluateSettings:
         data_root: root of the dataset.
         groups: groups to evaluate on besides those of ``sets``.
         sets: scenes whose results are summarized together; empty: all ``groups`` are one set.
-        models: names of models, of ``BALLISTIC`` and ``GUESSED``, and of checkpoints.
+        models: names of models, of ``BALLISTIC``, ``GUESSED`` and ``FLOOR``, and of checkpoints.
         checkpoints: paths of checkpoints, those with names of their own as ``name=path``.
         steps: frames to predict; None: as many as the first model was trained on, or those of the shortest scene.
+        horizons: numbers of first frames over which errors are taken, too, in sets that are so long, ascending.
+        rollouts: how many rollouts from jittered starts are judged beside the one from the true start; 0: none.
+        jitter: standard deviation of each coordinate of the vectors by which objects are moved for that, metres.
         num_keypoints: keypoints of every object; None: as many as models were trained on.
         cache: directory for extracted keypoints; None: ``<data_root>/keypoints``.
         output: directory of the report.
@@ -64,6 +71,9 @@ class EvaluateSettings:
     models: tuple[str, ...]
     checkpoints: tuple[str, ...]
     steps: int | None
+    horizons: tuple[int, ...]
+    rollouts: int
+    jitter: float
     num_keypoints: int | None
     cache: Path | None
     output: Path

@@ -69,7 +69,8 @@ def summarize(results: Sequence[Result], scene_set: SceneSet, contender: str, re
     Returns:
         By name: an ``Estimate`` of each of ``METRICS``, and of ``rmse_difference``, by how much the RMSE is larger than
         that of ``reference`` on the same scenes; ``wins``, on how many scenes it is smaller; ``diverged``, the scenes
-        on which it is not finite; and ``over_time``, mean, low and high (T,) of the error over time, metres.
+        on which it is not finite; ``over_time``, mean, low and high (T,) of the error over time, metres; and
+        ``horizons``, an ``Estimate`` of each of ``ERRORS`` and ``LATER`` over the first so many frames.
     """
     own, others = of_set(results, scene_set, contender), of_set(results, scene_set, reference)
     values = {key: [result.metrics[key] for result in own] for key in METRICS}
@@ -79,6 +80,10 @@ def summarize(results: Sequence[Result], scene_set: SceneSet, contender: str, re
     summary["wins"] = sum(a < b for a, b in pairs)
     summary["diverged"] = [result.scene for result in own if math.isinf(result.metrics["rmse"])]
     summary["over_time"] = _over_time([result.over_time for result in own if not result.over_time.isnan().any()])
+    summary["horizons"] = {
+        horizon: {key: estimate([result.horizons[horizon][key] for result in own]) for key in errors}
+        for horizon, errors in (own[0].horizons.items() if own else ())
+    }
     return summary
 
 

@@ -63,6 +63,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, toy_root: Path) -> dict[str
     with pytest.MonkeyPatch.context() as monkeypatch:
         flags = ["--data_root", toy_root, "--models", "ngff,other,ballistic", "--checkpoints", first, f"other={second}"]
         sets = ["--sets", "spatial=toy,held", "temporal=toy@20", "--groups", "held", "--resolution", 40]
+        sets += ["--horizons", 8, 15, 200, "--rollouts", 3, "--jitter", 0.01]
         run_evaluation(monkeypatch, *flags, *sets, "--output", folder / "report")
     found = json.loads((folder / "report" / "metrics.json").read_text())
     return found | {"folder": folder / "report", "text": (folder / "report" / "metrics.md").read_text()}
@@ -92,6 +93,30 @@ def test_models_are_compared_scene_by_scene(report: dict[str, Any]) -> None:
     found = report["sets"]["temporal"]["models"]["ballistic"]
     assert found["rmse_difference"]["mean"] == pytest.approx(sum(differences) / 3, abs=2e-6)
     assert found["wins"] == sum(d < 0 for d in differences)
+
+
+def test_errors_over_shorter_times_are_of_the_same_rollouts(report: dict[str, Any], toy_root: Path) -> None:
+    found = report["sets"]["temporal"]["models"]["ballistic"]["horizons"]
+    assert list(found) == ["8", "15"]
+    for horizon, begin in ((8, 0), (15, 8)):
+        scenes = load_scenes(Layout(toy_root), ["toy"], 16, 20, progress=False)
+        errors = [ballistic_errors(scene, horizon, 12) for scene in scenes]
+        for key in ("rmse", "rmse_per_coordinate", "final_position_error", "correlation_of_positions"):
+            expected = sum(getattr(error, key) for error in errors) / len(errors)
+            assert found[str(horizon)][key]["mean"] == pytest.approx(expected, abs=2e-6)
+        later = [float(error.over_time[begin:].square().mean().sqrt()) for error in errors]
+        assert found[str(horizon)]["later_rmse"]["mean"] == pytest.approx(sum(later) / len(later), abs=2e-6)
+    assert "| ballistic |" in report["text"]
+
+
+def test_several_rollouts_are_judged_together(report: dict[str, Any]) -> None:
+    found = report["sets"]["spatial"]["models"]
+    for name in ("ngff", "ballistic"):
+        # Starts that are a centimetre off make a rollout of 0.2 s worse by about that.
+        assert found[name]["best_rmse"]["mean"] < found[name]["rmse"]["mean"] + 0.02
+        assert 0 < found[name]["energy_score"]["mean"] < found[name]["rmse"]["mean"] + 0.02
+    assert found["simulation"]["best_rmse"]["scenes"] == 0
+    assert "3 rollouts from starts jittered by 10 mm" in report["text"]
 
 
 def test_the_truth_is_a_row_like_the_others(report: dict[str, Any]) -> None:
@@ -226,7 +251,10 @@ def test_undefined_correlation_is_null(toy_root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--models ngff,magic", "expected ngff, .*, mpm_vlm, ballistic or a name of --checkpoints, found 'magic'"),
+        (
+            "--models ngff,magic",
+            "expected ngff, .*, mpm_vlm, ballistic, floor or a name of --checkpoints, found 'magic'",
+        ),
         ("--models ballistic,ballistic", "--models: ballistic stands there twice"),
         ("--models ballistic --checkpoints {checkpoint}", "one is of ngff, which is not among --models ballistic"),
         ("--models ngff --checkpoints {checkpoint} {checkpoint}", "two are of ngff: give one of them another name"),
@@ -235,7 +263,10 @@ def test_undefined_correlation_is_null(toy_root: Path, tmp_path: Path) -> None:
         ("--models ngff --checkpoints simulation={checkpoint}", "simulation is no learned model"),
         ("--models ngff --checkpoints {checkpoint} --num_keypoints 8", "--num_keypoints 8: ngff was trained on 16"),
         ("--models mpm_vlm", "mpm_vlm/toy/0_ball_ball: no such directory"),
+        ("--models floor", "shifted/toy/0_ball_ball: no such directory"),
         ("--steps 1", "--steps: expected 2 or more"),
+        ("--horizons 80 1", "--horizons: expected 2 or more, found 1"),
+        ("--rollouts -1", "--rollouts: expected 0 or more"),
         ("--models ballistic --steps 31", r"scene toy/0_ball_ball: expected at least 31 frames .*, found 30"),
         ("--models ballistic --sets late=toy@31", r"expected at least 31 frames \(--steps or @ in --sets\), found 30"),
         ("--models ballistic --sets a=toy a=held", "--sets: a stands there twice"),

@@ -15,9 +15,10 @@ from tools.checks.picture_checks import ExpectedClip, check_initial, check_motio
 from tools.checks.scene_checks import SceneCloud, check_background, check_object, check_reconstruction, check_scene
 from tools.checks.trajectory_checks import check_keypoints, check_trajectory
 
-_TRAJECTORIES = ("mpm", "mpm_vlm")
-_SCENE_FOLDERS = (*STAGES, "mpm_vlm")
-_FOLDERS = (*FOLDERS, "mpm_vlm", "keypoints")
+_OTHERWISE = ("mpm_vlm", "shifted")  # scenes simulated once more, under other conditions
+_TRAJECTORIES = ("mpm", *_OTHERWISE)
+_SCENE_FOLDERS = (*STAGES, *_OTHERWISE)
+_FOLDERS = (*FOLDERS, *_OTHERWISE, "keypoints")
 _OTHER_FILES = r"README\.md|contact_sheet\.jpg"
 
 

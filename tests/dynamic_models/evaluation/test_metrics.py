@@ -15,6 +15,7 @@ def test_errors_by_hand() -> None:
     mask = torch.tensor([[True, True, False]])
     errors = trajectory_errors(predicted, target, mask)
     assert math.isclose(errors.rmse, math.sqrt(25 / 4))
+    assert math.isclose(errors.rmse_per_coordinate, math.sqrt(25 / 12))
     assert math.isclose(errors.final_position_error, 3.5)
     assert errors.over_time.tolist() == [0.0, math.sqrt(12.5)]
 
@@ -31,9 +32,11 @@ def test_correlation_by_hand() -> None:
 def test_correlation_is_of_displacements() -> None:
     """An object that stays where it started, while it should have moved, earns nothing for its start."""
     target = torch.randn(5, 1, 4, 3, generator=torch.Generator().manual_seed(0))
-    target[0] += 100.0
+    target[:, :, :2] += 100.0
     still = target[:1].expand_as(target)
-    assert math.isnan(trajectory_errors(still, target, torch.ones(1, 4, dtype=torch.bool)).correlation)
+    errors = trajectory_errors(still, target, torch.ones(1, 4, dtype=torch.bool))
+    assert math.isnan(errors.correlation)
+    assert errors.correlation_of_positions > 0.9
 
 
 def test_loss_by_hand_and_its_relation_to_the_rmse() -> None:
