@@ -63,8 +63,8 @@ def _parser() -> ArgumentParser:
         nargs="+",
         default=[],
         metavar="[NAME=]PATH",
-        help="checkpoints of learned models, several of one kind under names of their own (default: "
-        "checkpoints/<model>, or else the one that comes with the repository)",
+        help="checkpoints of learned models, several of one kind under names of their own (default: of "
+        "checkpoints/<model> and those that come with the repository the one whose cells are as large as the scenes')",
     )
     add(
         "--steps", type=int, help="frames to predict (default: as in the first model's training, if scenes are so long)"

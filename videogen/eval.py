@@ -62,8 +62,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="checkpoint of the model, a .json file or directory (default: checkpoints/<model>, where training writes, "
-        "or else the one that comes with the repository)",
+        help="checkpoint of the model, a .json file or directory (default: of checkpoints/<model>, where training "
+        "writes, and those that come with the repository the one that was trained on cells as large as the config's)",
     )
     parser.add_argument("--output_path", type=Path, required=True, help="directory for the videos")
     add_material_arguments(parser)

@@ -70,7 +70,8 @@ def _parser() -> ArgumentParser:
     add(
         "--checkpoint",
         type=Path,
-        help="checkpoint of the model (default: checkpoints/<model>, or else the one that comes with the repository)",
+        help="checkpoint of the model (default: of checkpoints/<model> and those of the repository the one whose "
+        "cells are as large as the config's)",
     )
     add("--steps", type=int, help="frames to compare, the first one included (default: all that were simulated)")
     add("--seen_view", type=int, default=0, help="a view of the orbit that scenes are reconstructed from")

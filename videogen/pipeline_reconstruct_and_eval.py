@@ -79,7 +79,8 @@ def _parser() -> ArgumentParser:
         nargs="+",
         default=[],
         metavar="MODEL=PATH",
-        help="checkpoints of models (default: checkpoints/<model>, or else the one that comes with the repository)",
+        help="checkpoints of models (default: of checkpoints/<model> and those of the repository the one whose "
+        "cells are as large as the config's)",
     )
     add("--config", type=Path, required=True, help="JSON of settings, e.g. config/dynamic_config.json")
     add("--steps", type=int, default=100, help="frames to predict, the present one included")

@@ -19,6 +19,7 @@ from dynamic_models.evaluation.report import Report, plot_errors, plot_name, to_
 from dynamic_models.evaluation.report_tables import to_markdown
 from dynamic_models.evaluation.settings import EvaluateSettings, SceneSet
 from dynamic_models.evaluation.statistics import of_set, ranked
+from gaussians.files.trajectory_format import read_meta
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.claims import sole_claim
 from gaussians.stage.command_line import resolve_device
@@ -46,7 +47,8 @@ def compare_models(settings: EvaluateSettings, contenders: Sequence[Contender] |
     groups = choose_groups(layout, [*settings.groups, *(group for each in settings.sets for group in each.groups)])
     groups = list(dict.fromkeys(groups))
     if contenders is None:
-        contenders = load_contenders(settings.models, settings.checkpoints, layout, device, settings.compile)
+        dx = cell_size(layout, groups[0])
+        contenders = load_contenders(settings.models, settings.checkpoints, layout, device, settings.compile, dx)
     num_keypoints = keypoint_count(contenders, settings.num_keypoints)
     scenes = load_groups(layout, groups, num_keypoints, settings.cache)
     frames = settings.steps or default_frames(contenders, scenes)
@@ -88,6 +90,13 @@ def write_report(report: Report, output: Path) -> None:
     write_json(output / "metrics.json", to_json(report))
     with atomic_path(output / "metrics.md") as temporary:
         temporary.write_text(to_markdown(report), encoding="utf-8")
+
+
+def cell_size(layout: Layout, group: str) -> float:
+    """Return the cell size of the grid of a group's first scene, metres; 0 where nothing tells it."""
+    scenes = layout.scenes_in_mpm(group)
+    meta = read_meta(layout.mpm_dir(group, scenes[0])) if scenes else None
+    return meta.dx if meta else 0.0
 
 
 def keypoint_count(contenders: Sequence[Contender], asked: int | None) -> int:

@@ -18,7 +18,7 @@ from dynamic_models.evaluation.settings import BALLISTIC, FLOOR, GUESSED, SHIFTE
 from dynamic_models.models.ballistic import Ballistic
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import DynamicsModel
-from dynamic_models.models.registry import MODELS, default_checkpoint
+from dynamic_models.models.registry import MODELS, choose_checkpoint
 from gaussians.files.labels import read_labels
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
@@ -227,15 +227,21 @@ def _synchronize(device: torch.device) -> None:
 
 
 def load_contenders(
-    names: Sequence[str], checkpoints: Sequence[str], layout: Layout, device: torch.device, compiled: bool = False
+    names: Sequence[str],
+    checkpoints: Sequence[str],
+    layout: Layout,
+    device: torch.device,
+    compiled: bool = False,
+    dx: float = 0.0,
 ) -> list[Contender]:
     """Return what --models and --checkpoints ask for.
 
     Args:
         names: names of models; one that is no known model must be the name of a checkpoint.
         checkpoints: ``name=path`` or ``path``, whose model's own name is then taken; known models without any get their
-            ``default_checkpoint``.
+            ``choose_checkpoint``.
         compiled: whether learned models are compiled, see ``FrameModel``.
+        dx: cell size of the grid of the simulations that they are compared with, metres; 0 for unknown.
 
     Raises:
         InputError: a name or checkpoint is unknown, there twice, missing, damaged, or of another model.
@@ -243,6 +249,8 @@ def load_contenders(
     given: dict[str, Predictor] = {}
     for text in checkpoints:
         predictor = _load(text, device, compiled)
+        for note in choose_checkpoint(predictor.name, named=predictor.checkpoint).notes:
+            print(note)
         if predictor.name in given:
             raise InputError(f"--checkpoints: two are of {predictor.name}: give one of them another name, name=path")
         given[predictor.name] = predictor
@@ -261,8 +269,13 @@ def load_contenders(
             contenders.append(SimulatedOtherwise(GUESSED, GUESSED, layout))
         elif name == FLOOR:
             contenders.append(Floor(layout))
+        elif name in given:
+            contenders.append(given[name])
         else:
-            contenders.append(given.get(name) or _load(f"{name}={default_checkpoint(name)}", device, compiled))
+            path, notes = choose_checkpoint(name, dx)
+            for note in notes:
+                print(note)
+            contenders.append(_load(f"{name}={path}", device, compiled))
     return contenders
 
 

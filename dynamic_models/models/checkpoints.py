@@ -38,6 +38,8 @@ class CheckpointInfo(BaseModel):
     """keypoints of every object, in training"""
     frame_dt: FrameTime
     """seconds from frame to frame, in training"""
+    dx: NotNegative = 0.0
+    """cell size of the simulations in training, metres; 0 for unknown"""
     world: World = World()
     """gravity and walls of the training data"""
     materials: dict[str, NotNegative] = {}

@@ -61,6 +61,7 @@ def checkpoint_info(
         settings=built_from,
         num_keypoints=settings.num_keypoints,
         frame_dt=scenes[0].frame_dt,
+        dx=max(scene.dx for scene in scenes),
         world=scenes[0].world,
         materials=known,
         training={"groups": list(groups), "scenes": len(scenes), "steps": settings.steps, "seed": settings.seed},
@@ -122,7 +123,7 @@ def save(
 
 def trained_so_far(info: CheckpointInfo, progress: Progress, errors: dict[str, float]) -> CheckpointInfo:
     """Return ``info`` with how long the model has been trained, and how well that went."""
-    spent = {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1)}
+    spent = {"iterations": progress.iteration, "seconds": round(progress.elapsed, 1), "finished": progress.finished}
     return info.model_copy(update={"training": info.training | spent | errors})
 
 

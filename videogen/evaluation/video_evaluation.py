@@ -9,7 +9,7 @@ from dataset.rendering.scene_renderer import check_pictures
 from dynamic_models.evaluation.comparison import describe
 from dynamic_models.evaluation.settings import SceneSet
 from dynamic_models.models.checkpoints import load_checkpoint
-from dynamic_models.models.registry import default_checkpoint
+from dynamic_models.models.registry import choose_checkpoint
 from gaussians.stage.command_line import resolve_device, take_shard
 from gaussians.stage.errors import InputError
 from gaussians.stage.failures import reporting
@@ -48,7 +48,9 @@ def evaluate_videos(settings: VideoEvaluationSettings) -> Outcome:
     load: Loader = cache(load_checkpoint)
     model = None
     if settings.dynamic_model != SIMULATOR:
-        checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
+        checkpoint, notes = choose_checkpoint(settings.dynamic_model, config.lattice.dx, named=settings.checkpoint)
+        for note in notes:
+            print(note)
         model = load(checkpoint, settings.dynamic_model)[1]
     chosen = {each: choose_scenes(Layout(settings.data_root), each, settings.scenes) for each in settings.sets}
     everything = list(dict.fromkeys(scene for scenes in chosen.values() for scene in scenes))

@@ -128,8 +128,8 @@ def predict(
     Args:
         scene: a scene, or Gaussians with positions in metres, of which each label is an object, or all one without
             labels.
-        checkpoint: a trained model: the path of its checkpoint, or the name of a model or of a directory in
-            ``dynamic_models/pretrained``, see ``default_checkpoint``.
+        checkpoint: a trained model: the path of its checkpoint; the name of a model, whose checkpoint for the grid of
+            ``config`` is then taken, see ``choose_checkpoint``; or that of a directory in ``dynamic_models/pretrained``.
         num_frames: at least 2.
         config: gravity, m/s^2, seconds from frame to frame, motion at the start, and how particles fill objects; None:
             gravity and seconds of the training data, all at rest.
@@ -146,7 +146,8 @@ def predict(
     if isinstance(scene, Gaussians):
         scene = Scene.of(scene.to("cpu"))
     named = checkpoint in MODELS or (SHIPPED / checkpoint).is_dir()
-    model, info = load_checkpoint(default_checkpoint(str(checkpoint)) if named else checkpoint)
+    dx = config.lattice.dx if config else 0.0
+    model, info = load_checkpoint(default_checkpoint(str(checkpoint), dx) if named else checkpoint)
     config = config or Config(g=info.world.gravity, frame_dt=info.frame_dt)
     materials = choose_materials(scene.objects, config, E, density, info.materials)
     particles, device = particles_of_scene(scene, config), torch.device(device)

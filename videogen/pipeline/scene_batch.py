@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from dataset.config import load_config
 from dataset.scenes.capture_settings import CaptureSettings
 from dataset.scenes.scene_names import objects_in_name
 from dynamic_models.models.checkpoints import load_checkpoint
-from dynamic_models.models.registry import default_checkpoint
+from dynamic_models.models.registry import choose_checkpoint
 from gaussians.stage.errors import InputError
 from gaussians.stage.failures import reporting
 from videogen.pipeline.settings import BatchScene, PipelineSettings, published_name
@@ -29,9 +30,10 @@ def run_batch(scenes: Sequence[BatchScene], settings: PipelineSettings) -> list[
         InputError: a checkpoint is missing or damaged, or two scenes would be written to one folder.
     """
     load: Loader = cache(load_checkpoint)
+    dx = load_config(settings.pictures.config).lattice.dx
     for model in settings.models:
         if model != SIMULATOR:
-            load(_checkpoint(settings, model), model)
+            load(choose_checkpoint(model, dx, named=settings.checkpoints.get(model)).path, model)
     places = [place_of(scene.data_path) for scene in scenes]
     for place, count in Counter(places).items():
         if count > 1:
@@ -74,17 +76,13 @@ def _source(data_path: Path) -> Path:
     return published if published.is_file() else data_path
 
 
-def _checkpoint(settings: PipelineSettings, model: str) -> Path:
-    return settings.checkpoints.get(model) or default_checkpoint(model)
-
-
 def _prediction(
     settings: PipelineSettings, scene: BatchScene, model: str, gaussians: Path, background: Path, output: Path
 ) -> PredictSettings:
     return PredictSettings(
         model_path=gaussians,
         dynamic_model=model,
-        checkpoint=None if model == SIMULATOR else _checkpoint(settings, model),
+        checkpoint=settings.checkpoints.get(model),
         output_path=output,
         youngs_moduli=None,
         densities=None,

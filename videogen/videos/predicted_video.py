@@ -24,7 +24,7 @@ from dataset.simulation.materials import assumed_material
 from dataset.simulation.scene_particles import SceneParticles, particles_of_scene, still_gaussians
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.interface import FrameModel
-from dynamic_models.models.registry import default_checkpoint
+from dynamic_models.models.registry import ChosenCheckpoint, choose_checkpoint
 from gaussians.files.external_forces import ExternalForce, forces_on_scene, read_external_forces
 from gaussians.stage.atomic_files import file_hash
 from gaussians.stage.claims import sole_claim
@@ -101,7 +101,7 @@ def _predict_videos(settings: PredictSettings, load: Loader) -> str:
     for record, files in todo.items():
         record.write(files)
     how = "simulated" if case.model is None else "predicted"
-    by = "" if case.model is None else f" with {case.checkpoint}"
+    by = "" if case.model is None else f" with {case.checkpoint.path}"
     where = outputs[0][1] if len(outputs) == 1 else settings.output_path
     what = "a video" if len(outputs) == 1 else f"{len(outputs)} videos"
     also = f", and its trajectory: {trajectory}" if settings.trajectory else ""
@@ -120,7 +120,7 @@ class PredictionCase:
         name: the scene's name.
         forces: external forces on its objects.
         materials: what they are assumed to be made of.
-        checkpoint: where the model is from.
+        checkpoint: where the model is from, of no meaning for the simulator.
         model: the model and what its checkpoint says; None: the simulator moves the scene.
     """
 
@@ -131,7 +131,7 @@ class PredictionCase:
     name: str
     forces: tuple[ExternalForce, ...]
     materials: AssumedMaterials
-    checkpoint: Path
+    checkpoint: ChosenCheckpoint
     model: tuple[FrameModel, CheckpointInfo] | None
 
     @staticmethod
@@ -144,12 +144,13 @@ class PredictionCase:
         config, layout = load_config(settings.pictures.config), Layout(settings.data_root)
         scene = read_scene(settings.model_path, layout, capture=settings.capture)
         particles, name = particles_of_scene(scene, config), scene_of(settings.model_path)
-        checkpoint = settings.checkpoint or default_checkpoint(settings.dynamic_model)
+        checkpoint = ChosenCheckpoint(Path(), ())
         if settings.dynamic_model == SIMULATOR:
             model, usual, whose = None, ASSUMED_MATERIAL, "usual values"
             config = with_flag(config, "frame_num", settings.steps)
         else:
-            model = load(checkpoint, settings.dynamic_model)
+            checkpoint = choose_checkpoint(settings.dynamic_model, config.lattice.dx, named=settings.checkpoint)
+            model = load(checkpoint.path, settings.dynamic_model)
             usual, whose = model[1].materials, "the training data's medians"
         check_names(config, [entry.name for entry in scene.objects], layout, settings.pictures.config)
         forces: tuple[ExternalForce, ...] = ()
@@ -167,7 +168,7 @@ class PredictionCase:
         assert labels is not None
         model: dict[str, Any] = {"dynamic_model": SIMULATOR}
         if self.model is not None:
-            model = {"checkpoint": self.model[1].model_dump(mode="json", exclude={"training", "weights"})}
+            model = {"checkpoint": self.model[1].model_dump(mode="json", exclude={"training", "weights", "dx"})}
         return {
             "scene": file_hash(find_point_cloud(self.settings.model_path)),
             "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
@@ -184,7 +185,7 @@ class PredictionCase:
     def notes(self) -> list[str]:
         """Return what the user should know before the work begins, a line each."""
         settings, objects = self.settings, self.scene.objects
-        notes = []
+        notes = list(self.checkpoint.notes)
         if self.model is not None:  # the simulator has warnings of its own
             still = still_gaussians(self.particles, [entry.name for entry in objects], self.config)
             notes += [f"warning: {warning}" for warning in still]

@@ -2,6 +2,7 @@ import hashlib
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,14 @@ from dynamic_models.models.checkpoints import (
 )
 from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH
 from dynamic_models.models.keypoint_prediction import predict_keypoints
-from dynamic_models.models.registry import MODELS, SHIPPED, build_model, default_checkpoint
+from dynamic_models.models.registry import (
+    MODELS,
+    SHIPPED,
+    ChosenCheckpoint,
+    build_model,
+    choose_checkpoint,
+    default_checkpoint,
+)
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -28,8 +36,8 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "best.json"
 
 
-def info() -> CheckpointInfo:
-    return CheckpointInfo(settings=SETTINGS, num_keypoints=64, frame_dt=0.02, materials={"density": 500.0})
+def info(**others: Any) -> CheckpointInfo:
+    return CheckpointInfo(settings=SETTINGS, num_keypoints=64, frame_dt=0.02, materials={"density": 500.0}, **others)
 
 
 def weights(checkpoint: Path) -> Path:
@@ -72,6 +80,56 @@ def test_own_checkpoints_go_before_shipped_ones(tmp_path: Path, monkeypatch: pyt
     save_checkpoint(own / "last.json", build_model(SETTINGS), info())
     assert found("ngff") == own
     assert found("gcn") == Path("checkpoints/gcn")
+
+
+def test_the_checkpoint_is_taken_whose_cells_fit(tmp_path: Path) -> None:
+    trained, shipped = tmp_path / "trained", tmp_path / "shipped"
+    for name, dx in (("ngff", 0.03), ("ngff_coarse", 0.06), ("other", 0.06)):
+        save_checkpoint(shipped / name / "best.json", build_model(SETTINGS), info(dx=dx))
+
+    def chosen(dx: float, model: str = "ngff") -> ChosenCheckpoint:
+        return choose_checkpoint(model, dx, trained, shipped)
+
+    assert chosen(0.0).path == chosen(0.02).path == shipped / "ngff"
+    assert chosen(0.06) == (
+        shipped / "ngff_coarse",
+        (f"ngff: {shipped / 'ngff_coarse'}, trained on cells of 6 cm; the scene's are 6 cm",),
+    )
+    assert chosen(0.02, "ngff_coarse").path == shipped / "ngff_coarse"  # its own name asks for it
+    save_checkpoint(trained / "ngff" / "best.json", build_model(SETTINGS), info(dx=0.06))
+    assert chosen(0.06).path == chosen(0.0).path == trained / "ngff"
+    assert chosen(0.03).path == shipped / "ngff"
+    save_checkpoint(trained / "ngff" / "best.json", build_model(SETTINGS), info())  # of unknown cells
+    assert chosen(0.06).path == shipped / "ngff_coarse"
+
+
+def test_a_stopped_training_replaces_no_other_checkpoint(tmp_path: Path) -> None:
+    trained, shipped = tmp_path / "trained", tmp_path / "shipped"
+    own, given = trained / "ngff", shipped / "ngff"
+
+    def save(directory: Path, name: str, **training: object) -> None:
+        save_checkpoint(directory / name, build_model(SETTINGS), info(training=training, dx=0.06))
+
+    save(own, "best.json", iterations=80, finished=False)  # as the best of a finished training may say, too
+    save(own, "last.json", iterations=1234, finished=False)
+    told = f"warning: {own}: its training was stopped after 1,234 updates"
+    assert choose_checkpoint("ngff", 0.06, trained, shipped) == (
+        own,
+        (f"ngff: {own}, trained on cells of 6 cm; the scene's are 6 cm", told),
+    )
+    save(given, "best.json", iterations=9)
+    found = choose_checkpoint("ngff", 0.06, trained, shipped)
+    assert found.path == given
+    assert found.notes[1] == f"{told}; --checkpoint {own} takes it"
+    assert choose_checkpoint("ngff", named=own / "best.json") == (
+        own / "best.json",
+        (f"warning: {own / 'best.json'}: its training was stopped after 1,234 updates",),
+    )
+    save(own, "last.json", iterations=2000, finished=True)
+    assert choose_checkpoint("ngff", 0.06, trained, shipped).path == own
+    assert choose_checkpoint("ngff", named=own).notes == ()
+    (own / "last.json").write_text("{")  # loading it would say what is wrong
+    assert choose_checkpoint("ngff", named=own).notes == ()
 
 
 def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
