@@ -9,6 +9,7 @@ into docs/images.
   simulator   a substep of bodies at rest, in flight, spread out, of mixed materials, and of a large scene
   sweep       a substep against the number of particles and of cells
   contact     blocks that slide on slopes and balls that collide, against the mechanics of rigid bodies
+  rigid_bodies  balls and a box that collide, against MuJoCo
   bounds      a substep against the time that its data takes through the device's memory
   kernels     what each kernel takes of a substep
   clip        a scene from its files to those of its motion
@@ -40,6 +41,7 @@ PARTS = {
     "simulator": ("simulator", "measure"),
     "sweep": ("sweep", "measure"),
     "contact": ("contact", "measure"),
+    "rigid_bodies": ("rigid_bodies", "measure"),
     "bounds": ("bounds", "measure"),
     "kernels": ("bounds", "measure_kernels"),
     "clip": ("clip", "measure"),
