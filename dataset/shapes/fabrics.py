@@ -22,10 +22,26 @@ BLACK = (0.08, 0.08, 0.09)
 
 
 def cloth() -> Solid:
-    """Return a yellow T-shirt that hangs upright, an owl on its chest."""
-    yellow = (0.99, 0.82, 0.16)
+    """Return a yellow T-shirt that hangs upright in folds, an owl on its chest, 44 mm thick."""
+    yellow, seam = (0.99, 0.82, 0.16), (0.83, 0.62, 0.06)
     half = [(0.055, 0.2), (0.1, 0.215), (0.225, 0.12), (0.18, 0.04), (0.125, 0.085), (0.13, -0.215)]
     outline = [*half, *((-x, z) for x, z in half[::-1]), (-0.03, 0.172), (0.03, 0.172)]
+
+    def fold(points: np.ndarray) -> np.ndarray:
+        """Return how far the cloth hangs out, metres: more towards the hem."""
+        x, z = points[:, 0], points[:, 2]
+        return (0.006 + 0.03 * np.clip(0.2 - z, 0, 0.42)) * np.sin(34 * x + 5 * z)
+
+    def folded(field: Field) -> Field:
+        return lambda points: 0.88 * field(points - fold(points)[:, None] * [[0, 1, 0]])
+
+    def neck(points: np.ndarray) -> np.ndarray:
+        """Return the distance from the opening that one sees into between the shoulders."""
+        flat = points - fold(points)[:, None] * [[0, 1, 0]]
+        return np.maximum(np.abs(points[:, 0]) - 0.05, np.maximum(0.158 - points[:, 2], np.abs(flat[:, 1]) - 0.014))
+
+    def sleeve_hem(points: np.ndarray) -> np.ndarray:
+        return np.abs(0.8 * (points[:, 2] - 0.12) - 0.45 * (np.abs(points[:, 0]) - 0.225)) - 0.0035
 
     def on_chest(field: Field) -> Field:
         """Return paint on the front only, whatever its depth."""
@@ -37,8 +53,9 @@ def cloth() -> Solid:
 
     return Solid(
         extent=0.44,
-        parts=[Part(extruded(outline, 0.03, 0.024), yellow)],
+        parts=[Part(folded(extruded(outline, 0.022, 0.018)), yellow)],
         paints=[
+            Part(neck, (0.45, 0.33, 0.02)),
             Part(on_chest(ear), (0.38, 0.22, 0.11)),
             Part(on_chest(ellipsoid((0.086, 1, 0.112), (0, 0, -0.02))), (0.45, 0.27, 0.14)),
             Part(on_chest(ellipsoid((0.05, 1, 0.062), (0, 0, -0.062))), (0.90, 0.76, 0.54)),
@@ -49,7 +66,7 @@ def cloth() -> Solid:
                 on_chest(lambda p: np.maximum(np.abs(p[:, 0]) - 0.6 * (p[:, 2] + 0.022), p[:, 2] - 0.018)),
                 (0.95, 0.50, 0.08),
             ),
-            Part(lambda p: np.abs(p[:, 2] + 0.2) - 0.003, (0.85, 0.66, 0.08)),
+            Part(lambda p: np.abs(p[:, 2] + 0.2) - 0.003, seam),
         ],
     )
 
@@ -70,16 +87,16 @@ def cloth2() -> Solid:
 
 
 def cloth3() -> Solid:
-    """Return a cyan mouse pad with a stitched dark border and a pointer on it."""
+    """Return a cyan mouse pad with a stitched dark border and a pointer on it, 40 mm thick."""
     arrow = [(0.0, 0.0), (0.0, 0.16), (0.042, 0.122), (0.07, 0.185), (0.098, 0.172), (0.07, 0.11), (0.118, 0.11)]
     pointer = turned(extruded([(x - 0.05, 0.09 - z) for x, z in arrow], 1), 0, 90)
     return Solid(
         extent=0.5,
-        parts=[Part(box((0.25, 0.2, 0.024), 0.016), (0.05, 0.76, 0.84))],
+        parts=[Part(box((0.25, 0.2, 0.02), 0.014), (0.05, 0.76, 0.84))],
         paints=[
             Part(lambda p: np.minimum(0.235 - np.abs(p[:, 0]), 0.185 - np.abs(p[:, 1])), (0.05, 0.30, 0.36)),
             Part(lambda p: np.maximum(pointer(p), -p[:, 2]), WHITE),
-            Part(lambda p: p[:, 2] + 0.012, (0.10, 0.12, 0.13)),
+            Part(lambda p: p[:, 2] + 0.016, (0.10, 0.12, 0.13)),
         ],
     )
 
@@ -126,19 +143,24 @@ def _strands(path: np.ndarray, radius: float, twists: float) -> list[np.ndarray]
 
 
 def rope() -> Solid:
-    """Return a thick wavy rope of three strands."""
-    t = np.linspace(-1, 1, 700)
-    path = np.stack([0.27 * t, 0.085 * np.sin(2.2 * np.pi * t), 0 * t], 1)
-    hemp = (0.80, 0.62, 0.36)
+    """Return a thick rope of three strands that lies in bends, its ends whipped with twine."""
+    t = np.linspace(-1, 1, 1400)
+    path = np.stack([0.25 * t, 0.12 * np.sin(2.5 * np.pi * t), 0 * t], 1)
+    hemp, groove = np.array((0.83, 0.67, 0.42)), 0.55
+    strands = _strands(path, 0.042, 9)
+    from_axes = [tube(strand, 0.03) for strand in strands]
 
     def fibres(points: np.ndarray) -> np.ndarray:
-        return np.asarray(hemp) * (0.85 + 0.3 * smooth_noise(points, 0.03))[:, None]
+        """Return hemp's colour, darker where strands meet."""
+        distances = np.sort([field(points) for field in from_axes], axis=0)
+        shade = groove + (1 - groove) * np.clip((distances[1] - distances[0]) / 0.016, 0, 1)
+        return hemp * (shade * (0.88 + 0.24 * smooth_noise(points, 0.02)))[:, None]
 
-    ends = union(*(sphere(0.052, tuple(path[i])) for i in (6, -7)))
+    whipping = union(*(tube(path[rows], 0.05) for rows in (slice(12, 60), slice(-60, -12))))
     return Solid(
         extent=0.56,
-        parts=[Part(tube(np.concatenate(_strands(path, 0.05, 7)), 0.028), fibres)],
-        paints=[Part(ends, (0.52, 0.20, 0.14))],
+        parts=[Part(tube(np.concatenate(strands), 0.024), fibres)],
+        paints=[Part(whipping, (0.93, 0.90, 0.82))],
     )
 
 
