@@ -74,7 +74,7 @@ def nearest_wall(world: torch.Tensor, walls: torch.Tensor) -> tuple[torch.Tensor
         world: (B, O, P, 3), metres.
         walls: (B, 5), see ``SceneState``.
     """
-    gaps, nearest = _wall_distances(world, walls).min(-1)
+    gaps, nearest = wall_distances(world, walls).min(-1)
     chosen = torch.arange(5, device=world.device) == nearest[..., None]
     x_min, x_max, y_min, y_max, floor = chosen.to(world).unbind(-1)
     return gaps, torch.stack([x_min - x_max, y_min - y_max, floor], -1)
@@ -110,7 +110,7 @@ def body_contact(
     return BodyContact(*(tensor[:, :, :count].to(world) for tensor in found))
 
 
-def _wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
+def wall_distances(world: torch.Tensor, walls: torch.Tensor) -> torch.Tensor:
     """Return the distance (B, O, P, 5) of each point to each wall, metres."""
     x, y, z = world.unbind(-1)
     x_min, x_max, y_min, y_max, floor = (wall[:, None, None] for wall in walls.unbind(-1))
@@ -126,7 +126,7 @@ def wall_contact(world: torch.Tensor, mask: torch.Tensor, walls: torch.Tensor, t
         walls: (B, 5), see ``SceneState``.
         threshold: distance at which points begin to touch, metres.
     """
-    distances = _wall_distances(world, walls)
+    distances = wall_distances(world, walls)
     distances = distances.masked_fill(~mask[..., None], FAR)
     return WallContact(distances.amin(-2), (distances < threshold).any(-1))
 

@@ -18,6 +18,7 @@ MODELS = {
     "ngff_published": "dynamic_models.models.ngff_published:NGFFPublished",
     "pointformer": "dynamic_models.models.pointformer:Pointformer",
     "gcn": "dynamic_models.models.gcn:GCN",
+    "rigidformer": "dynamic_models.models.rigidformer:RigidFormer",
 }
 """The module and the class of each model."""
 

@@ -14,7 +14,7 @@ from dynamic_models.models.registry import build_model
 from dynamic_models.training.backward import Backward
 from tools.benchmarks.rollout import touching_objects
 
-_LAYERS = {"ngff": 4, "pointformer": 3, "gcn": 4}
+_LAYERS = {"ngff": 4, "pointformer": 3, "gcn": 4, "rigidformer": 3}
 _WORKLOADS = {"cuda": (8, 2048, 80, 128), "cpu": (4, 128, 20, 64)}  # scenes, keypoints, frames, hidden
 _OBJECTS, _FRAME_DT = 3, 0.02
 _VARIANTS = {"cuda": (("no", True), ("bf16", True)), "cpu": (("no", False),)}  # precision, compiled

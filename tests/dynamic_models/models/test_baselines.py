@@ -1,4 +1,4 @@
-"""What Pointformer and GCN must both do."""
+"""What Pointformer, GCN and RigidFormer must all do, and what the first two."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +19,7 @@ from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.keypoint_prediction import predict_keypoints
 from dynamic_models.models.pointformer import Pointformer, PointformerSettings
 from dynamic_models.models.registry import build_model
+from dynamic_models.models.rigidformer import RigidFormer, RigidFormerSettings
 from dynamic_models.training.backward import Backward
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
@@ -47,6 +48,16 @@ def make_gcn(seed: int = 0, awake: bool = True, **settings: Any) -> GCN:
     return model.double()
 
 
+def make_rigidformer(seed: int = 0, awake: bool = True, **settings: Any) -> RigidFormer:
+    """A small model in float64; ``awake``: with a last layer that is not zero."""
+    torch.manual_seed(seed)
+    model = RigidFormer(RigidFormerSettings(**({"hidden_dim": 16, "num_layers": 2} | settings)))
+    if awake:
+        torch.nn.init.normal_(model.head[-1].weight, std=0.05)
+    return model.double()
+
+
+every = pytest.mark.parametrize("make", [make_pointformer, make_gcn, make_rigidformer])
 both = pytest.mark.parametrize("make", [make_pointformer, make_gcn])
 
 
@@ -63,7 +74,7 @@ def test_untrained_model_stands_still_and_an_awake_one_does_not(make: Maker) -> 
     assert (moving - still).norm(dim=-1).amax() > 0.01  # or else the tests below would be empty
 
 
-@both
+@every
 @pytest.mark.parametrize("garbage", [0.0, 1e3])
 def test_padding_changes_nothing(make: Maker, garbage: float) -> None:
     model, state = make(), make_state()
@@ -79,7 +90,7 @@ def test_padding_changes_nothing(make: Maker, garbage: float) -> None:
     assert predicted[:, :, 3:].abs().amax() == 0
 
 
-@both
+@every
 def test_gaps_among_points_change_nothing(make: Maker) -> None:
     """Points that do not exist need not be the last ones."""
     model, state = make(), make_state(3, 12)
@@ -94,7 +105,7 @@ def test_gaps_among_points_change_nothing(make: Maker) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
-@both
+@every
 def test_scenes_of_a_batch_do_not_see_each_other(make: Maker) -> None:
     model = make()
     states = [make_state(3, 12), make_state(1, 20, seed=1), make_state(8, 5, seed=2)]
@@ -104,7 +115,7 @@ def test_scenes_of_a_batch_do_not_see_each_other(make: Maker) -> None:
         torch.testing.assert_close(batch[i, :, :objects, :points], model(state, 5, DT)[0], rtol=0, atol=1e-10)
 
 
-@both
+@every
 def test_order_of_objects_and_points_does_not_matter(make: Maker) -> None:
     model, state = make(), make_state()
     objects, points = [2, 0, 1], torch.randperm(12, generator=torch.Generator().manual_seed(1))
@@ -114,7 +125,7 @@ def test_order_of_objects_and_points_does_not_matter(make: Maker) -> None:
     torch.testing.assert_close(model(shuffled, 6, DT), expected, rtol=0, atol=1e-10)
 
 
-@both
+@every
 def test_gradients_are_those_of_the_rollout(make: Maker) -> None:
     model, state = make(), make_state(2, 4)
     parameters = dict(model.named_parameters())
@@ -129,7 +140,7 @@ def test_gradients_are_those_of_the_rollout(make: Maker) -> None:
     assert torch.autograd.gradcheck(rollout, [x.requires_grad_() for x in inputs], atol=1e-6, fast_mode=True)
 
 
-@both
+@every
 def test_recomputing_activations_changes_no_gradient(make: Maker) -> None:
     state = make_state()
 
@@ -141,7 +152,7 @@ def test_recomputing_activations_changes_no_gradient(make: Maker) -> None:
     torch.testing.assert_close(gradients(0.0), gradients(torch.inf), rtol=1e-12, atol=1e-12)
 
 
-@both
+@every
 def test_wild_weights_cannot_make_a_rollout_infinite(make: Maker) -> None:
     model = make().float()
     with torch.no_grad():
@@ -150,7 +161,7 @@ def test_wild_weights_cannot_make_a_rollout_infinite(make: Maker) -> None:
         assert model(single(make_state()), 200, DT).isfinite().all()
 
 
-@both
+@every
 def test_bfloat16_networks_stay_close(make: Maker) -> None:
     state, model = single(make_state()), make().float()
     with torch.no_grad():
@@ -200,7 +211,7 @@ def test_gcn_keeps_the_velocity_of_a_push() -> None:
     )
 
 
-@both
+@every
 def test_checkpoint_gives_the_same_model(make: Maker, tmp_path: Path) -> None:
     model, state = make().float(), single(make_state())
     settings = model.settings.model_dump()
@@ -211,7 +222,7 @@ def test_checkpoint_gives_the_same_model(make: Maker, tmp_path: Path) -> None:
         assert torch.equal(loaded(state, 4, DT), model(state, 4, DT))
 
 
-@both
+@every
 def test_prediction_takes_it(make: Maker) -> None:
     generator = torch.Generator().manual_seed(0)
     means = 0.1 * torch.randn(35, 3, generator=generator)
@@ -250,7 +261,7 @@ def test_settings_of_another_model_are_refused() -> None:
         build_model({"dynamic_model": "gcn", "radius": -0.1})
 
 
-@both
+@every
 @pytest.mark.gpu
 def test_compiled_frames_that_are_recomputed_have_the_gradients(make: Maker) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False

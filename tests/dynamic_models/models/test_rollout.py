@@ -9,7 +9,7 @@ import torch
 from dynamic_models.data.scene_state import collate
 from dynamic_models.models.ngff import NGFF
 from dynamic_models.models.rollout import Rollout
-from tests.dynamic_models.models.test_baselines import make_gcn, make_pointformer, single
+from tests.dynamic_models.models.test_baselines import make_gcn, make_pointformer, make_rigidformer, single
 from tests.dynamic_models.models.test_ngff import DT, make_model, make_state
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -17,12 +17,12 @@ FRAMES = 7
 
 
 def make(kind: str, device: str) -> Any:
-    makers: dict[str, Any] = {"pointformer": make_pointformer, "gcn": make_gcn}
+    makers: dict[str, Any] = {"pointformer": make_pointformer, "gcn": make_gcn, "rigidformer": make_rigidformer}
     return (makers[kind]() if kind in makers else make_model(kind, ode_method="leapfrog")).float().to(device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("kind", ["ngff", "ngff_objects", "ngff_published", "pointformer", "gcn"])
+@pytest.mark.parametrize("kind", ["ngff", "ngff_objects", "ngff_published", "pointformer", "gcn", "rigidformer"])
 def test_steps_are_the_frames_of_the_whole(kind: str, device: str) -> None:
     """Also where scenes have padding, pushes change, and another prediction is made in between."""
     model, state = make(kind, device), single(collate([make_state(3, 12), make_state(2, 8, seed=1)])).to(device)

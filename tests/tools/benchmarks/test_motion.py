@@ -28,5 +28,5 @@ def test_a_clip_of_gaussians_is_timed_a_frame(monkeypatch: pytest.MonkeyPatch) -
 def test_an_iteration_of_every_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_training, "_WORKLOADS", {"cpu": (2, 8, 3, 8)})
     rows = benchmark_training.measure(CPU)
-    assert [row["model"] for row in rows] == ["ngff", "pointformer", "gcn"]
+    assert [row["model"] for row in rows] == ["ngff", "pointformer", "gcn", "rigidformer"]
     assert all(isinstance(row["seconds"], float) and row["seconds"] > 0 for row in rows)
