@@ -4,36 +4,42 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
-    cat <<'EOF'
+    cat <<'END'
 Make the dataset that the shipped models are trained on, train them and their rivals, and measure them.
 
     bash scripts/results.sh [PART...]
 
-  data      objects, scenes and simulations, in DATA_ROOT
-  models    every model, for the same time
-  ablation  variants of ngff, for the same, shorter time
-  report    the tables, plots and videos of docs/results.md
-  videos    videos predicted from pictures against simulated ones: their tables, plots and videos
-Without PART all but the last of them. Everything but the dataset goes to RESULTS. Can be interrupted and run again: what is
-complete is kept, and trainings go on where they were.
+  data       objects, scenes and simulations, in DATA_ROOT; test sets also moved by half a cell, and with guessed materials
+  keypoints  what models are trained on and measured at, out of the simulations
+  models     every model, for the same time
+  ablation   variants of ngff, for the same, shorter time
+  report     the tables, plots and videos of docs/results.md
+  finer      the first test set on a finer grid, for a table of how far simulations are from themselves
+  videos     videos predicted from pictures against simulated ones: their tables, plots and videos
+Without PART all but the last two of them. Everything but the dataset goes to RESULTS; tables.md there has all tables.
+Can be interrupted and run again: what is complete is kept, and trainings go on where they were. What can run side by
+side does so, on all GPUs of the host that CUDA_VISIBLE_DEVICES leaves.
 
-Environment, with what a machine of two cores needs three hours for; larger numbers are for GPUs:
+Environment, in brackets what it is at SCALE fine; SCALE coarse takes a machine of two cores some hours:
+  SCALE              coarse, or fine where there is a GPU
   DATA_ROOT          data/results
   RESULTS            output/results
   CONFIG             config/quickstart_config.json: the simulation
-  N_GRID             64, cells a side, with which the time step shrinks
-  GAUSSIANS          2500, of every object
-  TRAIN_SCENES       200, of three objects
-  TEST_SCENES        24, of every test set
+  N_GRID             64 (128) cells a side, with which the time step shrinks
+  GAUSSIANS          2500 (16000) of every object
+  TRAIN_SCENES       200 (800) of three objects
+  TEST_SCENES        24 of every test set
+  KEYPOINTS          128 (512 2048) of every object; ngff is trained at all of these numbers, its rivals at the first
   TRAIN_FLAGS        sizes of networks, windows and batches (default: in this file)
-  TRAIN_SECONDS      1200, for every model
-  ABLATION_SECONDS   360, for every variant
-  VIDEO_SCENES       2, of either set of videos; twelve take a GPU
+  NGFF_FLAGS         what ngff is trained with besides (default: in this file)
+  TRAIN_SECONDS      1200 for every model
+  ABLATION_SECONDS   360 for every variant
+  VIDEO_SCENES       2 of either set of videos; twelve take a GPU
   CHECKPOINT         what predicts videos (default: RESULTS/ngff, trained here)
   VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution
   PROCESSES          trainings at a time (default: one for each GPU, or two)
-  SIMULATIONS        scenes and simulations at a time (default: PROCESSES; a GPU has room for several)
-EOF
+  SIMULATIONS        scenes and simulations at a time (default: PROCESSES, or four for each GPU)
+END
 }
 
 case ${1:-} in
@@ -45,25 +51,46 @@ esac
 export DATA_ROOT=${DATA_ROOT:-data/results}
 CONFIG=${CONFIG:-config/quickstart_config.json}
 RESULTS=${RESULTS:-output/results}
-N_GRID=${N_GRID:-64}
-GAUSSIANS=${GAUSSIANS:-2500}
-TRAIN_SCENES=${TRAIN_SCENES:-200}
-TEST_SCENES=${TEST_SCENES:-24}
-TRAIN_FLAGS=${TRAIN_FLAGS:---num_keypoints 128 --hidden_dim 64 --num_layers 2 --steps 100 --chunk 50 --chunk_start 8 \
-    --batch_size 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5 --noise 0.05 --save_interval 5}
-TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
-ABLATION_SECONDS=${ABLATION_SECONDS:-360}
-VIDEO_SCENES=${VIDEO_SCENES:-2}
-CHECKPOINT=${CHECKPOINT:-$RESULTS/ngff}
 LOGS=${LOGS:-$RESULTS/logs}
 export LOGS
 bash setup_env.sh
 # shellcheck source=scripts/shards.sh
 source scripts/shards.sh
 mapfile -t devices < <(gpus)
-PROCESSES=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 2))}
-SIMULATIONS=${SIMULATIONS:-$PROCESSES}
-if ((${#devices[@]} == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
+gpu_count=${#devices[@]}
+SCALE=${SCALE:-$( ((gpu_count)) && echo fine || echo coarse)}
+case $SCALE in
+    coarse)
+        scale=(64 2500 200 128)
+        flags="--hidden_dim 64 --num_layers 2 --batch_size 8 --save_interval 5 --noise 0.05"
+        ;;
+    fine)
+        scale=(128 16000 800 "512 2048")
+        flags="--hidden_dim 128 --num_layers 2 --batch_size 16 --save_interval 5 --video_interval 0 --compile"
+        flags+=" --mixed_precision bf16"
+        ;;
+    *)
+        printf "results: error: SCALE: expected coarse or fine, found '%s'\n" "$SCALE" >&2
+        exit 2
+        ;;
+esac
+N_GRID=${N_GRID:-${scale[0]}}
+GAUSSIANS=${GAUSSIANS:-${scale[1]}}
+TRAIN_SCENES=${TRAIN_SCENES:-${scale[2]}}
+KEYPOINTS=${KEYPOINTS:-${scale[3]}}
+TEST_SCENES=${TEST_SCENES:-24}
+TRAIN_FLAGS=${TRAIN_FLAGS:-$flags --steps 100 --chunk 50 --chunk_start 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5}
+NGFF_FLAGS=${NGFF_FLAGS:---ode_method leapfrog --step_size 1e-2 --num_layers 4}
+TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
+ABLATION_SECONDS=${ABLATION_SECONDS:-360}
+VIDEO_SCENES=${VIDEO_SCENES:-2}
+CHECKPOINT=${CHECKPOINT:-$RESULTS/ngff}
+PROCESSES=${PROCESSES:-$((gpu_count ? gpu_count : 2))}
+SIMULATIONS=${SIMULATIONS:-$((gpu_count ? 4 * gpu_count : PROCESSES))}
+read -ra keypoints <<<"$KEYPOINTS"
+train_groups=(3_0 3_8)             # 3_8: to validate on
+test_groups=(3_9 4 5 6 3_novel)
+if ((gpu_count == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
 mkdir -p "$LOGS"
 
 objects() {
@@ -73,14 +100,15 @@ objects() {
 data() {
     objects
     draw train "$TRAIN_SCENES" 3_0
-    draw train $((TEST_SCENES * 2 / 3)) 3_8 # to validate on
+    draw train $((TEST_SCENES * 2 / 3)) 3_8
     draw train "$TEST_SCENES" 3_9
     draw train $((TEST_SCENES / 3)) 4 5 6
     draw novel "$TEST_SCENES" 3_novel
-    PROCESSES=$SIMULATIONS SCENE_GROUPS="3_0 3_8 3_9 4 5 6 3_novel" bash scripts/generate_scene.sh
     configure
-    simulate 100 3_0 3_8 4 5 6 3_novel
+    compose "${train_groups[@]}" "${test_groups[@]}"
+    simulate 100 "${train_groups[@]}" 4 5 6 3_novel
     simulate 200 3_9
+    moved
     guessed
 }
 
@@ -89,16 +117,25 @@ draw() {
     SCENE_NUM=$2 SCENE_GROUPS=${*:3} PROCESSES=1 bash scripts/generate_configs.sh --split "$1"
 }
 
-# The simulation's settings for this grid, and with materials that a vision-language model guessed.
+compose() {
+    PROCESSES=$SIMULATIONS SCENE_GROUPS=$* bash scripts/generate_scene.sh
+}
+
+# The simulation's settings for this grid, with materials that a vision-language model guessed, and for a finer grid.
 configure() {
-    "$python" - "$CONFIG" "$N_GRID" "$RESULTS" <<'EOF'
+    "$python" - "$CONFIG" "$N_GRID" "$RESULTS" <<'END'
 import json, pathlib, sys
 settings, guess = json.load(open(sys.argv[1])), json.load(open("config/vlm_config.json"))
 cells, results = int(sys.argv[2]), pathlib.Path(sys.argv[3])
-settings |= {"n_grid": cells, "substep_dt": settings["substep_dt"] * settings["n_grid"] / cells}
-(results / "config.json").write_text(json.dumps(settings))
-(results / "vlm_config.json").write_text(json.dumps(settings | {key: guess[key] for key in ("E", "density", "nu")}))
-EOF
+
+def on_grid(cells):
+    return settings | {"n_grid": cells, "substep_dt": settings["substep_dt"] * settings["n_grid"] / cells}
+
+(results / "config.json").write_text(json.dumps(on_grid(cells)))
+guessed = {key: guess[key] for key in ("E", "density", "nu")}
+(results / "vlm_config.json").write_text(json.dumps(on_grid(cells) | guessed))
+(results / "finer_config.json").write_text(json.dumps(on_grid(cells * 3 // 2) | {"substep_dt": "auto"}))
+END
 }
 
 # simulate FRAMES GROUP...
@@ -107,48 +144,124 @@ simulate() {
         bash scripts/mpm.sh --save_fields pos,vel --frame_num "$1"
 }
 
-# The first test set once more, with the guessed materials.
-guessed() {
-    "$python" -m dataset.gs_simulation_scene --data_root "$DATA_ROOT" --model_path "$DATA_ROOT/scenes/3_9" \
-        --config "$RESULTS/vlm_config.json" --output_path "$DATA_ROOT/mpm_vlm/3_9" --save_fields pos --substep_dt auto
+# in_shards NAME FUNCTION ARGUMENT...: see each_shard. In a shell of its own, whose traps and jobs are its own.
+in_shards() {
+    (
+        name=$1
+        PROCESSES=$SIMULATIONS each_shard "${@:2}"
+    )
 }
 
-# train NAME SECONDS FLAG...: into RESULTS/NAME, in the background as soon as there is room.
-train() {
-    local name=$1 seconds=$2 log=$LOGS/train-${1//\//-}.log flags device each
-    shift 2
-    read -d '' -ra flags <<<"$TRAIN_FLAGS" || true # several lines of them
+# resimulate INDEX COUNT CONFIG FROM INTO FLAG...: a shard of the scenes of one folder into another one.
+resimulate() {
+    step dataset.gs_simulation_scene --shard "$1/$2" --data_root "$DATA_ROOT" --config "$3" --model_path "$4" \
+        --output_path "$5" --save_fields pos "${@:6}"
+}
+
+# The first test set once more, with the guessed materials.
+guessed() {
+    in_shards guessed resimulate "$RESULTS/vlm_config.json" "$DATA_ROOT/scenes/3_9" "$DATA_ROOT/mpm_vlm/3_9" \
+        --substep_dt auto
+}
+
+# The test sets once more, all objects half a cell further along x and y: what no model can know.
+moved() {
+    "$python" - "$DATA_ROOT/scene_configs" "$RESULTS/config.json" "${test_groups[@]}" <<'END'
+import json, pathlib, sys
+folder, settings = pathlib.Path(sys.argv[1]), json.load(open(sys.argv[2]))
+half = settings.get("grid_lim", 4.0) / settings["n_grid"] / 2
+for group in sys.argv[3:]:
+    scenes = json.loads((folder / f"{group}.json").read_text())
+    for scene in scenes.values():
+        scene["translation"] = [[x + half, y + half, z] for x, y, z in scene["translation"]]
+    (folder / f"{group}_shifted.json").write_text(json.dumps(scenes))
+END
+    compose "${test_groups[@]/%/_shifted}"
+    in_shards moved shard_of_moved
+}
+
+shard_of_moved() {
+    local group frames
+    for group in "${test_groups[@]}"; do
+        frames=$([[ $group == 3_9 ]] && echo 200 || echo 100)
+        resimulate "$1" "$2" "$RESULTS/config.json" "$DATA_ROOT/scenes/${group}_shifted" "$DATA_ROOT/shifted/$group" \
+            --frame_num "$frames"
+    done
+}
+
+finer() {
+    configure
+    in_shards finer resimulate "$RESULTS/finer_config.json" "$DATA_ROOT/scenes/3_9" "$RESULTS/finer/3_9" --frame_num 100
+    tables
+}
+
+# Keypoints of all simulations, which trainings and reports then find.
+keypoints() {
+    in_shards keypoints shard_of_keypoints
+}
+
+shard_of_keypoints() {
+    "$python" - "$1" "$2" "$DATA_ROOT" "$KEYPOINTS" "${train_groups[@]}" "${test_groups[@]}" <<'END'
+import pathlib, sys
+from dataset.layout import Layout
+from dynamic_models.data.windows import load_scene
+shard, shards, layout, groups = int(sys.argv[1]), int(sys.argv[2]), Layout(pathlib.Path(sys.argv[3])), sys.argv[5:]
+scenes = [(group, scene) for group in groups for scene in layout.scenes_in_mpm(group)]
+for group, scene in scenes[shard::shards]:
+    for count in map(int, sys.argv[4].split()):
+        load_scene(layout, group, scene, count, layout.root / "keypoints" / group / f"{scene}_{count}.safetensors")
+END
+}
+
+# job NAME PROGRAM...: on a GPU of its own, in the background as soon as there is room.
+job() {
+    local name=$1 log=$LOGS/${1//\//-}.log device each
+    shift
     while (($(jobs -rp | wc -l) >= PROCESSES)); do one_ends; done
-    printf 'training %s: %s\n' "$name" "$log"
+    printf '%s: %s\n' "$name" "$log"
     device=
     for each in "${devices[@]}"; do
-        if ! kill -0 "${training_on[$each]:-none}" 2>/dev/null; then device=$each && break; fi
+        if ! kill -0 "${running_on[$each]:-none}" 2>/dev/null; then device=$each && break; fi
     done
-    env ${device:+CUDA_VISIBLE_DEVICES="$device"} "$python" -m dynamic_models.train --data_root "$DATA_ROOT" \
-        --groups 3_0 --val_groups 3_8 --sample_num "$TRAIN_SCENES" --output "$RESULTS/$name" "${flags[@]}" \
-        --time_limit "$seconds" "$@" >"$log" 2>&1 &
-    if [[ $device ]]; then training_on[$device]=$!; fi
+    env ${device:+CUDA_VISIBLE_DEVICES="$device"} "$@" >"$log" 2>&1 &
+    if [[ $device ]]; then running_on[$device]=$!; fi
 }
-declare -A training_on
+declare -A running_on
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT # trainings save themselves
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
 one_ends() {
     wait -n || {
-        printf 'results: error: a training failed; its log in %s says why\n' "$LOGS" >&2
+        printf 'results: error: a training or a report failed; its log in %s says why\n' "$LOGS" >&2
         exit 2
     }
 }
 
-trained() {
+all_end() {
     while (($(jobs -p | wc -l))); do one_ends; done
 }
 
+# train NAME SECONDS FLAG...: into RESULTS/NAME.
+train() {
+    local name=$1 seconds=$2 flags
+    shift 2
+    read -d '' -ra flags <<<"$TRAIN_FLAGS" || true # several lines of them
+    job "train-$name" "$python" -m dynamic_models.train --data_root "$DATA_ROOT" --groups 3_0 --val_groups 3_8 \
+        --sample_num "$TRAIN_SCENES" --output "$RESULTS/$name" --num_keypoints "${keypoints[0]}" "${flags[@]}" \
+        --time_limit "$seconds" "$@"
+}
+
 models() {
-    train ngff "$TRAIN_SECONDS" --ode_method leapfrog --step_size 1e-2 --num_layers 4
+    local flags count
+    read -d '' -ra flags <<<"$NGFF_FLAGS" || true
+    train ngff "$TRAIN_SECONDS" "${flags[@]}"
     train pointformer "$TRAIN_SECONDS" --dynamic_model pointformer
     train gcn "$TRAIN_SECONDS" --dynamic_model gcn
+    train rigidformer "$TRAIN_SECONDS" --dynamic_model rigidformer
+    for count in "${keypoints[@]:1}"; do
+        train "ngff_$count" "$TRAIN_SECONDS" "${flags[@]}" --num_keypoints "$count"
+    done
 }
 
 # variant NAME FLAG...: of ngff in steps of 0.02 s, which take half the time.
@@ -176,18 +289,27 @@ ablation() {
 }
 
 report() {
-    trained
-    measure ngff,pointformer,gcn,ballistic report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
-        novel=3_novel@100 --checkpoints "$RESULTS"/{ngff,pointformer,gcn}
-    measure ngff,mpm_vlm,ballistic guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
-    if [[ ! -d $RESULTS/ablation ]]; then return; fi # only some parts were asked for
-    "$python" - "$RESULTS"/ablation/*/best.json <<'EOF' | tee "$RESULTS/ablation.md"
-import json, pathlib, sys
-print("| variant | iterations | RMSE of validation scenes [m] |\n| --- | --- | --- |")
-for path in map(pathlib.Path, sys.argv[1:]):
-    training = json.loads(path.read_text())["training"]
-    print(f"| {path.parent.name} | {training['iterations']} | {training['val_rmse']:.3f} |")
-EOF
+    local names=ngff,pointformer,gcn,rigidformer count
+    local -a checkpoints=("$RESULTS"/{ngff,pointformer,gcn,rigidformer})
+    all_end
+    for count in "${keypoints[@]:1}"; do
+        names+=,ngff_$count
+        checkpoints+=("ngff_$count=$RESULTS/ngff_$count")
+    done
+    measure "$names,ballistic,floor" report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
+        novel=3_novel@100 --checkpoints "${checkpoints[@]}" --rollouts 10
+    measure ngff,mpm_vlm,ballistic,floor guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
+    all_end
+    tables
+}
+
+# measure MODELS DIRECTORY FLAG...
+measure() {
+    job "$2" "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models "$1" --output "$RESULTS/$2" "${@:3}"
+}
+
+tables() {
+    "$python" scripts/results_tables.py --results "$RESULTS" --data_root "$DATA_ROOT" --num_keypoints "${keypoints[0]}"
 }
 
 # Scenes of their own, simulated with all that pictures show.
@@ -198,25 +320,20 @@ videos() {
     objects
     draw train "$VIDEO_SCENES" "$spatial"
     draw train $(((VIDEO_SCENES + 2) / 3)) "${compositional[@]}"
-    PROCESSES=$SIMULATIONS SCENE_GROUPS="$spatial ${compositional[*]}" bash scripts/generate_scene.sh
+    compose "$spatial" "${compositional[@]}"
     configure
     CONFIG=$RESULTS/config.json PROCESSES=$SIMULATIONS SCENE_GROUPS="$spatial ${compositional[*]}" \
         bash scripts/mpm.sh --frame_num 100
-    trained
+    all_end
     CONFIG=$RESULTS/config.json CHECKPOINT=$CHECKPOINT EVAL_SCENES=$VIDEO_SCENES REPORTS=$RESULTS/videos \
         PROCESSES=$PROCESSES EVAL_SETS="spatial=$spatial compositional=$(IFS=, && echo "${compositional[*]}")" \
         bash scripts/eval_videos.sh --novel_background "$DATA_ROOT/backgrounds/table6" "${flags[@]}"
 }
 
-# measure MODELS DIRECTORY FLAG...
-measure() {
-    "$python" -m dynamic_models.evaluate --data_root "$DATA_ROOT" --models "$1" --output "$RESULTS/$2" "${@:3}"
-}
-
-for part in "${@:-data models ablation report}"; do
+for part in "${@:-data keypoints models ablation report}"; do
     for name in $part; do
         case $name in
-            data | models | ablation | report | videos) "$name" ;;
+            data | keypoints | models | ablation | report | finer | videos) "$name" ;;
             *)
                 printf "results: error: unknown part '%s' (--help shows what there is)\n" "$name" >&2
                 exit 2
@@ -224,4 +341,4 @@ for part in "${@:-data models ablation report}"; do
         esac
     done
 done
-trained
+all_end

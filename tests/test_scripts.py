@@ -140,13 +140,17 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         _, module, *flags = line.split()
         made.setdefault(module, []).append(flags)
     simulated = [flags[flags.index("--model_path") + 1].split("/")[-1] for flags in made["dataset.gs_simulation_scene"]]
-    assert dict.fromkeys(simulated) == dict.fromkeys(["3_0", "3_8", "3_9", "4", "5", "6", "3_novel"])
+    tested = ["3_9", "4", "5", "6", "3_novel"]
+    assert list(dict.fromkeys(simulated)) == ["3_0", "3_8", "4", "5", "6", "3_novel", "3_9"] + [
+        f"{group}_shifted" for group in tested
+    ]
     trained = [train.parse_args(flags) for flags in made["dynamic_models.train"]]
-    assert [args.output.name for args in trained[:4]] == ["ngff", "pointformer", "gcn", "default"]
-    assert {args.time_limit for args in trained[:3]} == {1200}
-    assert {args.time_limit for args in trained[3:]} == {360}
+    assert [args.output.name for args in trained[:5]] == ["ngff", "pointformer", "gcn", "rigidformer", "default"]
+    assert {args.time_limit for args in trained[:4]} == {1200}
+    assert {args.time_limit for args in trained[4:]} == {360}
     measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
     assert [args.models[0] for args in measured] == ["ngff", "ngff"]
+    assert all("floor" in args.models for args in measured)
     calls.unlink()
     (results / "config.json").touch()
     background = tmp_path / "data" / "backgrounds" / "table6" / "gaussians_feedforward.ply"
@@ -157,6 +161,16 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
     videos = evaluate_videos.parse_args(flags)
     assert [each.groups for each in videos.sets] == [("3_videos",), ("4_videos", "5_videos", "6_videos")]
     assert (videos.scenes, videos.checkpoint, videos.output) == (12, results / "ngff", results / "videos")
+    calls.unlink()
+    fine = environment | {"SCALE": "fine", "TRAIN_SECONDS": "370"}
+    subprocess.run([*command, "models report"], env=fine, check=True, timeout=60)
+    made = [line.split()[2:] for line in calls.read_text().splitlines()]
+    trained = [train.parse_args(flags) for flags in made if "--time_limit" in flags]
+    assert [(each.output.name, each.num_keypoints) for each in trained if each.dynamic_model == "ngff"] == [
+        ("ngff", 512),
+        ("ngff_2048", 2048),
+    ]
+    assert "ngff_2048" in evaluate.parse_args(made[-2]).models
     done = subprocess.run([*command, "moels"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "results: error: unknown part 'moels' (--help shows what there is)\n")
 

@@ -95,7 +95,7 @@ class SimulatedOtherwise:
         self.name, self._folder, self._layout = name, folder, layout
 
     def check(self, scene: SimulatedScene, frames: int) -> None:
-        reader = TrajectoryReader(self._path(scene))
+        reader = TrajectoryReader(self.path(scene))
         for what, expected, found in (
             ("Gaussians", len(_order(self._layout, scene)), reader.count),
             ("seconds from frame to frame", scene.frame_dt, reader.frame_dt),
@@ -110,7 +110,7 @@ class SimulatedOtherwise:
 
     def roll_out(self, scene: SimulatedScene, frames: int) -> Prediction:
         """Return the positions of the same Gaussians as the truth's keypoints."""
-        reader = TrajectoryReader(self._path(scene))
+        reader = TrajectoryReader(self.path(scene))
         rows, mask = scene.clip.rows.clamp_min(0), scene.clip.mask[..., None]
         positions = torch.stack([reader.positions(k)[rows] * mask for k in range(frames)])
         wall_time = reader.meta.wall_time if reader.meta else None
@@ -119,7 +119,8 @@ class SimulatedOtherwise:
     def roll_out_jittered(self, scene: SimulatedScene, frames: int, rollouts: int, jitter: float) -> None:
         """Return nothing: simulations are read, not made."""
 
-    def _path(self, scene: SimulatedScene) -> Path:
+    def path(self, scene: SimulatedScene) -> Path:
+        """Return the directory of the scene's simulation."""
         return self._layout.root / self._folder / scene.name
 
 
@@ -140,7 +141,7 @@ class Floor(SimulatedOtherwise):
         moves = (positions[0] - scene.clip.positions[0])[existing]
         move = moves.mean(0)
         if (moves - move).abs().max() > _MOVE_TOLERANCE:
-            raise InputError(f"{self._path(scene)}: expected the objects of mpm/{scene.name}, moved as a whole")
+            raise InputError(f"{self.path(scene)}: expected the objects of mpm/{scene.name}, moved as a whole")
         return Prediction((positions - move) * existing[..., None], None, 1 / math.sqrt(2))
 
 
