@@ -31,6 +31,21 @@ class PredictedKeypoints:
     positions: list[torch.Tensor]
 
 
+@dataclass(frozen=True)
+class KeypointStart:
+    """A ``KeypointStart`` holds the keypoints of O objects before they move.
+
+    Attributes:
+        state: the scene that a model starts from, a batch of one, on the CPU; an object's keypoints come first.
+        labels: the label of each object among the Gaussians, ascending.
+        rows: for each object, the rows (P_o,) of the Gaussians that are its keypoints.
+    """
+
+    state: SceneState
+    labels: list[int]
+    rows: list[torch.Tensor]
+
+
 @torch.no_grad()
 def predict_keypoints(
     model: DynamicsModel,
@@ -65,13 +80,45 @@ def predict_keypoints(
         InputError: no Gaussian has a label of 0 or more, or the model's prediction is not finite.
         ValueError: an argument has another shape.
     """
+    start = keypoints_at_start(gaussians, num_keypoints, world, materials, velocities)
+    objects = len(start.rows)
+    if pushes is not None:
+        check_shape("pushes", pushes, num_frames - 1, objects, 6)
+        pushes = pushes[None].to(device)
+    if isinstance(model, FrameModel):
+        predicted = roll_out(model, start.state.to(device), num_frames, frame_dt, pushes, progress)[0].cpu()
+    else:
+        predicted = model(start.state.to(device), num_frames, frame_dt, pushes)[0].cpu()
+    near = (predicted.abs() <= _FARTHEST).flatten(1).all(1)  # false for NaN, too
+    if not near.all():
+        frame = int((~near).nonzero()[0, 0])
+        raise InputError(f"the prediction diverges: in frame {frame} points are beyond {_FARTHEST:g} m or not finite")
+    return PredictedKeypoints(
+        labels=start.labels,
+        rows=start.rows,
+        positions=[predicted[:, i, : len(rows)] for i, rows in enumerate(start.rows)],
+    )
+
+
+def keypoints_at_start(
+    gaussians: Gaussians,
+    num_keypoints: int,
+    world: World,
+    materials: torch.Tensor | None = None,
+    velocities: torch.Tensor | None = None,
+) -> KeypointStart:
+    """Sample keypoints of every labelled object, and say how they are at the start; see ``predict_keypoints``.
+
+    Raises:
+        InputError: no Gaussian has a label of 0 or more.
+        ValueError: an argument has another shape.
+    """
     if gaussians.labels is None:
         raise InputError("gaussians: expected labels that tell the objects apart")
     rows, labels = keypoint_rows(gaussians.means, gaussians.labels, num_keypoints)
     mask = rows >= 0
-    objects = len(rows)
-    materials = torch.full((objects, len(MATERIAL_FIELDS)), math.nan) if materials is None else materials
-    check_shape("materials", materials, objects, len(MATERIAL_FIELDS))
+    materials = torch.full((len(rows), len(MATERIAL_FIELDS)), math.nan) if materials is None else materials
+    check_shape("materials", materials, len(rows), len(MATERIAL_FIELDS))
     moving = torch.zeros(len(gaussians), 3) if velocities is None else velocities.cpu()
     check_shape("velocities", moving, len(gaussians), 3)
     points = (gaussians.means.cpu()[rows.clamp_min(0)] * mask[..., None])[None]
@@ -84,19 +131,4 @@ def predict_keypoints(
         gravity=torch.tensor([world.gravity]),
         walls=torch.tensor([world.walls]),
     )
-    if pushes is not None:
-        check_shape("pushes", pushes, num_frames - 1, objects, 6)
-        pushes = pushes[None].to(device)
-    if isinstance(model, FrameModel):
-        predicted = roll_out(model, state.to(device), num_frames, frame_dt, pushes, progress)[0].cpu()
-    else:
-        predicted = model(state.to(device), num_frames, frame_dt, pushes)[0].cpu()
-    near = (predicted.abs() <= _FARTHEST).flatten(1).all(1)  # false for NaN, too
-    if not near.all():
-        frame = int((~near).nonzero()[0, 0])
-        raise InputError(f"the prediction diverges: in frame {frame} points are beyond {_FARTHEST:g} m or not finite")
-    return PredictedKeypoints(
-        labels=labels.tolist(),
-        rows=[row[own] for row, own in zip(rows, mask, strict=True)],
-        positions=[predicted[:, i, own] for i, own in enumerate(mask)],
-    )
+    return KeypointStart(state, labels.tolist(), [row[own] for row, own in zip(rows, mask, strict=True)])

@@ -225,22 +225,11 @@ def predict_motion(
             memory, or the prediction diverges.
     """
     start = time.monotonic()
-    still = torch.arange(len(scene.gaussians)) >= scene.moving
-    assert scene.gaussians.labels is not None
-    labels = torch.where(still, -1, scene.gaussians.labels)
-    gaussians = replace(scene.gaussians, labels=labels)
-    present = labels[labels >= 0].unique().tolist()
-    particles = _Particles.of(scene, materials, config, device)
-    masses = [particles.mass_of(label) for label in present]
-    rows = [
-        [_or_nan(materials.youngs_moduli[label]), config.nu, _or_nan(materials.densities[label]), mass]
-        for label, mass in zip(present, masses, strict=True)
-    ]
-    velocities = torch.zeros_like(gaussians.means)
-    velocities[: scene.moving] = particles.velocities(config, objects)[: scene.moving]
+    prepared = prepare(scene, objects, materials, config, device)
+    gaussians, present = prepared.gaussians, prepared.labels
     points = min(info.num_keypoints, len(gaussians)) * len(present)
     check_memory(_BYTES_OF_A_POINT * points * steps, f"{steps} frames of {points} keypoints")
-    pushes = mean_pushes(forces, present, masses, steps, config.frame_dt)
+    pushes = mean_pushes(forces, present, prepared.masses, steps, config.frame_dt)
     keypoints = predict_keypoints(
         model,
         gaussians,
@@ -248,8 +237,8 @@ def predict_motion(
         steps,
         config.frame_dt,
         World(gravity=config.g, walls=info.world.walls),
-        torch.tensor(rows),
-        velocities,
+        prepared.materials,
+        prepared.velocities,
         pushes,
         device,
         progress,
@@ -257,8 +246,53 @@ def predict_motion(
     dense = DenseMotion(gaussians.to(device), keypoints.labels, keypoints.rows)
     seconds = time.monotonic() - start
     return PredictedMotion(
-        scene, dense, keypoints.positions, seconds, objects, materials, particles, config, info.world
+        scene, dense, keypoints.positions, seconds, objects, materials, prepared.particles, config, info.world
     )
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """A ``PreparedScene`` is what a model has to know of a scene before it moves.
+
+    Attributes:
+        gaussians: those of the scene; what its simulation would leave in place has the label -1.
+        labels: the labels of the O objects, ascending.
+        masses: their masses, kg; NaN for unknown.
+        materials: (O, 4), see ``SceneState``.
+        velocities: (N, 3), of the Gaussians, m/s.
+        particles: the scene as the simulator would see it.
+    """
+
+    gaussians: Gaussians
+    labels: list[int]
+    masses: list[float]
+    materials: torch.Tensor
+    velocities: torch.Tensor
+    particles: "_Particles"
+
+
+def prepare(
+    scene: SceneParticles,
+    objects: Sequence[SceneObject],
+    materials: AssumedMaterials,
+    config: Config,
+    device: torch.device,
+) -> PreparedScene:
+    """Measure masses and velocities at the start of a scene's objects; see ``predict_motion``."""
+    still = torch.arange(len(scene.gaussians)) >= scene.moving
+    assert scene.gaussians.labels is not None
+    labels = torch.where(still, -1, scene.gaussians.labels)
+    present = labels[labels >= 0].unique().tolist()
+    particles = _Particles.of(scene, materials, config, device)
+    masses = [particles.mass_of(label) for label in present]
+    rows = [
+        [_or_nan(materials.youngs_moduli[label]), config.nu, _or_nan(materials.densities[label]), mass]
+        for label, mass in zip(present, masses, strict=True)
+    ]
+    velocities = torch.zeros_like(scene.gaussians.means)
+    velocities[: scene.moving] = particles.velocities(config, objects)[: scene.moving]
+    gaussians = replace(scene.gaussians, labels=labels)
+    return PreparedScene(gaussians, present, masses, torch.tensor(rows), velocities, particles)
 
 
 @dataclass(frozen=True)
