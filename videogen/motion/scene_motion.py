@@ -128,8 +128,8 @@ def predict(
     Args:
         scene: a scene, or Gaussians with positions in metres, of which each label is an object, or all one without
             labels.
-        checkpoint: a trained model: the path of its checkpoint; the name of a model, whose checkpoint for the grid of
-            ``config`` is then taken, see ``choose_checkpoint``; or that of a directory in ``dynamic_models/pretrained``.
+        checkpoint: a trained model: the path of its checkpoint; the name of a model, whose checkpoint for ``config``
+            is then taken, see ``choose_checkpoint``; or the name of a directory in ``dynamic_models/pretrained``.
         num_frames: at least 2.
         config: gravity, m/s^2, seconds from frame to frame, motion at the start, and how particles fill objects; None:
             gravity and seconds of the training data, all at rest.
