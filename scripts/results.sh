@@ -309,7 +309,7 @@ measure() {
 }
 
 tables() {
-    "$python" scripts/results_tables.py --results "$RESULTS" --data_root "$DATA_ROOT" --num_keypoints "${keypoints[0]}"
+    "$python" -m scripts.results_tables --results "$RESULTS" --data_root "$DATA_ROOT" --num_keypoints "${keypoints[0]}"
 }
 
 # Scenes of their own, simulated with all that pictures show.

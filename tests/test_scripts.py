@@ -170,7 +170,7 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         ("ngff", 512),
         ("ngff_2048", 2048),
     ]
-    assert "ngff_2048" in evaluate.parse_args(made[-2]).models
+    assert "ngff_2048" in evaluate.parse_args(next(flags for flags in made if "--rollouts" in flags)).models
     done = subprocess.run([*command, "moels"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "results: error: unknown part 'moels' (--help shows what there is)\n")
 
