@@ -4,25 +4,27 @@ Any web page that a person has open may send requests to this machine, and may h
 machine's address (DNS rebinding). So a request is answered only if it asks for this server by a name of this server
 (``Host``), and comes from this server's own page where it says what it comes from (``Origin``).
 
-Of a page's messages only two kinds reach viser: the pose of its camera, and a value given to a control of the panel
-that this control can have. Others are dropped, those that ask for a public address of this server among them.
+Of a page's messages only those reach viser that ``allowed_messages`` names. Others are dropped, those that ask for a
+public address of this server among them.
 """
 
+import gzip
 import http
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 import viser
 import websockets.asyncio.server
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-_LARGEST_MESSAGE = 2**16  # bytes; a pose or a control's value takes a few hundred
+from tools.viewer.serving.allowed_messages import LARGEST_PICTURE, Controls
+from tools.viewer.serving.client_page import client_page
+
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _EVERYWHERE = {"", "0.0.0.0", "::"}
 
@@ -69,90 +71,12 @@ def is_from_own_page(hosts: Sequence[str], origins: Sequence[str], names: Names)
     return all(origin.lower() in (f"http://{hosts[0]}".lower(), f"https://{hosts[0]}".lower()) for origin in origins)
 
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Vector = Annotated[list[_Number], Field(min_length=3, max_length=3)]
-_Pixels = Annotated[int, Field(ge=0, le=2**16)]
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _CameraPose(_Message):
-    """The pose of a page's camera, as viser's page sends it."""
-
-    type: Literal["ViewerCameraMessage"]
-    wxyz: Annotated[list[_Number], Field(min_length=4, max_length=4)]
-    position: _Vector
-    fov: _Number
-    near: _Number
-    far: _Number
-    image_height: _Pixels
-    image_width: _Pixels
-    look_at: _Vector
-    up_direction: _Vector
-
-
-class _ControlValues(_Message):
-    """What a person has given a control."""
-
-    value: bool | int | _Number | Annotated[str, Field(max_length=1000)]
-
-
-class _ControlUpdate(_Message):
-    """A value for a control, as viser's page sends it."""
-
-    type: Literal["GuiUpdateMessage"]
-    uuid: str
-    updates: _ControlValues
-
-
-_MESSAGE: TypeAdapter[_CameraPose | _ControlUpdate] = TypeAdapter(
-    Annotated[_CameraPose | _ControlUpdate, Field(discriminator="type")]
-)
-
-
-class Controls:
-    """The values that each control of the panel can have."""
-
-    def __init__(self) -> None:
-        self._allows: dict[str, Callable[[Any], bool]] = {}
-
-    def add(self, handle: Any) -> None:
-        """Let pages change a control: a slider within its range, a dropdown to its options, all else to a bool."""
-        if isinstance(handle, viser.GuiSliderHandle):
-            allows = _allows_range(handle.min, handle.max, whole=isinstance(handle.value, int))
-        elif isinstance(handle, viser.GuiDropdownHandle):
-            allows = tuple(handle.options).__contains__
-        else:
-            allows = _is_bool
-        self._allows[handle._impl.uuid] = allows
-
-    def accept(self, message: bytes | str) -> bool:
-        """Return whether a page's message may reach viser."""
-        if isinstance(message, str):
-            return False
-        try:
-            found = _MESSAGE.validate_python(msgspec.msgpack.decode(message))
-        except (msgspec.DecodeError, ValidationError, ValueError, RecursionError):
-            return False
-        if isinstance(found, _CameraPose):
-            return True
-        allows = self._allows.get(found.uuid)
-        return allows is not None and allows(found.updates.value)
-
-
-def _allows_range(low: float, high: float, whole: bool) -> Callable[[Any], bool]:
-    def allows(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            return False
-        return not whole or value == int(value)
-
-    return allows
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+def _page_response(encodings: str) -> Response:
+    body, encoding = client_page(), "identity"
+    if "gzip" in encodings:
+        body, encoding = gzip.compress(body, 1), "gzip"
+    lines = {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(body)), "Content-Encoding": encoding}
+    return Response(http.HTTPStatus.OK, "OK", Headers(lines), body)
 
 
 def start_server(host: str, port: int, label: str, controls: Controls) -> viser.ViserServer:
@@ -183,10 +107,12 @@ def start_server(host: str, port: int, label: str, controls: Controls) -> viser.
             headers = request.headers
             if not is_from_own_page(headers.get_all("Host"), headers.get_all("Origin"), names):
                 return connection.respond(http.HTTPStatus.FORBIDDEN, "This page belongs to another address.\n")
+            if headers.get("Upgrade") is None and request.path.partition("?")[0] in ("/", "/index.html"):
+                return _page_response(headers.get("Accept-Encoding", ""))
             return process_request(connection, request) if process_request else None
 
         guarded.append(True)
-        settings |= {"max_size": _LARGEST_MESSAGE, "create_connection": Connection, "process_request": process}
+        settings |= {"max_size": LARGEST_PICTURE, "create_connection": Connection, "process_request": process}
         return serve(handler, *arguments, **settings)
 
     module: Any = websockets.asyncio.server

@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from dataset.layout import POINT_CLOUD, Layout
+from gaussians.cameras import look_at, write_cameras
 from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
 from tests.gaussians.samples import COUNT, META, random_gaussians, rest_gaussians, rigid_frame
-from tools.viewer.splat_source import open_background, open_source
+from tools.viewer.scene.splat_source import (
+    SplatSource,
+    open_background,
+    open_source,
+    open_sources,
+    reconstructed_background,
+)
 
 LAYOUT = Layout(Path("nowhere"))
 
@@ -32,14 +39,15 @@ def test_trajectory_is_read_frame_by_frame(tmp_path: Path) -> None:
     assert (len(source), source.frame_count, source.frame_dt, source.walls) == (COUNT, 3, META.frame_dt, META.walls)
     for k in range(3):
         expected = rigid_frame(rest, k)
-        means, covariances = source.shapes(k)
-        assert torch.equal(means, expected.means)
-        assert torch.equal(covariances, expected.covariances)
+        frame = source.frame(k, ("rot", "vel"))
+        assert torch.equal(frame.means, expected.means)
+        assert torch.equal(frame.covariances, expected.covariances)
+        assert frame.rotations is None
     # Labels are -1, 0, 1 in turn; meta.json names the first object alone.
     assert list(source.objects) == ["ball", "object 1", "rest"]
     assert torch.equal(source.objects["ball"], torch.arange(1, COUNT, 3))
-    # Degree 0: 0.5 + Y_00 * coefficient.
-    torch.testing.assert_close(source.colors, (0.5 + 0.28209479 * rest.sh[:, 0]).clamp(0, 1))
+    assert torch.equal(source.sh, rest.sh)
+    assert (source.sh_degree, source.gravity, source.masses) == (2, (0, 0, -9.8), {"ball": 1})
 
 
 def test_a_frame_that_is_damaged_later_says_so(tmp_path: Path) -> None:
@@ -47,7 +55,7 @@ def test_a_frame_that_is_damaged_later_says_so(tmp_path: Path) -> None:
     source = open_source(tmp_path, LAYOUT)
     (tmp_path / "0001.h5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"0001\.h5: truncated or damaged"):
-        source.shapes(1)
+        source.frame(1, ())
 
 
 def test_incomplete_trajectory_is_shown_with_a_note(tmp_path: Path) -> None:
@@ -61,7 +69,8 @@ def test_incomplete_trajectory_is_shown_with_a_note(tmp_path: Path) -> None:
 
 def test_positions_alone_are_dots(tmp_path: Path) -> None:
     write_trajectory(tmp_path, fields=("pos",))
-    means, covariances = open_source(tmp_path, LAYOUT).shapes(1)
+    frame = open_source(tmp_path, LAYOUT).frame(1, ())
+    means, covariances = frame.means, frame.covariances
     assert covariances.shape == (len(means), 6)
     assert torch.equal(covariances[0, [0, 3, 5]], covariances[0, 0].expand(3))
     assert not covariances[:, [1, 2, 4]].any()
@@ -91,7 +100,7 @@ def test_scene_is_parted_by_its_labels(tmp_path: Path) -> None:
     }
     assert source.frame_count == 1
     # Through logarithms of the scales and back: a few float32 roundings.
-    torch.testing.assert_close(source.shapes(0)[1], scene.covariance(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(source.frame(0, ()).covariances, scene.covariance(), rtol=1e-5, atol=1e-6)
 
 
 def test_damaged_labels_are_not_passed_over(tmp_path: Path) -> None:
@@ -112,7 +121,7 @@ def test_background_is_placed(tmp_path: Path) -> None:
     write_ply(tmp_path / "gaussians_feedforward.ply", gaussians)
     placement = {"rotation": [0, 0, 0], "translation": [0, 0, 5], "scale": 2, "center": [0, 0, 0], "crop": False}
     write_json(tmp_path / "placement.json", placement)
-    means, _ = open_background(tmp_path).shapes(0)
+    means = open_background(tmp_path).frame(0, ()).means
     torch.testing.assert_close(means, gaussians.means * 2 + torch.tensor([0, 0, 5.0]))
 
 
@@ -154,3 +163,45 @@ def test_z_points_up_where_something_describes_the_objects(tmp_path: Path) -> No
     assert open_source(tmp_path, LAYOUT).up == "z"
     write_trajectory(tmp_path / "mpm")
     assert open_source(tmp_path / "mpm", LAYOUT).up == "z"
+
+
+def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder, settings in (("mpm", {}), ("out/trajectory", {"checkpoint": "ngff"})):
+        write_trajectory(tmp_path / folder / "0_ball_duck")
+        meta = META.model_copy(update={"complete": True, "settings": settings})
+        write_json(tmp_path / folder / "0_ball_duck" / "meta.json", meta.model_dump())
+    # What `videogen.eval` has written is found below its output path.
+    paths = [tmp_path / "mpm" / "0_ball_duck", tmp_path / "out"]
+    assert [source.name for source in open_sources(paths, LAYOUT)] == ["simulation", "prediction"]
+    assert [source.name for source in open_sources(paths[:1] * 2, LAYOUT)] == ["1 0_ball_duck", "2 0_ball_duck"]
+    write_trajectory(tmp_path / "out" / "trajectory" / "1_duck_ball")
+    with pytest.raises(InputError, match="expected one trajectory, found 2"):
+        open_sources(paths, LAYOUT)
+
+
+def test_a_reconstruction_is_its_objects_before_the_rest(tmp_path: Path) -> None:
+    for name, count in (("sim", 4), ("sim_refine", 5), ("bg", 6)):
+        write_ply(tmp_path / "room" / name / POINT_CLOUD, random_gaussians(count, 0))
+    cameras = look_at(torch.tensor([[2.0, 0, 0]]), torch.zeros(3), 64, 48, 50.0)
+    write_cameras(tmp_path / "room" / "sim" / "cameras.json", cameras)
+    assert len(open_source(tmp_path / "room", LAYOUT)) == 5
+    source = open_source(tmp_path / "room" / "sim", LAYOUT)
+    assert (source.name, len(source)) == ("room sim", 4)
+    torch.testing.assert_close(source.cameras.positions, cameras.positions)
+    for path in (tmp_path / "room", tmp_path / "room" / "sim"):
+        assert reconstructed_background(path) == tmp_path / "room" / "bg"
+    assert reconstructed_background(tmp_path / "room" / "bg") is None
+
+
+def test_cameras_that_cannot_be_read_leave_a_note(tmp_path: Path) -> None:
+    write_ply(tmp_path / "capture.ply", random_gaussians(4, 0))
+    (tmp_path / "cameras.json").write_text("[]")
+    source = open_source(tmp_path / "capture.ply", LAYOUT)
+    assert source.cameras is None
+    assert "cameras are not shown" in source.note
+
+
+def test_a_frame_lasts_until_the_next_and_the_last_one_for_ever() -> None:
+    gaussians = rest_gaussians()
+    source = SplatSource("a", gaussians.opacities, gaussians.sh, {}, lambda k, fields: None, 5, 0.02)
+    assert [source.at(time) for time in (0, 0.019, 0.02, 0.06, 0.079, 0.08, 9.0)] == [0, 0, 1, 3, 3, 4, 4]

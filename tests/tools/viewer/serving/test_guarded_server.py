@@ -16,7 +16,8 @@ import websockets.asyncio.server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tools.viewer.guarded_server import Controls, Names, is_from_own_page, start_server
+from tools.viewer.serving.allowed_messages import Controls
+from tools.viewer.serving.guarded_server import Names, is_from_own_page, start_server
 
 POSE = {
     "type": "ViewerCameraMessage",
@@ -89,6 +90,8 @@ def panel() -> Iterator[tuple[viser.ViserServer, Controls, dict[str, Any]]]:
         "share": server.gui.add_slider("share", 0.0, 1.0, 0.1, 0.5),
         "frame": server.gui.add_slider("frame", 0, 29, 1, 0),
         "axis": server.gui.add_dropdown("axis", ("+z", "-z")),
+        "range": server.gui.add_multi_slider("range", 0.0, 1.0, 0.1, (0.2, 0.8)),
+        "color": server.gui.add_rgb("color", (255, 0, 0)),
     }
     for handle in handles.values():
         controls.add(handle)
@@ -125,6 +128,16 @@ def update(handle: Any, **updates: Any) -> bytes:
         ("axis", "sideways", False),
         ("axis", None, False),
         ("axis", ["+z"], False),
+        ("range", [0.0, 1.0], True),
+        ("range", [0.8, 0.2], False),
+        ("range", [0.2], False),
+        ("range", [0.2, 1.1], False),
+        ("range", 0.2, False),
+        ("color", [0, 128, 255], True),
+        ("color", [0, 128, 256], False),
+        ("color", [0.5, 0, 0], False),
+        ("color", [0, 0], False),
+        ("color", [True, 0, 0], False),
         ("text", "written", False),
     ],
 )
@@ -152,6 +165,54 @@ def test_other_messages_are_dropped(panel: Any) -> None:
         assert not controls.accept(junk)
 
 
+def test_nodes_are_dragged_and_clicked_only_if_they_were_made_for_it() -> None:
+    controls = Controls()
+
+    def accepts(**message: Any) -> bool:
+        return controls.accept(msgspec.msgpack.encode(message))
+
+    drag = {"type": "TransformControlsUpdateMessage", "wxyz": [1, 0, 0, 0], "position": [0, 0, 0], "owner": ""}
+    start = {"type": "TransformControlsDragStartMessage", "owner": ""}
+    ray = {"ray_origin": [0, 0, 0], "ray_direction": [0, 0, 1], "modifier": None}
+    click = ray | {"type": "SceneNodeClickMessage", "instance_index": None, "screen_pos": [0.5, 0.5], "owner": ""}
+    for message in (drag, start, click):
+        assert not accepts(**message, name="/gizmo")
+    controls.add_node("/gizmo")
+    for message in (drag, start, click):
+        assert accepts(**message, name="/gizmo")
+        assert not accepts(**message, name="/splats")
+    assert not accepts(**drag | {"position": [math.nan, 0, 0]}, name="/gizmo")
+    controls.forget_node("/gizmo")
+    assert not accepts(**drag, name="/gizmo")
+
+
+def test_clicks_in_the_scene_are_taken_only_where_somebody_waits_for_them() -> None:
+    controls = Controls()
+    ray = {"ray_origin": [0, 0, 0], "ray_direction": [0, 0, 1]}
+    click = {"type": "ScenePointerMessage", "event_type": "click", "screen_pos": [[0.5, 0.5]], "modifier": "shift"}
+    drawn = {**click, "event_type": "rect-select", "ray_origin": None, "ray_direction": None}
+
+    def accepts(message: dict[str, Any]) -> bool:
+        return controls.accept(msgspec.msgpack.encode(message))
+
+    assert not accepts(click | ray)
+    controls.scene_clicks = True
+    assert accepts(click | ray)
+    assert not accepts(click | ray | {"ray_direction": None})
+    assert not accepts(drawn)  # one corner
+    assert accepts(drawn | {"screen_pos": [[0.1, 0.1], [0.2, 0.3]]})
+    assert not accepts(click | ray | {"event_type": "hover"})
+
+
+def test_a_picture_is_taken_only_while_one_is_asked_for() -> None:
+    controls = Controls()
+    picture = msgspec.msgpack.encode({"type": "GetRenderResponseMessage", "payload": bytes(2**17), "render_uuid": "a"})
+    assert not controls.accept(picture)
+    with controls.picture():
+        assert controls.accept(picture)
+    assert not controls.accept(picture)
+
+
 def test_a_foreign_page_gets_no_answer_and_the_own_one_does(panel: Any) -> None:
     server, _, handles = panel
     address = f"localhost:{server.get_port()}"
@@ -177,7 +238,11 @@ def test_a_foreign_page_gets_no_answer_and_the_own_one_does(panel: Any) -> None:
             time.sleep(0.05)
     with join(f"http://{address}") as page:
         page.recv(timeout=60)
-        page.send(bytes(2**17))
+        page.send(bytes(2**17))  # too large for a control
+        page.send(update(handles["share"], value=0.75))
+        while handles["share"].value != 0.75:
+            time.sleep(0.05)
+        page.send(bytes(2**26 + 1))  # too large even for a picture
         with pytest.raises(websockets.ConnectionClosedError):
             all(page.recv(timeout=60) for _ in range(1000))
 

@@ -1,0 +1,1 @@
+"""What is drawn over Gaussians: ground, axes and box, motion and forces, cameras."""

@@ -1,0 +1,1 @@
+"""What the viewer shows: sources read frame by frame, layers that a person changes, and nodes in browsers."""
