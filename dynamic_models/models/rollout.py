@@ -127,7 +127,7 @@ def _fit_room(model: FrameModel, scene: SceneState, carry: Carry) -> Carry:
 
 
 def _for_any_room(model: FrameModel, carry: Carry) -> Carry:
-    """Tell the compiler that what it compiles for ``carry`` has to hold for any room."""
+    """Tell the compiler that frames have to hold for any room: a training may need several."""
     if isinstance(model, NeedsRoom):
         torch._dynamo.maybe_mark_dynamic(carry[-1], 0)
     return carry
@@ -240,7 +240,6 @@ class _FrameGraph:
 
         def frames(*tensors: torch.Tensor) -> torch.Tensor:
             state, carry, pushes = SceneState(*tensors[:count]), tensors[count:-1], tensors[-1]
-            carry = _for_any_room(model, carry)
             return torch.stack([advance(model, state, carry, push, frame_dt) for push in _by_frame(pushes)], 1)
 
         self._captured = CapturedFunction(frames, (*scene.tensors(), *carry, pushes))
