@@ -84,7 +84,7 @@ shopt -s nullglob
 scenes=("$data/mpm/$held_out/"2_*)
 scene=$(basename "${scenes[0]}")
 
-picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320)
+picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320 --shadows)
 stage "Video of the simulation" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
     --output_path "$out/simulated" --compile_video "${picture[@]}"
 checkpoint=dynamic_models/pretrained/ngff_coarse # trained on such a grid
@@ -113,7 +113,7 @@ if $photographs; then
     stage "Video of what was reconstructed" videogen.eval --data_root "$data" \
         --model_path "$out/reconstructed/$scene/sim" --background_path "$out/reconstructed/$scene/bg" \
         --dynamic_model ngff --checkpoint "$checkpoint" --output_path "$out/predicted_from_pictures" \
-        --config "$config" --single_view 0 --resolution 320
+        --config "$config" --single_view 0 --resolution 320 --shadows
     stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" \
         "$out/predicted_from_pictures/$scene.mp4" --titles "MPM simulation" "From pictures, NGFF" \
         --output "$out/compared_from_pictures.mp4"

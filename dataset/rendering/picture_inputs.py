@@ -20,13 +20,15 @@ def drawn_from(settings: PictureSettings, orbit: Orbit, background: Path | None)
     Raises:
         InputError: there is no such background.
     """
-    return {
+    found = {
         "orbit": asdict(orbit) | {"center": list(orbit.center)},
         "background": _background_hashes(background),
         "resolution": settings.resolution,
         "white_bg": settings.white,
         "shs_degree": settings.sh_degree,
     }
+    # Pictures of before there were shadows stay current.
+    return found | ({"shadows": True} if settings.shadows else {})
 
 
 def _background_hashes(path: Path | None) -> dict[str, str] | None:

@@ -1,7 +1,7 @@
 """This module draws Gaussians in motion before a background from several views, and streams them to files."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dataset.rendering.background import ground_plane, load_background
 from dataset.rendering.clip_writer import ClipWriter, Outputs, encoder_threads
 from dataset.rendering.settings import PictureSettings
+from dataset.rendering.shadows import FLOOR_THICKNESS, floor_light
 from dataset.rendering.views import View
 from gaussians.cameras import Cameras, Orbit, look_at
 from gaussians.rasterization import Rendered, instance_masks, rasterize
@@ -34,6 +35,7 @@ class SceneRenderer:
         white: whether the backdrop is white instead of black.
         sh_degree: the degree at which colours are cut off.
         device: where to draw.
+        shadows: whether objects cast shadows onto the floor.
     """
 
     orbit: Orbit
@@ -42,6 +44,7 @@ class SceneRenderer:
     white: bool = False
     sh_degree: int = 2
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shadows: bool = False
 
     def __post_init__(self) -> None:
         if self.background is not None:
@@ -56,7 +59,7 @@ class SceneRenderer:
     def draw(self, gaussians: Gaussians, cameras: Cameras, accumulated_depth: bool = False) -> Rendered:
         """Return images and depth of ``gaussians`` before the background at all ``cameras``."""
         return rasterize(
-            self._scene(gaussians),
+            self._scene(gaussians, self.shadows),
             cameras.to(self.device),
             background=torch.full((3,), float(self.white), device=self.device),
             depth="accumulated" if accumulated_depth else "expected",
@@ -66,10 +69,19 @@ class SceneRenderer:
         """Return which object each pixel shows, (C, H, W) uint8: the label + 1, 0 for none."""
         return instance_masks(self._scene(gaussians), cameras.to(self.device), num_objects)
 
-    def _scene(self, gaussians: Gaussians) -> Gaussians:
+    def _scene(self, gaussians: Gaussians, shadows: bool = False) -> Gaussians:
         moving = gaussians.to(self.device)
-        moving = moving.with_sh_degree(min(self.sh_degree, moving.sh_degree))
-        return moving if self.background is None else Gaussians.cat([moving, self.background])
+        parts = [moving.with_sh_degree(min(self.sh_degree, moving.sh_degree))]
+        if shadows:
+            light = floor_light(moving)
+            parts.append(light.sheet())
+        if self.background is not None:
+            parts.append(self.background)
+        if shadows and self.background is not None:
+            near = ((self.background.means[:, 2] - light.floor).abs() < FLOOR_THICKNESS).nonzero().squeeze(1)
+            sh = self.background.sh.index_copy(0, near, light.darkened(self.background[near]))
+            parts[-1] = replace(self.background, sh=sh)
+        return Gaussians.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def create_renderer(
@@ -84,7 +96,8 @@ def create_renderer(
         InputError: the background is missing or damaged.
     """
     placed = load_background(background) if background else ground_plane()
-    return SceneRenderer(orbit, settings.resolution, placed, settings.white, settings.sh_degree, device)
+    look = settings.white, settings.sh_degree, device, settings.shadows
+    return SceneRenderer(orbit, settings.resolution, placed, *look)
 
 
 def check_pictures(settings: PictureSettings) -> None:

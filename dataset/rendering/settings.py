@@ -23,6 +23,7 @@ class PictureSettings:
         white: whether the backdrop is white instead of black.
         resolution: width and height of the pictures, pixels.
         sh_degree: the degree at which colours are cut off, 0 to 3.
+        shadows: whether objects cast shadows onto the floor.
     """
 
     config: Path
@@ -31,6 +32,7 @@ class PictureSettings:
     white: bool
     resolution: int
     sh_degree: int
+    shadows: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def add_picture_arguments(parser: ArgumentParser, several_backgrounds: bool = Fa
     view.add_argument("--views", help="any of numbers, circle360 and circle360_jitter, with commas")
     parser.add_argument("--resolution", type=int, default=1280, help="width and height of the pictures, pixels")
     parser.add_argument("--shs_degree", type=int, default=2, choices=range(4), help="degree of the colours")
+    parser.add_argument("--shadows", action="store_true", help="objects cast soft shadows onto the floor, z = -0.94 m")
 
 
 def add_gaussians_arguments(parser: ArgumentParser) -> None:
@@ -153,6 +156,7 @@ def picture_settings(args: Namespace) -> PictureSettings:
         white=args.white_bg,
         resolution=args.resolution,
         sh_degree=args.shs_degree,
+        shadows=args.shadows,
     )
 
 
