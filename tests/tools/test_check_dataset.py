@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import re
@@ -65,6 +66,22 @@ def test_a_dataset_may_hold_some_stages_only(tmp_path, whole, stage):
     root = copy_of(whole, tmp_path, stage)
     found = check(root)
     assert (found.defects, found.leftovers, found.unknown) == ([], [], [])
+
+
+def test_what_is_simulated_otherwise_is_checked_too(tmp_path, whole):
+    """With guessed materials of the same scene; shifted of another one, with whose file it is not compared."""
+    root = copy_of(whole, tmp_path, "scenes", "mpm")
+    for folder in ("mpm_vlm", "shifted"):
+        shutil.copytree(root / MPM, root / folder / GROUP / SCENE)
+    meta = root / "shifted" / GROUP / SCENE / "meta.json"
+    changed = json.loads(meta.read_text())
+    changed["hashes"]["point_cloud"] = "0" * 64
+    meta.write_text(json.dumps(changed))
+    assert check(root).defects == []
+    (root / "shifted" / GROUP / SCENE / "0001.h5").unlink()
+    (root / "mpm_vlm" / GROUP / SCENE / "meta.json").write_text(meta.read_text())
+    found = [line.removeprefix(f"{root}/").split("/")[0] for line in check(root).defects]
+    assert set(found) == {"shifted", "mpm_vlm"}
 
 
 def test_a_simulation_under_way_is_incomplete_in_the_words_of_the_reader(tmp_path, whole):

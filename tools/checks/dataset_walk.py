@@ -130,7 +130,8 @@ class DatasetTree:
         num_frames = None
         for name in _TRAJECTORIES:
             if folder[name].is_dir():
-                found = check_trajectory(folder[name], cloud, quick, findings)
+                # What was shifted is simulated from a scene of its own.
+                found = check_trajectory(folder[name], None if name == "shifted" else cloud, quick, findings)
                 num_frames = found if name == "mpm" else num_frames
         clip = self._clip(folder["mpm"], num_frames, cloud)
         for background in self._backgrounds(folder["initial"], findings):
