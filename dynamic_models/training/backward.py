@@ -47,6 +47,7 @@ class Backward:
         self._compiled = compiled and on_gpu
         self._captured = captured and on_gpu and model.capturable and accelerator.mixed_precision != "fp16"
         self._graph: CapturedFunction[torch.Tensor] | None = None
+        self._made_for: tuple[torch.Size, float | None] | None = None
 
     def __call__(self, state: SceneState, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """Return the losses (B,), metres^2, of the windows ``target`` (B, T, O, P, 3) that begin with ``state``.
@@ -58,20 +59,22 @@ class Backward:
             carry = self._model.begin(state)
         if not self._captured:
             return self.run(state, carry, target, pushes)
+        if isinstance(self._model, NeedsRoom):
+            carry = carry[:-1]  # the last entry depends on the room, which a graph has of its own
+        arguments = (*state.tensors(), *carry, pushes, target)
         while True:
-            if isinstance(self._model, NeedsRoom):
-                carry = self._model.fit_room(state, carry)
-            arguments = (*state.tensors(), *carry, pushes, target)
-            if self._graph is None or any(
-                held.shape != given.shape for held, given in zip(self._graph.inputs, arguments, strict=True)
-            ):
+            if self._graph is None or self._made_for != (target.shape, self._room()):
                 self._graph = None  # frees its memory first
                 torch.cuda.empty_cache()
                 self._graph = self._capture(arguments, len(carry))
+                self._made_for = target.shape, self._room()
             copy_into(self._graph.inputs, arguments)
             losses = self._graph.replay().clone()
             if not enlarge_room(self._model):
                 return losses
+
+    def _room(self) -> float | None:
+        return self._model.room if isinstance(self._model, NeedsRoom) else None
 
     def run(self, state: SceneState, carry: Carry, target: torch.Tensor, pushes: torch.Tensor) -> torch.Tensor:
         """Add gradients and return losses kernel by kernel, from what the model's ``begin`` returned."""
@@ -100,6 +103,8 @@ class Backward:
         def run(*tensors: torch.Tensor) -> torch.Tensor:
             *scene, pushes, target = tensors
             state, carry = SceneState(*scene[:-carried]), tuple(scene[-carried:])
+            if isinstance(self._model, NeedsRoom):
+                carry = self._model.fit_room(state, (*carry, target.new_empty(0)))
             return self.run(state, carry, target, pushes)
 
         graph = CapturedFunction(run, arguments)
