@@ -234,14 +234,14 @@ def _found(points: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor
     )
 
 
-def surroundings(points: torch.Tensor, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+def surroundings(points: torch.Tensor, reach: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return boxes around every ``CHUNK`` points and their reach, (B, O, P / CHUNK, 6), and around objects, (B, O, 6).
 
     A box is its low corner, and its high corner times -1, metres. A box of no points contains no place.
 
     Args:
         points: (B, O, P, 3), metres; those that do not exist at ``FAR``.
-        reach: metres.
+        reach: metres, (B, O, 1, 1) or one for all objects.
     """
     corners = torch.cat([points, torch.where(points < FAR, -points, FAR)], -1)
     boxes = corners.unflatten(2, (-1, CHUNK)).amin(-2) - reach
