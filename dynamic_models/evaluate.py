@@ -8,8 +8,8 @@ and worst scene of each set, simulation and models side by side. Lengths are in 
 --sets NAME=GROUP,GROUP@FRAMES names a set of scenes whose errors are averaged; without @FRAMES, --steps are predicted.
 Without --sets all --groups are one set.
 
-Models: ngff, ngff_objects, ngff_published, pointformer, gcn from checkpoints, and others by names of --checkpoints;
-ballistic, free flight that ends on the floor; mpm_vlm, simulations with guessed materials in
+Models: ngff, ngff_impulses, ngff_objects, ngff_published, pointformer, gcn and rigidformer from checkpoints, and others
+by names of --checkpoints; ballistic, free flight that ends on the floor; mpm_vlm, simulations with guessed materials in
 <data_root>/mpm_vlm/<group>/<scene>; floor, the error of what can be known, from simulations in
 <data_root>/shifted/<group>/<scene> of the same scenes, moved by half a cell.
 

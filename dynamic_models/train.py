@@ -68,6 +68,13 @@ def _parser() -> ArgumentParser:
     add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
     add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")
 
+    add("--sweeps", type=int, default=8, help="iterations that ngff_impulses solves contacts with in every step")
+    add(
+        "--contacts",
+        type=int,
+        default=64,
+        help="points for every object of a scene that ngff_impulses solves contacts at",
+    )
     add("--steps", type=int, default=100, help="frames of every scene to learn from")
     add("--chunk", type=int, default=100, help="frames of a training window, at most --steps")
     add("--chunk_start", type=int, help="frames of a window at first; --chunk is reached by half of the training")
@@ -136,7 +143,7 @@ def _parser() -> ArgumentParser:
 def _check(args: argparse.Namespace) -> None:
     """Raise ``InputError`` for flags that no training can use."""
     positive = "sample_num num_keypoints hidden_dim num_layers threshold radius mass step_size rtol atol dt epochs"
-    positive += " time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    positive += " sweeps contacts time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
     for name in positive.split():
         value = getattr(args, name)
         if value is not None and not value > 0:

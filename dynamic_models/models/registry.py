@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MODELS = {
     "ngff": "dynamic_models.models.ngff:NGFF",
+    "ngff_impulses": "dynamic_models.models.ngff_impulses:NGFFImpulses",
     "ngff_objects": "dynamic_models.models.ngff_objects:NGFFObjects",
     "ngff_published": "dynamic_models.models.ngff_published:NGFFPublished",
     "pointformer": "dynamic_models.models.pointformer:Pointformer",

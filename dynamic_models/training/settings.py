@@ -78,6 +78,8 @@ class TrainSettings:
     step_size: float
     rtol: float
     atol: float
+    sweeps: int
+    contacts: int
     steps: int
     chunk: int
     chunk_start: int | None

@@ -42,7 +42,7 @@ def test_uniaxial_stretch_has_the_energy_of_youngs_modulus() -> None:
 
 
 def test_bending_has_the_energy_of_a_beam() -> None:
-    """u_z = k x^2 / 2, curved the other way across by Poisson's ratio 0.3: E I k^2 L / 2 = E V / 2 . k^2 side^2 / 12."""
+    """u_z = k x^2 / 2, curved the other way across by Poisson's ratio: E I k^2 L / 2 = E V / 2 . k^2 side^2 / 12."""
     points, curvature = bar(), 0.2
     x, y, z = points[0, 0].unbind(-1)
     bent = torch.stack([-x * z, 0.3 * y * z, x * x / 2 + 0.3 * (z * z - y * y) / 2], -1) * curvature
