@@ -33,6 +33,8 @@ class TrainSettings:
         step_size: longest step of a fixed-step method, seconds.
         rtol: relative tolerance of the adaptive method.
         atol: absolute tolerance of the adaptive method.
+        sweeps: iterations that contacts are solved with in every step.
+        contacts: points for every object of a scene that contacts are solved at.
         steps: frames of every scene to learn from.
         chunk: frames of a training window.
         chunk_start: frames of a window at first; None: ``chunk``.

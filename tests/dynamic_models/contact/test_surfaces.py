@@ -41,7 +41,7 @@ def test_heights_over_a_ball_are_distances_from_its_surface() -> None:
     assert (found.gaps[0, 1] - heights)[heights.abs() < 0.01].abs().mean() < 0.008
     assert (found.gaps[0, 1] - heights).abs().mean() < 0.008
     outward = (found.normals[0, 1] * probes).sum(-1) / probes.norm(dim=-1)
-    assert outward.mean() > 0.97
+    assert outward.mean() > 0.95
     assert (found.partner[0, 1] == torch.tensor([1.0, 0.0])).all()
 
 
