@@ -9,7 +9,7 @@ Make the dataset that the shipped models are trained on, train them and their ri
 
     bash scripts/results.sh [PART...]
 
-  data       objects, scenes and simulations, in DATA_ROOT; test sets also moved by half a cell, and with guessed materials
+  data       objects, scenes and simulations, in DATA_ROOT; test sets also moved by half a cell, with guessed materials
   keypoints  what models are trained on and measured at, out of the simulations
   models     every model, for the same time
   ablation   variants of ngff, for the same, shorter time
@@ -29,9 +29,10 @@ Environment, in brackets what it is at SCALE fine; SCALE coarse takes a machine 
   GAUSSIANS          2500 (16000) of every object
   TRAIN_SCENES       200 (800) of three objects
   TEST_SCENES        24 of every test set
-  KEYPOINTS          128 (512 2048) of every object; ngff is trained at all of these numbers, its rivals at the first
+  KEYPOINTS          128 (512 2048) of every object; ngff and ngff_impulses are trained at all of these numbers
   TRAIN_FLAGS        sizes of networks, windows and batches (default: in this file)
-  NGFF_FLAGS         what ngff is trained with besides (default: in this file)
+  NGFF_FLAGS         what ngff is trained with besides (default: in this file), and
+  IMPULSES_FLAGS     what ngff_impulses is
   TRAIN_SECONDS      1200 for every model
   ABLATION_SECONDS   360 for every variant
   VIDEO_SCENES       2 of either set of videos; twelve take a GPU
@@ -61,11 +62,11 @@ gpu_count=${#devices[@]}
 SCALE=${SCALE:-$( ((gpu_count)) && echo fine || echo coarse)}
 case $SCALE in
     coarse)
-        scale=(64 2500 200 128)
+        scale=(64 2500 200 128 64)
         flags="--hidden_dim 64 --num_layers 2 --batch_size 8 --save_interval 5 --noise 0.05"
         ;;
     fine)
-        scale=(128 16000 800 "512 2048")
+        scale=(128 16000 800 "512 2048" 96)
         flags="--hidden_dim 128 --num_layers 2 --batch_size 16 --save_interval 5 --video_interval 0 --compile"
         flags+=" --mixed_precision bf16"
         ;;
@@ -81,6 +82,8 @@ KEYPOINTS=${KEYPOINTS:-${scale[3]}}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:-$flags --steps 100 --chunk 50 --chunk_start 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5}
 NGFF_FLAGS=${NGFF_FLAGS:---ode_method leapfrog --step_size 1e-2 --num_layers 4}
+IMPULSES_FLAGS=${IMPULSES_FLAGS:---hidden_dim 64 --num_layers 2 --step_size 1e-2 --sweeps 8 --contacts ${scale[4]} \
+    --lr 3e-3 --min_lr 1e-4 --clip_grad 0.3}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 VIDEO_SCENES=${VIDEO_SCENES:-2}
@@ -253,14 +256,17 @@ train() {
 }
 
 models() {
-    local flags count
-    read -d '' -ra flags <<<"$NGFF_FLAGS" || true
-    train ngff "$TRAIN_SECONDS" "${flags[@]}"
+    local ngff impulses count
+    read -d '' -ra ngff <<<"$NGFF_FLAGS" || true
+    read -d '' -ra impulses <<<"--dynamic_model ngff_impulses $IMPULSES_FLAGS" || true
+    train ngff "$TRAIN_SECONDS" "${ngff[@]}"
+    train ngff_impulses "$TRAIN_SECONDS" "${impulses[@]}"
     train pointformer "$TRAIN_SECONDS" --dynamic_model pointformer
     train gcn "$TRAIN_SECONDS" --dynamic_model gcn
     train rigidformer "$TRAIN_SECONDS" --dynamic_model rigidformer
     for count in "${keypoints[@]:1}"; do
-        train "ngff_$count" "$TRAIN_SECONDS" "${flags[@]}" --num_keypoints "$count"
+        train "ngff_$count" "$TRAIN_SECONDS" "${ngff[@]}" --num_keypoints "$count"
+        train "ngff_impulses_$count" "$TRAIN_SECONDS" "${impulses[@]}" --num_keypoints "$count"
     done
 }
 
@@ -289,16 +295,19 @@ ablation() {
 }
 
 report() {
-    local names=ngff,pointformer,gcn,rigidformer count
-    local -a checkpoints=("$RESULTS"/{ngff,pointformer,gcn,rigidformer})
+    local names=ngff,ngff_impulses,pointformer,gcn,rigidformer count name
+    local -a checkpoints=("$RESULTS"/{ngff,ngff_impulses,pointformer,gcn,rigidformer})
     all_end
     for count in "${keypoints[@]:1}"; do
-        names+=,ngff_$count
-        checkpoints+=("ngff_$count=$RESULTS/ngff_$count")
+        for name in "ngff_$count" "ngff_impulses_$count"; do
+            names+=,$name
+            checkpoints+=("$name=$RESULTS/$name")
+        done
     done
     measure "$names,ballistic,floor" report --sets spatial=3_9@100 temporal=3_9@200 compositional=4,5,6@100 \
         novel=3_novel@100 --checkpoints "${checkpoints[@]}" --rollouts 10
-    measure ngff,mpm_vlm,ballistic,floor guessed --sets spatial=3_9@100 --checkpoints "$RESULTS/ngff" --no-videos
+    measure ngff,ngff_impulses,mpm_vlm,ballistic,floor guessed --sets spatial=3_9@100 --no-videos \
+        --checkpoints "$RESULTS"/{ngff,ngff_impulses}
     all_end
     tables
 }

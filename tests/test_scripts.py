@@ -145,9 +145,11 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         f"{group}_shifted" for group in tested
     ]
     trained = [train.parse_args(flags) for flags in made["dynamic_models.train"]]
-    assert [args.output.name for args in trained[:5]] == ["ngff", "pointformer", "gcn", "rigidformer", "default"]
-    assert {args.time_limit for args in trained[:4]} == {1200}
-    assert {args.time_limit for args in trained[4:]} == {360}
+    assert [args.output.name for args in trained[:6]] == [
+        *("ngff", "ngff_impulses", "pointformer", "gcn", "rigidformer", "default"),
+    ]
+    assert {args.time_limit for args in trained[:5]} == {1200}
+    assert {args.time_limit for args in trained[5:]} == {360}
     measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
     assert [args.models[0] for args in measured] == ["ngff", "ngff"]
     assert all("floor" in args.models for args in measured)
