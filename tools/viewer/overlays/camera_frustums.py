@@ -44,6 +44,8 @@ class CameraFrustums:
                 fov=field_of_view(cameras, number),
                 aspect=cameras.width / cameras.height,
                 scale=size / 15,
+                thickness=1.5,
+                thickness_units="screen",
                 color=_COLOR,
                 wxyz=wxyz,
                 position=position,
