@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,6 +78,8 @@ class SplatViewer:
         check_port(host, port)
         # Not only browsers connect to a port, and some leave at once, which needs no traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        # A browser may leave while its next frame is being sent.
+        warnings.filterwarnings("ignore", r"Queued a \w+ on a closed connection", UserWarning)
         self.stage = stage = Stage(sources, background)
         controls = Controls()
         self.server = start_server(host, port, "Gaussians", controls)
