@@ -120,7 +120,7 @@ def main() -> None:
     from tools.viewer.scene.splat_source import open_background, open_sources, reconstructed_background
 
     if settings.page is None:
-        from tools.viewer.splat_viewer import check_port
+        from tools.viewer.serving.panel_server import check_port
 
         check_port(settings.host, settings.port)
     sources = open_sources(settings.paths, settings.layout, settings.up)

@@ -36,7 +36,8 @@ from tools.viewer.saving.recording import picture as rasterized
 from tools.viewer.scene.layers import Stage
 from tools.viewer.scene.poses import Eye
 from tools.viewer.scene.splat_source import SplatSource
-from tools.viewer.splat_viewer import SplatViewer, check_port
+from tools.viewer.serving.panel_server import check_port
+from tools.viewer.splat_viewer import SplatViewer
 
 FRAME_DT, FRAMES = 0.1, 30
 WALLS = Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=-0.94)
@@ -409,7 +410,7 @@ def test_what_fails_is_reported_and_ends_nothing(tmp_path: Path, capfd: pytest.C
     source = SplatSource("a", rest.opacities, rest.sh, {"all": torch.arange(600)}, frame, frame_count=30)
     viewer = SplatViewer([source], None, "localhost", 0, tmp_path)
     viewer.server.get_clients = lambda: {0: cast(Any, SimpleNamespace(add_notification=lambda *_, **__: None))}  # type: ignore[method-assign]
-    viewer._browsers = {0: cast(Any, SimpleNamespace(draw=lambda *_: None))}
+    viewer._browsers._shown = {0: cast(Any, SimpleNamespace(draw=lambda *_: None))}
     gone = True
 
     def end() -> None:

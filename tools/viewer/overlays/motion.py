@@ -142,6 +142,12 @@ class MotionNodes:
             self._nodes[name].visible = True
             self._drawn[name] = drawing
 
+    def remove(self) -> None:
+        """Remove all overlays."""
+        for node in self._nodes.values():
+            node.remove()
+        self._nodes, self._drawn = {}, {}
+
     def _add(self, name: str, drawing: Drawing) -> viser.PointCloudHandle | viser.ArrowsHandle:
         points, color, radius = drawing.points, drawing.color, drawing.radius
         if points.ndim == 2:

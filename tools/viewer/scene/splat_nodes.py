@@ -117,6 +117,12 @@ class SplatNodes:
                     self._drawn[part] = key
                 self._nodes[part].visible = True
 
+    def remove(self) -> None:
+        """Remove the nodes."""
+        for node in self._nodes.values():
+            node.remove()
+        self._nodes, self._drawn = {}, {}
+
     def _send(self, index: int, layer: Layer, part: Part, packed: np.ndarray) -> None:
         pose = layer.pose(part)
         node = self._nodes.get(part)
