@@ -93,7 +93,10 @@ SIMULATIONS=${SIMULATIONS:-$((gpu_count ? 4 * gpu_count : PROCESSES))}
 read -ra keypoints <<<"$KEYPOINTS"
 train_groups=(3_0 3_8)             # 3_8: to validate on
 test_groups=(3_9 4 5 6 3_novel)
-if ((gpu_count == 0)); then export OMP_NUM_THREADS=1; fi # the networks are small: a second thread only gets in the way
+# The networks are small: on a CPU a second thread only gets in the way, beside a GPU many threads do.
+threads=$((gpu_count ? $(nproc) / PROCESSES : 1))
+threads=$((threads < 1 ? 1 : threads > 8 ? 8 : threads))
+if ((gpu_count == 0)); then export OMP_NUM_THREADS=1; fi
 mkdir -p "$LOGS"
 
 objects() {
@@ -226,7 +229,7 @@ job() {
     for each in "${devices[@]}"; do
         if ! kill -0 "${running_on[$each]:-none}" 2>/dev/null; then device=$each && break; fi
     done
-    env ${device:+CUDA_VISIBLE_DEVICES="$device"} "$@" >"$log" 2>&1 &
+    env OMP_NUM_THREADS="$threads" ${device:+CUDA_VISIBLE_DEVICES="$device"} "$@" >"$log" 2>&1 &
     if [[ $device ]]; then running_on[$device]=$!; fi
 }
 declare -A running_on
