@@ -12,22 +12,24 @@ from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 from tools.viewer.overlays.guides import Guides, look_at
 from tools.viewer.scene.layers import Stage
-from tools.viewer.scene.splat_nodes import Coarseness, Moment, SplatNodes
+from tools.viewer.scene.splat_nodes import Moment, SplatNodes
+from tools.viewer.scene.splat_packing import Coarseness
 from tools.viewer.serving.allowed_messages import Controls
 from tools.viewer.serving.client_page import mended
 from tools.viewer.serving.guarded_server import start_server
 
 LARGEST_PAGE = 30e6
 """Bytes: larger pages get fewer frames a second."""
-# Quarters of a millimetre, and covariances to 1 in 128: what compresses to half the size and cannot be told apart.
-_COARSENESS = Coarseness(grid=0.25, bits=6)
+# The first is quarters of a millimetre, and covariances to 1 in 128, which compresses to a third and cannot be told
+# apart; the second, for what is too large otherwise, to a quarter.
+_COARSENESSES = (Coarseness(grid=0.25, bits=6, tolerance=1 / 32), Coarseness(grid=0.5, bits=5, tolerance=1 / 16))
 _FRAMES_PER_SECOND = 30.0
 
 
 def write_page(
     stage: Stage, path: Path, largest: float = LARGEST_PAGE, progress: Callable[[float], None] | None = None
 ) -> str:
-    """Write a page that plays a stage; every second, third, ... frame of it where all would make it too large.
+    """Write a page that plays a stage, with fewer digits and then fewer frames where it would be too large.
 
     Args:
         stage: what is shown.
@@ -43,11 +45,15 @@ def write_page(
     """
     count, step = stage.duration
     every = max(1, round(1 / (_FRAMES_PER_SECOND * step)))
+    coarseness, *coarser = _COARSENESSES
     while True:
         chosen = list(range(0, count, every))
-        page = recorded_page(stage, [k * step for k in chosen], every * step, progress)
+        page = recorded_page(stage, [k * step for k in chosen], every * step, coarseness, progress)
         if len(page) <= largest:
             break
+        if coarser:
+            coarseness = coarser.pop()
+            continue
         if len(chosen) == 1:
             raise InputError(
                 f"{path}: a page of one frame has {len(page) / 1e6:.0f} MB, more than {largest / 1e6:g} MB"
@@ -62,7 +68,11 @@ def write_page(
 
 
 def recorded_page(
-    stage: Stage, times: list[float], interval: float, progress: Callable[[float], None] | None = None
+    stage: Stage,
+    times: list[float],
+    interval: float,
+    coarseness: Coarseness,
+    progress: Callable[[float], None] | None = None,
 ) -> bytes:
     """Return a page that shows a stage at some times one after the other, ``interval`` seconds each.
 
@@ -77,12 +87,12 @@ def recorded_page(
         server.scene.set_up_direction(stage.signed_up)  # type: ignore[arg-type]
         guides = Guides(server.scene, stage)
         look_at(server, guides, stage.up)
-        nodes, moment = SplatNodes(server.scene), Moment(stage, times[0], coarseness=_COARSENESS)
+        nodes, moment = SplatNodes(server.scene), Moment(stage, times[0], coarseness=coarseness)
         nodes.draw(moment, None)
         recording = server.get_scene_serializer()
         for number, time in enumerate(times[1:], 1):
             recording.insert_sleep(interval)
-            moment = Moment(stage, time, moment, _COARSENESS)
+            moment = Moment(stage, time, moment, coarseness)
             nodes.draw(moment, None)
             if progress is not None:
                 progress(number / len(times))

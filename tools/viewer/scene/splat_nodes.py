@@ -5,7 +5,6 @@ with an opacity of 0.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,17 +14,9 @@ from gaussians.covariance import unpack_covariance
 from gaussians.files.trajectory_format import Frame
 from tools.viewer.scene.layers import Layer, Part, Stage
 from tools.viewer.scene.poses import Eye
-from tools.viewer.scene.splat_packing import coarsened, packed_colors, packed_shapes
+from tools.viewer.scene.splat_packing import Coarseness, coarsened, packed_colors, packed_shapes
 
 _CHOSEN = (1.0, 0.85, 0.0)
-
-
-@dataclass(frozen=True)
-class Coarseness:
-    """A ``Coarseness`` says how many digits packed Gaussians keep, see ``coarsened``."""
-
-    grid: float
-    bits: int
 
 
 class Moment:
@@ -49,6 +40,7 @@ class Moment:
         self.frames: Sequence[Frame] = stage.frames(time)
         self._coarseness = coarseness
         self._shapes: dict[Part, np.ndarray] = {}
+        self._before = before._shapes if before is not None and coarseness is not None else {}
         if before is not None:
             for layer, number, old in zip(stage.all_layers, self.numbers, before.numbers, strict=True):
                 if number == old:
@@ -66,7 +58,7 @@ class Moment:
             # About the pivot, so that scaling and turning a part leaves its node where it is.
             shapes = packed_shapes(part.means(frame) - part.pose.pivot, part.covariances(frame), part.unit)
             if self._coarseness is not None:
-                shapes = coarsened(shapes, self._coarseness.grid, self._coarseness.bits)
+                shapes = coarsened(shapes, self._coarseness, self._before.get(part))
             self._shapes[part] = shapes
         packed = self._shapes[part].copy()
         packed[:, 7] = self._colors(layer, part, frame, eye)

@@ -5,6 +5,7 @@ millimetres, or in a longer unit if one is too large for that.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,18 +44,40 @@ def packed_colors(colors: torch.Tensor, alphas: torch.Tensor) -> np.ndarray:
     return values.contiguous().numpy().view(np.uint32)[:, 0]
 
 
-def coarsened(packed: np.ndarray, grid: float, bits: int) -> np.ndarray:
-    """Return packed Gaussians (N, 8) with fewer digits, which compress better.
+@dataclass(frozen=True)
+class Coarseness:
+    """A ``Coarseness`` says how many digits packed Gaussians keep: those with fewer compress better.
 
-    Args:
+    Attributes:
         grid: what positions are whole multiples of, a power of 2, in the unit that they are in.
         bits: of the ten bits of a covariance's fraction, those that are kept.
+        tolerance: a covariance stays as it was sent before while it differs by no more than this, over its largest
+            variance.
+    """
+
+    grid: float
+    bits: int
+    tolerance: float
+
+
+def coarsened(packed: np.ndarray, coarseness: Coarseness, before: np.ndarray | None = None) -> np.ndarray:
+    """Return packed Gaussians (N, 8) with fewer digits.
+
+    Args:
+        before: what was returned for the frame before, if there was one.
     """
     coarse = packed.copy()
-    positions = packed[:, :3].view(np.float32)
-    coarse[:, :3] = (np.round(positions / grid) * grid).astype(np.float32).view(np.uint32)
-    dropped = 10 - bits
-    halves = np.ascontiguousarray(packed[:, 4:7]).view(np.uint16).astype(np.uint32)
-    rounded = ((halves + (1 << dropped >> 1)) >> dropped) << dropped
+    grid, dropped = coarseness.grid, 10 - coarseness.bits
+    coarse[:, :3] = (np.round(packed[:, :3].view(np.float32) / grid) * grid).astype(np.float32).view(np.uint32)
+    bits = np.ascontiguousarray(packed[:, 4:7]).view(np.uint16).astype(np.uint32)
+    rounded = ((bits + (1 << dropped >> 1)) >> dropped) << dropped
     coarse[:, 4:7] = rounded.astype(np.uint16).view(np.uint32)
+    if before is not None:
+        values, old = _covariances(packed), _covariances(before)
+        kept = np.abs(values - old).max(1) <= coarseness.tolerance * values[:, [0, 3, 5]].max(1)
+        coarse[kept, 4:7] = before[kept, 4:7]
     return coarse
+
+
+def _covariances(packed: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(packed[:, 4:7]).view(np.float16).astype(np.float32)
