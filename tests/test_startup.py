@@ -26,6 +26,7 @@ COMMANDS = (
     "tools.check_dataset",
     "tools.download",
     "tools.gaussian_viser",
+    "tools.interactive",
 )
 HEAVY = {
     *("torch", "numpy", "scipy", "warp", "pydantic", "h5py", "cv2", "imageio", "skimage", "trimesh", "matplotlib"),

@@ -41,7 +41,7 @@ class ObjectMaterial:
     settings: Mapping[str, Any]
 
 
-def check_values(objects: Sequence[SceneObject], **flags: Sequence[float] | None) -> None:
+def check_values(objects: Sequence[SceneObject], **flags: Sequence[float | None] | None) -> None:
     """Refuse flags of ``add_material_arguments``, by name, whose number of values is not that of the objects.
 
     Raises:

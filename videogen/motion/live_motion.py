@@ -21,6 +21,7 @@ from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.keypoint_prediction import keypoints_at_start
 from dynamic_models.models.rollout import Rollout
 from gaussians.files.external_forces import ExternalForce
+from gaussians.files.trajectory_format import Frame
 from gaussians.numbers import Vector
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
@@ -70,8 +71,8 @@ class LiveMotion:
         config: Config,
         device: torch.device | str = "cpu",
         *,
-        E: Sequence[float] | None = None,
-        density: Sequence[float] | None = None,
+        E: Sequence[float | None] | None = None,
+        density: Sequence[float | None] | None = None,
     ) -> None:
         self.scene, self.config, self._model, self._info = scene, config, model, info
         self._device = torch.device(device)
@@ -110,14 +111,34 @@ class LiveMotion:
         return self.frame * self.config.frame_dt
 
     @property
+    def rest(self) -> Gaussians:
+        """Return the scene at the start; what does not move has the label -1."""
+        return self._prepared.gaussians
+
+    @property
+    def points(self) -> torch.Tensor:
+        """Return the keypoints (O, P, 3) now, metres, on the device; those of each object come first."""
+        return self._points
+
+    @property
     def gaussians(self) -> Gaussians:
         """Return the scene now, on the device, its colours turned along."""
         return self._dense.at(self._objects_points(self._points))
 
+    def frame_at(self, points: torch.Tensor) -> Frame:
+        """Return the Gaussians while the keypoints are at ``points`` (O, P, 3), metres, on the CPU."""
+        keypoints = [own[None] for own in self._objects_points(points)]
+        gaussians, turns = next(self._dense.turned_frames(keypoints))
+        gaussians = gaussians.to("cpu")
+        return Frame(gaussians.means, gaussians.covariance(), turns.cpu())
+
+    def object_points(self) -> dict[int, torch.Tensor]:
+        """Return the keypoints (P_o, 3) of each object now, metres, on the CPU."""
+        return dict(zip(self.labels, self._objects_points(self._points.cpu()), strict=True))
+
     def centres(self) -> dict[int, torch.Tensor]:
         """Return the mean (3,) of each object's keypoints now, metres."""
-        points = self._objects_points(self._points)
-        return {label: own.mean(0).cpu() for label, own in zip(self.labels, points, strict=True)}
+        return {label: own.mean(0) for label, own in self.object_points().items()}
 
     def state(self) -> LiveState:
         """Return the present moment."""
@@ -155,6 +176,15 @@ class LiveMotion:
         Raises:
             InputError: the prediction is not finite any more.
         """
+        self.advance()
+        return self.gaussians
+
+    def advance(self) -> None:
+        """Predict one frame more, without the Gaussians.
+
+        Raises:
+            InputError: the prediction is not finite any more.
+        """
         dt, masses = self.config.frame_dt, self._prepared.masses
         push = mean_pushes(self.forces, self.labels, masses, 2, dt, self.frame)
         points = self._rollout.step(push.to(self._device))[0]
@@ -163,7 +193,6 @@ class LiveMotion:
         self._points = points.clone()
         self._last.append(self._points)
         self.frame += 1
-        return self.gaussians
 
     def set_material(self, label: int, youngs_modulus: float | None = None, density: float | None = None) -> None:
         """Make an object of another material from now on, Pa and kg/m^3; None leaves what it is.

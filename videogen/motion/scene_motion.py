@@ -70,15 +70,15 @@ def _known(flag: str, values: Sequence[float | None], objects: Sequence[SceneObj
 def choose_materials(
     objects: Sequence[SceneObject],
     config: Config,
-    E: Sequence[float] | None,
-    density: Sequence[float] | None,
+    E: Sequence[float | None] | None,
+    density: Sequence[float | None] | None,
     medians: Mapping[str, float],
     what: str = "the training data's medians",
 ) -> AssumedMaterials:
     """Choose materials from ``E`` and ``density``, else the config, else the scene, else the training data's medians.
 
     Args:
-        E, density: one value an object, Pa and kg/m^3, as the flags of that name give them.
+        E, density: one value an object, Pa and kg/m^3, as the flags of that name give them; None: not given.
         medians: ``materials`` of a checkpoint.
         what: what ``medians`` are, in words for the note.
 
@@ -88,7 +88,7 @@ def choose_materials(
     check_values(objects, E=E, density=density)
     guessed: list[str] = []
 
-    def choose(key: str, flag: Sequence[float] | None, setting: float | Mapping[str, float] | None) -> list:
+    def choose(key: str, flag: Sequence[float | None] | None, setting: float | Mapping[str, float] | None) -> list:
         values = []
         for i, entry in enumerate(objects):
             configured = setting.get(entry.name) if isinstance(setting, Mapping) else setting

@@ -76,12 +76,18 @@ class ShowPanel:
         gui, stage = self._panel.gui, self._stage
         hint = "a wipe shows the first one left of a line, the others right of it"
         arrangement = gui.add_dropdown("Arrangement", ARRANGEMENTS, initial_value=stage.arrangement, hint=hint)
+        self._arrangement = arrangement
         wipe = gui.add_slider("Wipe", 0.0, 1.0, 0.01, stage.wipe, hint="where the line is, from left to right")
         self._panel.on(arrangement, self._arrange)
         self._panel.on(wipe, partial(self._set, stage, "wipe"))
         for layer in stage.layers:
             opacity = gui.add_slider(f"Opacity of {layer.source.name}", 0.0, 1.0, 0.05, 1.0)
             self._panel.on(opacity, partial(self._set, layer, "opacity"))
+
+    def arrange(self, arrangement: Arrangement) -> None:
+        """Show several sources over each other or in a row, as if a person had chosen that."""
+        self._arrangement.value = arrangement  # type: ignore[misc]
+        self._arrange(arrangement)
 
     def _arrange(self, arrangement: Arrangement) -> None:
         guides, scene = self._session.guides, self._panel.server.scene

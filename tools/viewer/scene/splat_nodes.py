@@ -38,12 +38,15 @@ class Moment:
         self.stage, self.version, self.time = stage, stage.version, time
         self.numbers = [layer.source.at(time) for layer in stage.all_layers]
         self.frames: Sequence[Frame] = stage.frames(time)
+        self._sources = [layer.source for layer in stage.all_layers]
         self._coarseness = coarseness
         self._shapes: dict[Part, np.ndarray] = {}
         self._before = before._shapes if before is not None and coarseness is not None else {}
         if before is not None:
-            for layer, number, old in zip(stage.all_layers, self.numbers, before.numbers, strict=True):
-                if number == old:
+            shown = zip(self.numbers, self._sources, strict=True)
+            old = zip(before.numbers, before._sources, strict=True)
+            for layer, (number, source), (old_number, old_source) in zip(stage.all_layers, shown, old, strict=True):
+                if number == old_number and source is old_source:
                     kept = {part: before._shapes[part] for part in layer.parts if part in before._shapes}
                     self._shapes.update(kept)
 

@@ -122,7 +122,7 @@ def open_source(path: Path, layout: Layout, up: str | None = None) -> SplatSourc
     gaussians = splats.gaussians
     entries: list[SceneObject] = []
     if path.suffix.lower() == ".pt":
-        objects, usual = _rows_by_name(gaussians.labels, len(gaussians), []), "z"
+        objects, usual = rows_by_name(gaussians.labels, len(gaussians), []), "z"
     else:
         objects, entries = _objects_of_scene(path, len(gaussians), layout)
         usual = "z" if described else CAPTURE_UP
@@ -142,7 +142,7 @@ def open_source(path: Path, layout: Layout, up: str | None = None) -> SplatSourc
         _standing(gaussians),
         up=up or splats.up or usual,
         note="; ".join(f"{path}: {note}" for note in notes),
-        described=_entries_by_name(entries),
+        described=entries_by_name(entries),
         cameras=cameras,
     )
 
@@ -199,7 +199,7 @@ def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
     entries: Sequence[SceneObject] = ()
     try:
         found = trajectory_objects(reader, layout)
-        objects, entries = _rows_by_name(found.labels, reader.count, found.objects), found.objects
+        objects, entries = rows_by_name(found.labels, reader.count, found.objects), found.objects
     except IndistinctObjectsError:
         objects = _whole(path, reader.count)
 
@@ -211,7 +211,7 @@ def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
 
     source = SplatSource(
         _name_of(path), reader.opacities, reader.sh, objects, frame, len(reader), reader.frame_dt,
-        described=_entries_by_name(entries),
+        described=entries_by_name(entries),
     )  # fmt: skip
     meta = reader.meta
     if meta is None:
@@ -219,7 +219,7 @@ def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
     note = ""
     if not meta.complete:
         note = f"{path}: incomplete: its simulation was interrupted or still runs; {len(reader)} frames are there"
-    names = _names(entries)
+    names = object_names(entries)
     forces = recorded_external_forces(f"{path / 'meta.json'}: settings", meta.settings.get("external_forces", []))
     return replace(
         source,
@@ -235,7 +235,7 @@ def _open_trajectory(path: Path, layout: Layout) -> SplatSource:
 def _objects_of_scene(path: Path, count: int, layout: Layout) -> tuple[dict[str, torch.Tensor], list[SceneObject]]:
     entries = scene_objects(path, layout)
     try:
-        return _rows_by_name(scene_labels(path, entries, count), count, entries), entries
+        return rows_by_name(scene_labels(path, entries, count), count, entries), entries
     except IndistinctObjectsError:
         return _whole(path, count), []
 
@@ -245,22 +245,23 @@ def _whole(path: Path, count: int) -> dict[str, torch.Tensor]:
     return {path.resolve().stem: torch.arange(count)}
 
 
-def _names(entries: Sequence[SceneObject]) -> dict[int, str]:
+def object_names(entries: Sequence[SceneObject]) -> dict[int, str]:
     """Return the name of each label; objects of equal name are numbered."""
     times = Counter(entry.name for entry in entries)
     return {entry.label: entry.name if times[entry.name] == 1 else f"{entry.name} {entry.label}" for entry in entries}
 
 
-def _entries_by_name(entries: Sequence[SceneObject]) -> dict[str, SceneObject]:
-    names = _names(entries)
+def entries_by_name(entries: Sequence[SceneObject]) -> dict[str, SceneObject]:
+    """Return the objects by the names of ``object_names``."""
+    names = object_names(entries)
     return {names[entry.label]: entry for entry in entries}
 
 
-def _rows_by_name(labels: torch.Tensor | None, count: int, entries: Sequence[SceneObject]) -> dict[str, torch.Tensor]:
+def rows_by_name(labels: torch.Tensor | None, count: int, entries: Sequence[SceneObject]) -> dict[str, torch.Tensor]:
     """Return rows by name of object; objects of equal name are numbered, those without a name go by their label."""
     if labels is None:
         return {"all": torch.arange(count)}
-    names = _names(entries)
+    names = object_names(entries)
     found = [int(label) for label in labels.unique()]
     return {
         names.get(label, f"object {label}" if label >= 0 else "rest"): (labels == label).nonzero().squeeze(1)

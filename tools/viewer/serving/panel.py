@@ -89,7 +89,12 @@ class Panel:
         return self._job is not None
 
     def add_job_controls(self) -> None:
-        """Add a bar that shows how far a job is, and a button that ends it; both are hidden while there is none."""
+        """Add a bar that shows how far a job is, and a button that ends it; both are hidden while there is none.
+
+        Where they are already, they stay there.
+        """
+        if self._progress is not None:
+            return
         self._progress = self.gui.add_progress_bar(0, visible=False)
         self._cancel = self.gui.add_button("Cancel", visible=False, icon=viser.Icon.X)
         self.on(self._cancel, lambda _: self.close())

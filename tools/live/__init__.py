@@ -1,0 +1,1 @@
+"""Push, twist and drop objects while a model predicts how they move on."""
