@@ -155,10 +155,10 @@ class NGFFImpulses(FrameModel):
         self.material = nn.Sequential(mlp(_CONTEXT, h, layers), silent_linear(h, 2))
         # The logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling friction;
         # of walls and of objects; and how they change with the logarithms of the softer one's stiffness and of speed.
-        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 0.0, -7.6], [-2.0, -1.2, 0.0, -9.0]]))
+        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6], [-2.0, -1.2, 2.0, -9.0]]))
         walls, objects = [[2.0, 0.0, 0.0, 0.0], [0.0, -0.9, 0.0, -2.0]], [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
         self.slopes = nn.Parameter(torch.tensor([walls, objects]))
-        self.viscosity = nn.Parameter(torch.tensor(0.0))  # the logarithm of nu, m^2/s
+        self.viscosity = nn.Parameter(torch.tensor(1.0))  # the logarithm of nu, m^2/s
 
     def begin(self, scene: SceneState) -> Carry:
         """Return ``Motion`` and ``Objects``."""
@@ -235,7 +235,7 @@ class NGFFImpulses(FrameModel):
 
         # The trapezoidal rule for elasticity, whose energy it keeps, and the implicit Euler rule for viscosity.
         squared = objects.squared_speed[..., None] * material[..., :1].exp() * objects.stiffness  # (B, O, 27), 1/s^2
-        damping = (self.viscosity + material[..., 1:]).exp() * objects.stiffness
+        damping = limit(self.viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
         deforms = torch.arange(MODES, device=v.device) >= ROTATIONS
         yields = deforms / (1 + h * h / 4 * squared + h * damping)
         amplitudes, rates = ((objects.shapes.mT @ each.flatten(-2)[..., None])[..., 0] for each in (Z, Zdot))

@@ -16,7 +16,7 @@ BASIS = 4 + FUNCTIONS
 _OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
 _SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
 _SLOW = 0.1  # m/s: slower contacts do not bounce
-_FASTEST_PARTING = 0.3  # m/s
+_FASTEST_PARTING = 1.0  # m/s
 
 
 class Bodies(NamedTuple):

@@ -25,9 +25,11 @@ def make_model(awake: bool = False, **settings: Any) -> Any:
 
 
 def with_properties(model: Any, restitution: float = -20.0, friction: float = -20.0) -> Any:
-    """The model with constant properties of contacts: the logit of restitution, the logarithm of friction."""
+    """The model with constant properties of contacts, the logit of restitution and the logarithm of friction, and of
+    bodies that lose little in deforming."""
     with torch.no_grad():
         model.slopes.zero_()
+        model.viscosity.fill_(-1.0)
         model.typical[:] = torch.tensor([restitution, friction, -20.0, -20.0])
     return model
 
