@@ -136,10 +136,19 @@ def main() -> None:
 
 
 def _write_page(sources: "Sequence[SplatSource]", background: "SplatSource | None", path: Path) -> None:
+    from tqdm import tqdm
+
     from tools.viewer.saving.html_page import write_page
     from tools.viewer.scene.layers import Stage
 
-    print(write_page(Stage(sources, background), path))
+    with tqdm(total=1.0, desc="record", bar_format="{desc}: {percentage:3.0f}%|{bar}|", leave=False) as bar:
+
+        def progress(share: float) -> None:
+            bar.n = share
+            bar.refresh()
+
+        outcome = write_page(Stage(sources, background), path, progress=progress)
+    print(outcome)
 
 
 def _serve(sources: "Sequence[SplatSource]", background: "SplatSource | None", settings: ViewerSettings) -> None:

@@ -14,6 +14,7 @@ from tools.viewer.panels.time_panel import TimePanel
 from tools.viewer.playback import Playback
 from tools.viewer.scene.layers import Stage
 from tools.viewer.scene.splat_source import SplatSource
+from tools.viewer.serving.guarded_server import stop_server
 from tools.viewer.serving.panel_server import start_panel
 from tools.viewer.session import Session
 
@@ -72,7 +73,7 @@ class SplatViewer:
     def stop(self) -> None:
         """End what is being written, and the server."""
         self.session.panel.close()
-        self.server.stop()
+        stop_server(self.server)
 
     def _update(self) -> None:
         """Show the frame that is due; one that cannot be read is not shown, and the last one stays."""

@@ -16,12 +16,12 @@ from tools.viewer.scene.splat_nodes import Moment, SplatNodes
 from tools.viewer.scene.splat_packing import Coarseness
 from tools.viewer.serving.allowed_messages import Controls
 from tools.viewer.serving.client_page import mended
-from tools.viewer.serving.guarded_server import start_server
+from tools.viewer.serving.guarded_server import start_server, stop_server
 
 LARGEST_PAGE = 30e6
 """Bytes: larger pages get fewer frames a second."""
-# The first is quarters of a millimetre, and covariances to 1 in 128, which compresses to a third and cannot be told
-# apart; the second, for what is too large otherwise, to a quarter.
+# The first is quarters of a millimetre, and covariances to 1 in 128, which halves a page and cannot be told apart; the
+# second is for what is too large otherwise.
 _COARSENESSES = (Coarseness(grid=0.25, bits=6, tolerance=1 / 32), Coarseness(grid=0.5, bits=5, tolerance=1 / 16))
 _FRAMES_PER_SECOND = 30.0
 
@@ -99,4 +99,4 @@ def recorded_page(
         recording.insert_sleep(interval if len(times) > 1 else 0.0)
         return mended(recording.as_html()).encode()
     finally:
-        server.stop()
+        stop_server(server)

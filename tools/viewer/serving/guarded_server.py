@@ -10,10 +10,12 @@ public address of this server among them.
 
 import gzip
 import http
+import io
 import ipaddress
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import viser
@@ -118,10 +120,17 @@ def start_server(host: str, port: int, label: str, controls: Controls) -> viser.
     module: Any = websockets.asyncio.server
     module.serve = guarded_serve
     try:
-        server = viser.ViserServer(host=host, port=port, label=label, verbose=False)
+        with redirect_stdout(io.StringIO()):  # it draws a box around its address
+            server = viser.ViserServer(host=host, port=port, label=label, verbose=False)
     finally:
         module.serve = serve
     if not guarded:
-        server.stop()
+        stop_server(server)
         raise RuntimeError(f"viser {viser.__version__} serves in a way that nothing here guards")
     return server
+
+
+def stop_server(server: viser.ViserServer) -> None:
+    """Stop viser's server without a word."""
+    with redirect_stdout(io.StringIO()):
+        server.stop()

@@ -6,7 +6,7 @@ import warnings
 
 from gaussians.stage.errors import InputError
 from tools.viewer.serving.allowed_messages import Controls
-from tools.viewer.serving.guarded_server import start_server
+from tools.viewer.serving.guarded_server import start_server, stop_server
 from tools.viewer.serving.panel import Panel
 
 
@@ -29,7 +29,7 @@ def start_panel(host: str, port: int, label: str) -> Panel:
     controls = Controls()
     server = start_server(host, port, label, controls)
     if port not in (0, server.get_port()):  # it was taken since the check, and viser chose the next
-        server.stop()
+        stop_server(server)
         raise _port_taken(host, port)
     server.gui.configure_theme(show_share_button=False, control_width="medium")
     return Panel(server, controls)
