@@ -98,5 +98,7 @@ class Grid:
         """Allocate ``touching`` and ``sides``, if they are not there."""
         if self.struct.touching is None or len(self.struct.touching) == 0:
             nodes = len(self.struct.velocities)
+            free = self.device.free_memory if self.device.is_cuda else None
+            check_memory(8 * nodes, f"surfaces on a grid of n_grid {self.lattice.n_grid}", free)
             self.struct.touching = wp.zeros(nodes, dtype=int, device=self.device)
             self.struct.sides = wp.empty(nodes, dtype=int, device=self.device)
