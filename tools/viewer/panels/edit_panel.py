@@ -14,6 +14,7 @@ from tools.viewer.session import Session
 
 _GIZMO = "/gizmo"
 _NOTHING = "nothing"
+_REACH = 2.0  # length of the gizmo's arrows over an object's radius
 _MEASURE_COLOR = (200, 0, 160)
 
 
@@ -135,9 +136,10 @@ class EditPanel:
         self._moved = part
         pose = layer.pose(part)
         panel = self._panel
+        reach = (part.means(part.source.frame(0, ())) - part.pose.pivot).norm(dim=1)
         self._gizmo = panel.server.scene.add_transform_controls(
             _GIZMO,
-            scale=self._session.guides.size / 6,
+            scale=_REACH * float(reach.quantile(0.9)) * pose.scale,  # the arrows' ends stand out of the Gaussians
             position=pose.position.numpy(),
             wxyz=np.array(pose.wxyz),
             depth_test=False,
