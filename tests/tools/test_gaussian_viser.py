@@ -1,19 +1,15 @@
 """The viewer in a real browser: headless Chromium, drawing in software."""
 
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,7 +18,6 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import binary_opening
 
 from dataset.scenes.scene_files import read_scene
 from gaussians.files.splats.ply import write_ply
@@ -31,7 +26,7 @@ from gaussians.files.trajectory_writer import TrajectoryWriter
 from gaussians.representation import Gaussians
 from gaussians.spherical_harmonics import rgb_to_sh
 from gaussians.stage.errors import InputError
-from tests.conftest import ROOT
+from tests.tools.browser import PATIENCE, Server, blue, opened, picture, red, row, type_into, until
 from tools.viewer.saving.recording import picture as rasterized
 from tools.viewer.scene.layers import Stage
 from tools.viewer.scene.poses import Eye
@@ -41,12 +36,6 @@ from tools.viewer.splat_viewer import SplatViewer
 
 FRAME_DT, FRAMES = 0.1, 30
 WALLS = Walls(x=(-1.94, 1.94), y=(-1.94, 1.94), floor=-0.94)
-FLAGS = [
-    *("--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--ignore-gpu-blocklist", "--no-sandbox", "--disable-background-networking", "--disable-component-update"),
-]
-# Software drawing shares two cores with everything else here; nothing is asserted about time.
-PATIENCE = 120.0
 
 
 def balls() -> Gaussians:
@@ -83,90 +72,6 @@ def write_rise(path: Path, complete: bool = True) -> None:
             writer.finish()
 
 
-class Server:
-    """The command in a process of its own."""
-
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "tools.gaussian_viser", "--port", "0", *map(str, arguments)]
-        # Not in a group of ours: a signal to it must reach it alone.
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert self.process.stdout is not None
-        self.url = ""
-        for line in self.process.stdout:
-            if found := re.search(r"open (http://\S+) in a browser", line):
-                self.url, self.line = found[1], line
-                return
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
-        """Exit status and standard error."""
-        self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(*arguments: object) -> Server:
-        servers.append(Server(*arguments))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.process.kill()
-        server.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def chromium():  # type: ignore[no-untyped-def]
-    """A browser, or a skip that says what is missing."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs Chromium on PATH (Debian: apt install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
-    with playwright.sync_playwright() as driver:
-        # Playwright's own flags would turn the GPU off, and with it software WebGL.
-        browser = driver.chromium.launch(
-            executable_path=program, args=FLAGS, ignore_default_args=["--disable-gpu", "--headless"]
-        )
-        yield browser
-        browser.close()
-
-
-def picture(page) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """What the page shows between the panel and the axes in the corner, (H, W, 3)."""
-    image = np.asarray(iio.imread(BytesIO(page.screenshot(scale="css")), extension=".png"))[..., :3].astype(int)
-    return image[150:540, 70:550]
-
-
-def red(image: np.ndarray) -> np.ndarray:
-    """Where the red ball is: the box's lines and the ground are grey, and the axes thin."""
-    return thick((image[..., 0] > image[..., 2] + 80) & (image[..., 0] > image[..., 1] + 80))
-
-
-def blue(image: np.ndarray) -> np.ndarray:
-    return thick((image[..., 2] > image[..., 0] + 80) & (image[..., 2] > image[..., 1] + 80))
-
-
-def thick(mask: np.ndarray) -> np.ndarray:
-    """Where a mask is wider and higher than a line of an axis."""
-    return binary_opening(mask, np.ones((9, 9)))
-
-
-def until(page, what: str, holds: Callable[[np.ndarray], bool]) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Wait for a picture that ``holds``."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        image = picture(page)
-        if holds(image):
-            return image
-        page.wait_for_timeout(200)
-    pytest.fail(f"no picture in {PATIENCE:g} s in which {what}")
-
-
 def yellow(image: np.ndarray) -> np.ndarray:
     """Where Gaussians are that have been selected."""
     return (image[..., 0] > image[..., 2] + 120) & (image[..., 1] > image[..., 2] + 80)
@@ -177,34 +82,9 @@ def height(mask: np.ndarray) -> float:
     return len(mask) - float(np.nonzero(mask)[0].mean())
 
 
-def opened(chromium, url: str, pixel: float = 2.0):  # type: ignore[no-untyped-def]
-    """A page, and what its console reports beside what it logs.
-
-    Args:
-        pixel: size of what the page draws pixels of, in those of its window: drawing in software takes long.
-    """
-    page = chromium.new_page(viewport={"width": 900, "height": 620}, device_scale_factor=1 / pixel)
-    reports: list[str] = []
-    page.on("console", lambda message: message.type == "error" and reports.append(message.text))
-    page.on("pageerror", lambda error: reports.append(str(error)))
-    page.goto(url)
-    return page, reports
-
-
-def row(page, label: str):  # type: ignore[no-untyped-def]
-    """The control of a label."""
-    return page.locator(f"xpath=//label[normalize-space()='{label}']/../../..")
-
-
-def type_into(page, label: str, value: str) -> None:  # type: ignore[no-untyped-def]
-    box = row(page, label).get_by_role("textbox").last
-    box.fill(value)
-    box.press("Enter")
-
-
 def test_browser_shows_plays_hides_and_leaves(tmp_path: Path, serve: Callable[..., Server], chromium) -> None:  # type: ignore[no-untyped-def]
     write_rise(tmp_path / "0_red_blue")
-    server = serve("--ply_path", tmp_path / "0_red_blue")
+    server = serve("tools.gaussian_viser", "--ply_path", tmp_path / "0_red_blue")
     assert "600 Gaussians, 30 frames" in server.line
     page, reports = opened(chromium, server.url)
     page.get_by_role("button", name="Play").wait_for(timeout=PATIENCE * 1000)
@@ -363,7 +243,7 @@ def test_a_page_plays_without_a_server(tmp_path: Path, chromium, command: Callab
 
 def test_visitors_that_are_no_browsers_leave_no_traceback(tmp_path: Path, serve: Callable[..., Server]) -> None:
     write_ply(tmp_path / "balls.ply", balls())
-    server = serve("--ply_path", tmp_path / "balls.ply")
+    server = serve("tools.gaussian_viser", "--ply_path", tmp_path / "balls.ply")
     host, port = server.url.removeprefix("http://").split(":")
     for data in (b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n", b"nonsense\r\n\r\n"):
         with socket.create_connection((host, int(port))) as connection:

@@ -1,5 +1,6 @@
 """Show a world that is predicted as it goes on, and do to it what people ask for in the panel."""
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,7 +27,6 @@ from tools.viewer.scene.splat_source import SplatSource, open_source
 from tools.viewer.serving.panel import Job
 from tools.viewer.serving.panel_server import start_panel
 
-_CATCH_UP = 4  # frames that are predicted at a time at the most: what is slower than the world falls behind
 _VIDEO = (960, 540)  # pixels
 _SHORTEST = 0.01  # metres; a shorter arrow is a hand that slipped
 
@@ -129,8 +129,10 @@ class LiveViewer:
 
     def _advance(self, now: float) -> None:
         """Predict the frames that have become due since the last picture."""
-        self._owed += (now - self._last) * self._speed / self.world.config.frame_dt
-        count = min(int(self._owed), _CATCH_UP)
+        frame_dt = self.world.config.frame_dt
+        self._owed += (now - self._last) * self._speed / frame_dt
+        # No more than a picture takes in the world: a prediction that is slower falls behind, and pictures still come.
+        count = min(int(self._owed), math.ceil(drawing_interval(self._view.stage) / frame_dt))
         self._owed = min(self._owed - count, 1.0)
         for _ in range(count):
             self.world.step()
