@@ -59,7 +59,7 @@ def test_browser_pushes_drags_resets_and_leaves(tmp_path: Path, serve: Callable[
 
     # A second browser comes, sees the same, and goes on when the first one leaves.
     other, _ = opened(chromium, server.url)
-    until(other, "the red ball shows", lambda image: red(image).sum() > 500)
+    until(other, "the blue ball shows", lambda image: blue(image).sum() > 500)  # the red one may be gone by now
     page.close()
     other.get_by_role("button", name="Reset").click()
     until(
