@@ -175,6 +175,10 @@ def _open_world(settings: InteractiveSettings) -> "LiveWorld":
     model, info = load_checkpoint(checkpoint.path, settings.dynamic_model)
     name, given = scene_of(settings.model_path), (settings.youngs_moduli, settings.densities)
     world = LiveWorld(scene, name, model.to(device), info, config, device, *given)
+    # What is loaded and compiled with the first frame must not keep a person waiting who has pushed.
+    world.step()
+    world.source().frame(1, ())
+    world.reset()
     assumed = world.motion.materials.note
     for note in (*checkpoint.notes, *scene.notes, *([assumed] if assumed else [])):
         print(note, file=sys.stderr)
