@@ -39,7 +39,7 @@ from tests.dataset_fixture import BACKGROUND, GROUP, SCENES, object_gaussians, w
 from tests.gaussians.files.splats.test_ply import encode, random_columns
 from tests.gaussians.files.test_colmap_model import write_binary, write_text
 from tools.checks.dataset_walk import DatasetTree
-from tools.viewer.splat_source import open_source
+from tools.viewer.scene.splat_source import open_source
 from videogen.pipeline.batch_file import read_batch
 from videogen.reconstruction.object_clouds import described_objects
 from videogen.reconstruction.posing.camera_files import pose_pictures, read_camera_file

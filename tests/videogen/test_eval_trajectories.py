@@ -14,7 +14,7 @@ from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import read_video
 from gaussians.stage.errors import InputError
 from tests.videogen.small_scene import FRAMES
-from tools.viewer.splat_source import open_source
+from tools.viewer.scene.splat_source import open_source
 
 SCENE = "0_ball_duck"
 SIMULATED = {"g": [0, 0, -5], "E": 1e5, "density": 500, "n_grid": 32, "substep_dt": 1e-3, "frame_dt": 0.02}
