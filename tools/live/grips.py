@@ -19,6 +19,7 @@ from tools.viewer.serving.panel import Panel
 _ARROW = "/push"
 _COLORS = {"push": (220, 60, 20), "twist": (120, 40, 200)}
 _ROOM = 1.05  # a grip's size over that of its object's keypoints
+_TOLERANCE = 0.1  # of a grip's size
 
 Drag = Callable[[str, int, torch.Tensor, torch.Tensor], None]
 """Is called with "push" or "twist", the label of the object, where it was taken (3,), and the arrow (3,), metres."""
@@ -45,8 +46,11 @@ class Grips:
         for label, (low, high) in boxes.items():
             node = self._nodes.get(label) or self._add(label)
             node.position = ((low + high) / 2).numpy()
-            x, y, z = ((high - low) / 2 * _ROOM).clamp_min(0.02).tolist()
-            node.scale = (x, y, z)
+            size = ((high - low) / 2 * _ROOM).clamp_min(0.02)
+            # A page builds a node anew for another size, not for another place.
+            if ((size / torch.tensor(node.scale) - 1).abs() > _TOLERANCE).any():
+                x, y, z = size.tolist()
+                node.scale = (x, y, z)
 
     def clear(self) -> None:
         """Remove all of them."""
