@@ -50,11 +50,13 @@ def test_browser_pushes_drags_resets_and_leaves(tmp_path: Path, serve: Callable[
     first = until(page, "both balls show", lambda image: min(red(image).sum(), blue(image).sum()) > 500)
     first = until(page, "they stand still", lambda image: np.array_equal(image, picture(page)))
 
-    # Slowly along x, to the right. 20 pixels: a fifth of a ball.
+    # Slowly against x, to the left, where it hides nothing of the blue one. 20 pixels: a fifth of a ball.
     type_into(page, "Length", "0.05")
+    type_into(page, "Strength", "10")
+    type_into(page, "Heading", "180")
     page.get_by_role("button", name="Push", exact=True).click()
-    right = middle(red(first))[0] + 20
-    pushed = until(page, "the red ball is pushed", lambda image: red(image).any() and middle(red(image))[0] > right)
+    left = middle(red(first))[0] - 20
+    pushed = until(page, "the red ball is pushed", lambda image: red(image).any() and middle(red(image))[0] < left)
     assert abs(middle(blue(pushed)) - middle(blue(first))).max() < 10
 
     # A second browser comes, sees the same, and goes on when the first one leaves.
