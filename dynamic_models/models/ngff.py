@@ -34,13 +34,13 @@ from dynamic_models.contact.body_contact import body_contact, nearest_wall, spat
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import (
     compose,
-    inertia_over_mass,
     phi_rate,
     product,
     split_motion,
     transform,
     turn,
 )
+from dynamic_models.models.building_blocks.described_objects import CONTEXT, describe_objects, thrice
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import StressNet, mlp, silent_linear
 from dynamic_models.models.force_field import ForceField, ForceFieldSettings, body_points, limit
@@ -57,9 +57,6 @@ _DISPLACEMENT = 0.02  # metres, since a contact began
 
 _FAST_SPIN = 30.0  # radians per second: from here on the gyroscopic torque is limited
 _FEW = 4.0  # points: so many in touch act with half of the full force
-_TYPICAL_DENSITY = 500.0  # kg/m^3, assumed for objects that nothing is known of
-_SAMPLED = 64  # points that a body's spacing is measured at
-_CONTEXT = 6  # numbers that describe an object to the networks
 _MEMORY = 0.04  # seconds, T of the module's docstring
 _UNTRAINED = (0.0, -1.0, -0.5, -0.5, 0.0)  # alpha, beta, kappa, gamma, tau: damped springs and friction
 _ROOM = 0.3  # share of all possible contacts that objects have which lie on the floor and on each other
@@ -120,8 +117,8 @@ class NGFF(ForceField, NeedsRoom):
         head = silent_linear(h, 5)
         with torch.no_grad():
             head.bias.copy_(torch.tensor(_UNTRAINED))
-        self.contact = nn.Sequential(mlp(7 + 2 * _CONTEXT, h, layers), head)
-        self.stress = StressNet(12 + _CONTEXT, h) if settings.deformation else None
+        self.contact = nn.Sequential(mlp(7 + 2 * CONTEXT, h, layers), head)
+        self.stress = StressNet(12 + CONTEXT, h) if settings.deformation else None
 
     @property
     def blocks(self) -> float:
@@ -148,29 +145,19 @@ class NGFF(ForceField, NeedsRoom):
         Displacements are those since contact with a wall and with another object began.
         """
         body = split_motion(scene)
-        inertia = inertia_over_mass(body.q0, scene.mask)
-        spacing = _spacing(body.q0, scene.mask)
-        count = scene.mask.sum(-1).clamp_min(1)
-        E, _, density, mass = scene.materials.unbind(-1)
-        known = torch.where(density.isnan(), _TYPICAL_DENSITY, density)
-        mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
-        radii = inertia.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()  # of gyration
-        context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
-        context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
-        described = torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(body.q)
-
+        described = describe_objects(scene, body.q0)
         order = spatial_order(body.q0, scene.mask)
-        q, qdot, q0 = (points.gather(2, _thrice(order)) for points in (body.q, body.qdot, body.q0))
+        q, qdot, q0 = (points.gather(2, thrice(order)) for points in (body.q, body.qdot, body.q0))
         objects = Objects(
             q0,
-            inertia,
-            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to check that
-            mass,
-            spacing**3,
-            described,
-            count[..., None],
+            described.inertia,
+            described.inverse_inertia,
+            described.mass,
+            described.spacing**3,
+            described.context,
+            described.number[..., None],
             scene.mask.gather(2, order),
-            _thrice(order.argsort(-1)),
+            thrice(order.argsort(-1)),
             self.places(scene),
         )
         still = qdot if self.stress is not None else torch.zeros_like(qdot)
@@ -300,11 +287,6 @@ class NGFF(ForceField, NeedsRoom):
         return _STRESS * (stress - mean) * mask
 
 
-def _thrice(rows: torch.Tensor) -> torch.Tensor:
-    """Repeat indices (B, O, P) for three coordinates, (B, O, P, 3), as ``gather`` takes them."""
-    return rows[..., None].expand(*rows.shape, 3)
-
-
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return the values (B, O, P, k) of each point's ``partner`` (B, O, P, O), out of objects' ``values`` (B, O, k)."""
     return product(partner, values[:, None])
@@ -347,13 +329,3 @@ def _rate(nearness: torch.Tensor, relative: torch.Tensor, displacements: torch.T
     """Return the rates of displacements since contact began, m/s; those of points out of reach are forgotten."""
     near = nearness.clamp_max(1)[..., None]
     return torch.where(near > 0, relative, 0.0) - (1 - near) / _MEMORY * displacements
-
-
-def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean distance (B, O) of some of an object's points to the nearest other one, metres."""
-    some = points[..., :_SAMPLED, :]
-    squared = (some[..., :, None, :] - points[..., None, :, :]).square().sum(-1)
-    itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
-    nearest = squared.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1).sqrt()
-    counted = mask[..., :_SAMPLED] & nearest.isfinite()
-    return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)

@@ -29,7 +29,7 @@ from torch import nn
 from dynamic_models.contact.body_contact import nearest_wall, spatial_order
 from dynamic_models.contact.surfaces import NO_GAP, surface_contact, surface_normals
 from dynamic_models.data.scene_state import SceneState
-from dynamic_models.models.building_blocks.body_frame import compose, inertia_over_mass, split_motion, transform, turn
+from dynamic_models.models.building_blocks.body_frame import compose, split_motion, transform, turn
 from dynamic_models.models.building_blocks.contact_solver import (
     Bodies,
     Contacts,
@@ -40,6 +40,7 @@ from dynamic_models.models.building_blocks.contact_solver import (
     solve,
     velocities,
 )
+from dynamic_models.models.building_blocks.described_objects import CONTEXT, describe_objects, thrice
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS, MODES, ROTATIONS, ElasticModes, elastic_modes
 from dynamic_models.models.building_blocks.integration import substeps
 from dynamic_models.models.building_blocks.networks import mlp, silent_linear
@@ -48,9 +49,7 @@ from dynamic_models.models.interface import MAX_LAYERS, MAX_WIDTH, Carry, FrameM
 from gaussians.numbers import within
 
 _FAST_SPIN = 30.0  # radians per second: from here on the gyroscopic torque is limited
-_DENSITY, _STIFFNESS = 500.0, 1e5  # kg/m^3 and Pa, assumed for objects that nothing is known of
-_CONTEXT = 6  # numbers that describe an object to the networks
-_SAMPLED = 64  # points that a body's spacing is measured at
+_STIFFNESS = 1e5  # Pa, assumed for objects that nothing is known of
 _NEIGHBOURHOOD, _REACH, _RADIUS = 2.0, 1.6, 0.4  # of normals, surfaces and sheets, over the distance of neighbours
 _THICKNESS = 0.2  # of a contact, over the threshold: about half a cell
 _MEMORY = 1.5  # seconds, in which deformations are forgotten that are not those of the modes
@@ -151,8 +150,8 @@ class NGFFImpulses(FrameModel):
     def __init__(self, settings: NGFFImpulsesSettings) -> None:
         super().__init__(settings)
         h, layers = settings.hidden_dim, settings.num_layers
-        self.contact = nn.Sequential(mlp(6 + 2 * _CONTEXT, h, layers), silent_linear(h, 4))
-        self.material = nn.Sequential(mlp(_CONTEXT, h, layers), silent_linear(h, 2))
+        self.contact = nn.Sequential(mlp(6 + 2 * CONTEXT, h, layers), silent_linear(h, 4))
+        self.material = nn.Sequential(mlp(CONTEXT, h, layers), silent_linear(h, 2))
         # The logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling friction;
         # of walls and of objects; and how they change with the logarithms of the softer one's stiffness and of speed.
         self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6], [-2.0, -1.2, 2.0, -9.0]]))
@@ -163,34 +162,26 @@ class NGFFImpulses(FrameModel):
     def begin(self, scene: SceneState) -> Carry:
         """Return ``Motion`` and ``Objects``."""
         body = split_motion(scene)
-        inertia = inertia_over_mass(body.q0, scene.mask)
-        spacing = _spacing(body.q0, scene.mask)
-        count = scene.mask.sum(-1).clamp_min(1)
-        E, _, density, mass = scene.materials.unbind(-1)
-        known = torch.where(density.isnan(), _DENSITY, density)
-        mass = torch.where(mass.isnan(), known * count * spacing**3, mass).clamp_min(1e-6)
-        radii = inertia.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()  # of gyration
-        context = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, (mass.log10() - 1) / 1.0]
-        context += [((radii / 0.15).log().mean(-1)), (radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)), spacing / 0.03]
-
+        described = describe_objects(scene, body.q0)
+        E = scene.materials[..., 0]
         order = spatial_order(body.q0, scene.mask)
-        q, qdot, q0 = (points.gather(2, _thrice(order)) for points in (body.q, body.qdot, body.q0))
+        q, qdot, q0 = (points.gather(2, thrice(order)) for points in (body.q, body.qdot, body.q0))
         mask = scene.mask.gather(2, order)
         modes = elastic_modes(q0, mask)
         functions = modes.functions(q0) * mask[..., None]
-        Z, Zdot = (functions.mT @ each / count[..., None, None] for each in (q - q0, qdot))
+        Z, Zdot = (functions.mT @ each / described.number[..., None, None] for each in (q - q0, qdot))
         objects = Objects(
             q0,
-            surface_normals(q0, mask, _NEIGHBOURHOOD * spacing),
+            surface_normals(q0, mask, _NEIGHBOURHOOD * described.spacing),
             functions,
-            spacing,
-            inertia,
-            torch.linalg.inv_ex(inertia).inverse,  # never singular; ``inv`` would wait for the device to check that
-            mass,
-            torch.where(E.isnan(), _STIFFNESS, E).clamp_min(1.0) / known.clamp_min(1e-3),
-            torch.stack(context, -1).nan_to_num(0.0, 0.0, 0.0).to(q),
+            described.spacing,
+            described.inertia,
+            described.inverse_inertia,
+            described.mass,
+            torch.where(E.isnan(), _STIFFNESS, E).clamp_min(1.0) / described.density.clamp_min(1e-3),
+            described.context,
             mask,
-            _thrice(order.argsort(-1)),
+            thrice(order.argsort(-1)),
             *modes,
         )
         motion = Motion((q - q0 - functions @ Z) * mask[..., None], Z, Zdot, body.x, body.v, body.omega, body.R)
@@ -341,18 +332,3 @@ class NGFFImpulses(FrameModel):
 def _taken_apart(carry: Carry) -> tuple[Motion, Objects]:
     count = len(Motion._fields)
     return Motion(*carry[:count]), Objects(*carry[count:])
-
-
-def _thrice(rows: torch.Tensor) -> torch.Tensor:
-    """Repeat indices (B, O, P) for three coordinates, (B, O, P, 3), as ``gather`` takes them."""
-    return rows[..., None].expand(*rows.shape, 3)
-
-
-def _spacing(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean distance (B, O) of some of an object's points to the nearest other one, metres."""
-    some = points[..., :_SAMPLED, :]
-    squared = (some[..., :, None, :] - points[..., None, :, :]).square().sum(-1)
-    itself = torch.eye(some.shape[-2], points.shape[-2], dtype=torch.bool, device=points.device)
-    nearest = squared.masked_fill(itself | ~mask[..., None, :], torch.inf).amin(-1).sqrt()
-    counted = mask[..., :_SAMPLED] & nearest.isfinite()
-    return (nearest.masked_fill(~counted, 0).sum(-1) / counted.sum(-1).clamp_min(1)).clamp_min(1e-4)

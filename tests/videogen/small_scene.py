@@ -1,7 +1,11 @@
 """A tiny scene that tests predict the motion of."""
 
+from dataclasses import replace
+
 import torch
 
+from dataset.scenes.scene_files import Scene
+from dataset.scenes.scene_objects import SceneObject
 from gaussians.representation import Gaussians
 
 SETTINGS = {"dynamic_model": "ngff", "hidden_dim": 8, "num_layers": 1, "ode_method": "leapfrog", "step_size": 0.02}
@@ -17,3 +21,11 @@ def cloud(center: tuple[float, float, float], seed: int, count: int = 120) -> Ga
         scales=0.01 + 0.02 * torch.rand(count, 3, generator=generator),
         quaternions=torch.randn(count, 4, generator=generator),
     )
+
+
+def two_clouds() -> Scene:
+    """A scene of two objects, one above the other."""
+    parts = [cloud((-0.15, 0, -0.3), 0), cloud((0.15, 0, 0.3), 1)]
+    labels = torch.arange(2, dtype=torch.int32).repeat_interleave(120)
+    objects = tuple(SceneObject(label=i, name=name, youngs_modulus=1e5, density=500.0) for i, name in enumerate("ab"))
+    return Scene(replace(Gaussians.cat(parts), labels=labels), objects)

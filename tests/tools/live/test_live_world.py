@@ -15,8 +15,8 @@ from dynamic_models.models.registry import default_checkpoint
 from gaussians.files.splats.ply import write_ply
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
-from tests.tools.live.worlds import DT, free_fall, two_clouds
-from tests.videogen.small_scene import cloud
+from tests.tools.live.worlds import DT, free_fall
+from tests.videogen.small_scene import cloud, two_clouds
 from tools.live.live_world import MOST_FRAMES, LiveWorld
 from tools.live.palette import GAP, Palette, free_place
 

@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from dataset.config import Config
-from dataset.scenes.scene_files import Scene
-from dataset.scenes.scene_objects import SceneObject
 from dynamic_models.data.scene_state import World
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint
 from dynamic_models.models.registry import build_model, default_checkpoint
-from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
-from tests.videogen.small_scene import SETTINGS, cloud
+from tests.videogen.small_scene import SETTINGS, two_clouds
 from videogen.motion.live_motion import LiveMotion
 from videogen.motion.scene_motion import predict
 
@@ -20,22 +17,15 @@ CONFIG = Config(g=(0.0, 0.0, -5.0), n_grid=64, frame_dt=DT)
 WIDE = World(walls=(-9.0, 9.0, -9.0, 9.0, -9.0))
 
 
-def two_objects() -> Scene:
-    parts = [cloud((-0.15, 0, -0.3), 0), cloud((0.15, 0, 0.2), 1)]
-    labels = torch.arange(2, dtype=torch.int32).repeat_interleave(120)
-    objects = tuple(SceneObject(label=i, name=name, youngs_modulus=1e5, density=500.0) for i, name in enumerate("ab"))
-    return Scene(replace(Gaussians.cat(parts), labels=labels), objects)
-
-
 def flying() -> LiveMotion:
     """Objects that a model without forces of its own moves: they fall freely."""
     info = CheckpointInfo(settings=SETTINGS, num_keypoints=64, frame_dt=DT, world=WIDE)
-    return LiveMotion(two_objects(), build_model(SETTINGS), info, CONFIG)
+    return LiveMotion(two_clouds(), build_model(SETTINGS), info, CONFIG)
 
 
 def test_recorded_pushes_give_the_same_frames_again() -> None:
     model, info = load_checkpoint(default_checkpoint("ngff_coarse"))
-    live, frames = LiveMotion(two_objects(), model, info, CONFIG), []
+    live, frames = LiveMotion(two_clouds(), model, info, CONFIG), []
     for k in range(12):
         if k == 3:
             live.push(1, force=(30.0, 0.0, 5.0), torque=(0.0, 0.2, 0.0), seconds=0.07)
@@ -43,7 +33,7 @@ def test_recorded_pushes_give_the_same_frames_again() -> None:
             live.push(0, force=(0.0, -20.0, 0.0), seconds=0.01)
         frames.append(live.step().means)
     assert not live.changed
-    again = list(predict(two_objects(), "ngff_coarse", 13, config=CONFIG, forces=live.forces))
+    again = list(predict(two_clouds(), "ngff_coarse", 13, config=CONFIG, forces=live.forces))
     for found, expected in zip(frames, again[1:], strict=True):
         torch.testing.assert_close(found, expected.means, rtol=0, atol=1e-6)
 
@@ -86,7 +76,7 @@ def test_what_changes_its_material_flies_on() -> None:
 
 
 def test_an_object_joins_in() -> None:
-    alone = two_objects()
+    alone = two_clouds()
     first = replace(alone, gaussians=alone.gaussians[:120], objects=alone.objects[:1])
     info = CheckpointInfo(settings=SETTINGS, num_keypoints=64, frame_dt=DT, world=WIDE)
     before = LiveMotion(first, build_model(SETTINGS), info, CONFIG)
