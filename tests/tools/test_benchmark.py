@@ -5,7 +5,7 @@ import pytest
 
 from gaussians.stage.errors import InputError
 from tools import benchmark
-from tools.benchmarks import sweep
+from tools.benchmarks.simulation import sweep
 
 
 def test_command_records_the_sweep_with_its_plot(

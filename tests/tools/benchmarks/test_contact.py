@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gaussians.stage.warp_runtime import start_warp
-from tools.benchmarks import contact
+from tools.benchmarks.simulation import contact
 
 
 def test_contact_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.benchmarks import rigid_bodies
+from tools.benchmarks.simulation import rigid_bodies
 
 
 def test_bodies_collide_as_those_of_a_rigid_body_engine(monkeypatch: pytest.MonkeyPatch) -> None:

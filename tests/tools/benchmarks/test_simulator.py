@@ -9,12 +9,12 @@ import torch
 from dataset.mpm.constitutive_laws import LAWS
 from gaussians.stage.errors import InputError
 from gaussians.stage.warp_runtime import start_warp
-from tools.benchmarks import bounds as benchmark_bounds
-from tools.benchmarks import clip as benchmark_clip
-from tools.benchmarks import simulator as benchmark_simulator
-from tools.benchmarks import sweep as benchmark_sweep
-from tools.benchmarks.bounds import copy_bandwidth, memory_bound, name_in_source
-from tools.benchmarks.workloads import Workload
+from tools.benchmarks.simulation import bounds as benchmark_bounds
+from tools.benchmarks.simulation import clip as benchmark_clip
+from tools.benchmarks.simulation import simulator as benchmark_simulator
+from tools.benchmarks.simulation import sweep as benchmark_sweep
+from tools.benchmarks.simulation.bounds import copy_bandwidth, memory_bound, name_in_source
+from tools.benchmarks.simulation.workloads import Workload
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 TINY = Workload("tiny", 600, 16)

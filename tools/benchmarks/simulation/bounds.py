@@ -14,7 +14,7 @@ import torch
 import warp as wp
 
 from gaussians.stage.warp_runtime import start_warp
-from tools.benchmarks.simulator import announce, frame_times, large, published
+from tools.benchmarks.simulation.simulator import announce, frame_times, large, published
 
 # Bytes that every scheme in float32 has to move. Of a particle, x and F are read and written, and mass, volume and two
 # moduli are read; what passes between the two halves of a substep may stay in registers. A plastic particle also has

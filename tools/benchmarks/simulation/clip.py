@@ -18,10 +18,10 @@ from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 from gaussians.stage.json_files import write_json
 from gaussians.stage.warp_runtime import start_warp
-from tools.benchmarks.simulator import published
-from tools.benchmarks.workloads import DENSITY, GRAVITY, NU, RPIC_DAMPING, YOUNGS_MODULUS, Workload
+from tools.benchmarks.simulation.simulator import published
+from tools.benchmarks.simulation.workloads import DENSITY, GRAVITY, NU, RPIC_DAMPING, YOUNGS_MODULUS, Workload
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 _FRAMES = {"cuda": 100, "cpu": 10}
 _FRAME_DT = 0.02
 _BYTES_A_PARTICLE = 4 * (3 + 6 + 9 + 3)  # float32: position, covariance, rotation, velocity

@@ -11,7 +11,7 @@ import warp as wp
 
 from dataset.mpm.constitutive_laws import LAWS
 from gaussians.stage.warp_runtime import start_warp
-from tools.benchmarks.workloads import Run, Workload
+from tools.benchmarks.simulation.workloads import Run, Workload
 
 # The published measurement has this size; a CPU gets what the quickstart simulates.
 PUBLISHED = Workload("three balls", 232_788, 200)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from gaussians.stage.atomic_files import atomic_path
-from tools.benchmarks.simulator import published, time_substep
-from tools.benchmarks.workloads import Workload
+from tools.benchmarks.simulation.simulator import published, time_substep
+from tools.benchmarks.simulation.workloads import Workload
 
 _PARTICLES = {
     "cuda": (20_000, 50_000, 100_000, 232_788, 500_000, 1_000_000, 2_000_000),

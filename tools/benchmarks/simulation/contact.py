@@ -16,7 +16,7 @@ from dataset.mpm.model import MPMModel, ParticleMaterials
 from dataset.mpm.solver import MPMSolver
 from dataset.mpm.state import MPMState
 from gaussians.stage.atomic_files import atomic_path
-from tools.benchmarks.workloads import Run
+from tools.benchmarks.simulation.workloads import Run
 
 _GRAVITY = 9.8
 _FRICTIONS, _DEGREES, _SLOPE_CELLS = (0.0, 0.2, 0.5), (5, 10, 15, 20, 25, 30, 35), 32
