@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,18 @@ SCENES = 4
 # A second for each scene: time enough to get in its way.
 SETTINGS = FALLING | {"n_grid": 20, "frame_num": 4, "substep_dt": 4e-5, "mpm_space_viewpoint_center": [2.0, 2.0, 0.7]}
 MADE = ("scene_configs", "scenes", "mpm", "initial", "dynamic")
+# Python runs this at its start: a file that is about to get the name of one in ``held`` waits until that one is gone.
+HOLD = """
+import os, sys, time
+
+def hold(event, arguments):
+    if event == "os.rename":
+        scene, name = str(arguments[1]).split(os.sep)[-2:]
+        while os.path.exists(os.path.join({held!r}, scene, name)):
+            time.sleep(0.02)
+
+sys.addaudithook(hold)
+"""
 
 
 def run_script(name: str, environment: dict[str, str], *arguments: str) -> str:
@@ -136,17 +147,23 @@ def test_a_training_on_two_nodes_is_one_training(undisturbed: Pipeline) -> None:
 def test_requeued_tasks_go_on_where_they_were(
     cluster: Cluster, objects: Path, undisturbed: Pipeline, tmp_path: Path
 ) -> None:
-    training = {"TRAIN_SBATCH": "--gpus-per-node=1"}
-    pipeline = Pipeline(cluster, objects, tmp_path / "data", **training)
-    folder, job = pipeline.root / "mpm" / "2", pipeline.jobs["mpm"]
     scenes = [path.name for path in sorted((undisturbed.root / "mpm" / "2").iterdir())]
+    first_of_1, second_of_0 = hold_frames(tmp_path / "hold", scenes[1:3])
+    variables = {"TRAIN_SBATCH": "--gpus-per-node=1", "PYTHONPATH": str(tmp_path / "hold")}
+    pipeline = Pipeline(cluster, objects, tmp_path / "data", **variables)
+    folder, job = pipeline.root / "mpm" / "2", pipeline.jobs["mpm"]
     # As Slurm itself does when the time is nearly over: here while the task is at the first of its two scenes.
-    wait_for(lambda: (folder / scenes[1] / "0000.h5").exists(), pause=0.02)
+    wait_for(lambda: (folder / scenes[1] / "0000.h5").exists())
     cluster.ask("scancel", "--signal=USR1", "--batch", f"{job}_1")
-    wait_for(lambda: is_complete(folder / scenes[0]) and (folder / scenes[2] / "0000.h5").exists(), pause=0.02)
+    wait_for(lambda: "requeued" in pipeline.log("mpm", 1))
+    first_of_1.unlink()
+    # The other task is at its second scene.
+    wait_for(lambda: (folder / scenes[2] / "0000.h5").exists())
+    kept = {scenes[0]: modified(folder / scenes[0])}
+    assert is_complete(folder / scenes[0])
     cluster.ask("scontrol", "requeue", f"{job}_0")
-    kept = {name: modified(folder / name) for name in scenes if is_complete(folder / name)}
-    assert scenes[2] not in kept
+    wait_for(lambda: "terminated" in pipeline.log("mpm", 0))
+    second_of_0.unlink()
     pipeline.check()
     assert pipeline.made() == undisturbed.made()
     assert all(modified(folder / name) == files for name, files in kept.items())
@@ -157,6 +174,21 @@ def test_requeued_tasks_go_on_where_they_were(
     ]
     assert "mpm: the time is over: requeued" in pipeline.log("mpm", 1)
     assert pipeline.numbers("render", "rendered") == [2, 2]
+
+
+def hold_frames(folder: Path, scenes: list[str]) -> list[Path]:
+    """Make simulations that find ``folder`` in PYTHONPATH stop before the second frame of each scene.
+
+    Returns:
+        A file for each scene; the simulation goes on once it is removed.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HOLD.format(held=str(folder)))
+    held = [folder / scene / "0001.h5" for scene in scenes]
+    for file in held:
+        file.parent.mkdir()
+        file.touch()
+    return held
 
 
 def is_complete(path: Path) -> bool:
@@ -220,12 +252,14 @@ def test_a_shard_that_fails_is_named(local_scenes: Path) -> None:
 
 
 def test_sigterm_reaches_all_shards(local_scenes: Path, tmp_path: Path) -> None:
+    scenes = sorted(path.name for path in (local_scenes / "scenes" / "2").iterdir())
+    hold_frames(tmp_path / "hold", scenes)
     environment = environment_of(local_scenes) | {"PROCESSES": "2", "LOGS": str(tmp_path)}
+    environment |= {"PYTHONPATH": str(tmp_path / "hold")}
     command = ["bash", "scripts/mpm.sh", "--overwrite"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as script:
         logs = [tmp_path / f"mpm-{i}.log" for i in range(2)]
         wait_for(lambda: all(log.exists() and "frame" in log.read_text() for log in logs))
-        time.sleep(0.2)
         script.send_signal(signal.SIGTERM)
         assert script.wait(60) == 143
     for log in logs:
