@@ -56,6 +56,7 @@ class SimulatedScene:
         dx: cell size of the simulation's grid, metres; 0 for unknown.
         wall_time: seconds that the simulation took, None for unknown.
         forces: external forces on its objects.
+        trajectory: the directory that it was read from, None for none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SimulatedScene:
     dx: float
     wall_time: float | None
     forces: tuple[ExternalForce, ...] = ()
+    trajectory: Path | None = None
 
     @property
     def num_frames(self) -> int:
@@ -324,6 +326,7 @@ def load_scene(layout: Layout, group: str, name: str, num_keypoints: int, cache:
         dx=meta.dx if meta else 0.0,
         wall_time=meta.wall_time if meta else None,
         forces=_forces(reader),
+        trajectory=reader.path,
     )
 
 

@@ -1,6 +1,7 @@
 """Write videos of a scene as it was simulated and as models predict it, side by side.
 
-Keypoints are drawn as small Gaussians in the colour of their object, over a grid on the floor with cells of 0.5 m.
+Keypoints are drawn as small Gaussians in the colours that their objects have there, lit from above, over a grid on the
+floor with cells of 0.5 m. Where a trajectory holds no colours, each object gets one of its own.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dynamic_models.data.windows import SimulatedScene
 from gaussians.cameras import Cameras, Orbit
+from gaussians.captions import gravity_caption
+from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.files.video import VideoWriter, to_uint8
 from gaussians.rasterization import rasterize
 from gaussians.representation import Gaussians
-from gaussians.spherical_harmonics import rgb_to_sh
+from gaussians.spherical_harmonics import rgb_to_sh, sh_to_rgb
 
 # Okabe and Ito's palette, which colour-blind people can tell apart.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#777777")
+_LABEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#777777")
 _AZIMUTH, _ELEVATION = 30.0, 22.0  # degrees
 _DISTANCE = 3.4  # radii of the sphere around all motion, which then fills the picture
 _CELL = 0.5  # metres
@@ -27,6 +30,8 @@ _SPOTS = 10  # Gaussians in a cell's side
 _INK, _PAPER = 0.72, 1.0
 _FLOOR_GAP = 2e-3  # metres between floor and shadow
 _SPREAD = 0.5  # standard deviation of a keypoint's Gaussian over the distance to its nearest neighbour
+_LIGHT = torch.nn.functional.normalize(torch.tensor([0.5, -0.3, 0.8]), dim=0)  # where it comes from
+_SHADE = 0.6  # how much darker it is on the far side
 _CAPTION = 14  # lines of text in the height of a picture
 
 
@@ -56,19 +61,21 @@ def write_comparison(
         device: where to draw.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or the colours in the scene's trajectory are damaged.
     """
     camera = _camera(scene, frames, resolution)
     ground = _grid(scene).to(device)
-    drawn = [(tile, _balls(scene, tile.positions.shape[2])) for tile in tiles]
+    colors = _colors(scene)
+    drawn = [(tile, _balls(scene, colors, tile.positions.shape[2])) for tile in tiles]
+    gravity = gravity_caption(scene.world.gravity)
     with VideoWriter(path, max(1, round(1 / scene.frame_dt))) as writer:
         for k in range(frames):
             pictures = []
             for tile, balls in drawn:
-                points = tile.positions[k][scene.clip.mask[:, : tile.positions.shape[2]]]
-                picture = _draw(points, balls, ground, scene, camera, device)
+                picture = _draw(tile.positions[k], balls, ground, scene, camera, device)
                 pictures.append(_captioned(picture, tile.title, tile.subtitle))
-            writer.write(_with_time(np.concatenate(pictures, 1), f"{scene.name}   {k * scene.frame_dt:.2f} s"))
+            below = f"{scene.name}   {gravity}   {k * scene.frame_dt:.2f} s"
+            writer.write(_with_text_below(np.concatenate(pictures, 1), below))
 
 
 def _camera(scene: SimulatedScene, frames: int, resolution: int) -> Cameras:
@@ -95,34 +102,65 @@ def _grid(scene: SimulatedScene) -> Gaussians:
     return Gaussians(means, opacities, rgb_to_sh(torch.full((len(means), 3), _INK)), covariances=shape)
 
 
+def _colors(scene: SimulatedScene) -> torch.Tensor:
+    """Return the colours (O, P, 3) of keypoints without light."""
+    mask, rows = scene.clip.mask, scene.clip.rows.clamp_min(0)
+    if scene.trajectory is not None and (scene.trajectory / "shs.h5").is_file():
+        sh = TrajectoryReader(scene.trajectory).sh[rows][..., :1, :]
+        colors = sh_to_rgb(sh, torch.zeros(3)).clamp_max(1)
+        if bool((colors[mask].amax(0) > colors[mask].amin(0)).any()):  # all of one colour are hard to tell apart
+            return colors
+    of_object = [[int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)] for color in _LABEL_COLORS]
+    labels = torch.arange(len(mask)) % len(_LABEL_COLORS)
+    # Darker where there was no light in frame 0, so that one sees objects of one colour turn.
+    return torch.tensor(of_object)[labels, None] * _lit(scene.clip.positions[0], mask)[..., None]
+
+
+def _lit(positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return how bright keypoints (O, P, 3) are, (O, P), as if each lay on a ball about its object's centre."""
+    existing = mask[..., None]
+    centers = (positions * existing).sum(1, keepdim=True) / existing.sum(1, keepdim=True)
+    normals = torch.nn.functional.normalize(positions - centers, dim=-1)
+    return 1 - _SHADE * (1 - normals @ _LIGHT) / 2
+
+
 class _Balls(NamedTuple):
-    colors: torch.Tensor  # (M, 3)
-    sizes: torch.Tensor  # (M,), metres
+    """A ``_Balls`` is what the first P keypoints of each object look like.
+
+    Attributes:
+        mask: (O, P), which of them exist, M in all.
+        colors: (O, P, 3), without light.
+        sizes: (M,), standard deviations, metres.
+    """
+
+    mask: torch.Tensor
+    colors: torch.Tensor
+    sizes: torch.Tensor
 
 
-def _balls(scene: SimulatedScene, count: int) -> _Balls:
-    """Return the looks of the first ``count`` keypoints, lit from above in frame 0, so that one sees them turn."""
+def _balls(scene: SimulatedScene, colors: torch.Tensor, count: int) -> _Balls:
     mask = scene.clip.mask[:, :count]
-    start = scene.clip.positions[0, :, :count]
-    colors, sizes = [], []
-    for i, own in enumerate(mask):
-        points = start[i, own]
-        distances = torch.cdist(points, points).fill_diagonal_(torch.inf).amin(1)
-        sizes.append(distances.clamp(2e-3, 0.05).median().expand(len(points)) * _SPREAD)
-        arms = torch.nn.functional.normalize(points - points.mean(0), dim=-1)
-        light = 0.7 + 0.3 * arms @ torch.nn.functional.normalize(torch.tensor([0.5, -0.3, 0.8]), dim=0)
-        color = torch.tensor([int(_COLORS[i % len(_COLORS)][k : k + 2], 16) / 255 for k in (1, 3, 5)])
-        colors.append(light[:, None] * color)
-    return _Balls(torch.cat(colors), torch.cat(sizes))
+    sizes = []
+    for start, own in zip(scene.clip.positions[0, :, :count], mask, strict=True):
+        distances = torch.cdist(start[own], start[own]).fill_diagonal_(torch.inf).amin(1)
+        sizes.append(distances.clamp(2e-3, 0.05).median().expand(len(distances)) * _SPREAD)
+    return _Balls(mask, colors[:, :count], torch.cat(sizes))
 
 
 def _draw(
-    points: torch.Tensor, balls: _Balls, ground: Gaussians, scene: SimulatedScene, camera: Cameras, device: torch.device
+    positions: torch.Tensor,
+    balls: _Balls,
+    ground: Gaussians,
+    scene: SimulatedScene,
+    camera: Cameras,
+    device: torch.device,
 ) -> np.ndarray:
-    """Draw keypoints (M, 3), metres, over the ground: (H, W, 3) uint8."""
+    """Draw keypoints (O, P, 3), metres, over the ground: (H, W, 3) uint8."""
+    points = positions[balls.mask]
+    colors = (balls.colors * _lit(positions, balls.mask)[..., None])[balls.mask]
     shape = torch.zeros(len(points), 6)
     shape[:, [0, 3, 5]] = balls.sizes[:, None] ** 2
-    objects = Gaussians(points, torch.full((len(points),), 0.95), rgb_to_sh(balls.colors), covariances=shape)
+    objects = Gaussians(points, torch.full((len(points),), 0.95), rgb_to_sh(colors), covariances=shape)
     parts = [ground, objects.to(device)]
     floor = scene.world.walls[4]
     if floor > -1e3:
@@ -146,7 +184,7 @@ def _captioned(picture: np.ndarray, title: str, subtitle: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def _with_time(picture: np.ndarray, text: str) -> np.ndarray:
+def _with_text_below(picture: np.ndarray, text: str) -> np.ndarray:
     image = Image.fromarray(picture)
     size = max(8, round(len(picture) / _CAPTION * 0.7))
     ImageDraw.Draw(image).text(
