@@ -19,7 +19,10 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--videos", type=Path, nargs="+", required=True, help="two or more videos of equal height")
     parser.add_argument(
-        "--titles", nargs="+", default=[], help="a title for each (default: the scene, and whether it was predicted)"
+        "--titles",
+        nargs="+",
+        default=[],
+        help="a title for each (default: the scene, whether it was predicted, and gravity)",
     )
     parser.add_argument("--output", type=Path, required=True, help="the .mp4 to write")
     return parser

@@ -136,3 +136,14 @@ def test_what_cannot_be_measured_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         command("videogen.evaluate", *arguments, *flags)
+
+
+def test_simulations_under_another_gravity_are_refused(
+    command: Callable[..., None], arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"g": [0, 0, -1.6]}))
+    with pytest.raises((InputError, SystemExit)):
+        command("videogen.evaluate", *arguments)
+    told = capsys.readouterr().err
+    assert f"simulated under gravity {-GRAVITY:g} m/s^2, the g of {path} is gravity 1.6 m/s^2" in told

@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from dataset.rendering.scene_renderer import SceneRenderer
 from dataset.rendering.views import View
+from gaussians.captions import gravity_caption
 from gaussians.files.video import VideoWriter, to_uint8
+from gaussians.numbers import Vector
 from gaussians.representation import Gaussians
 from videogen.evaluation.picture_measures import MassCenters, mask_centers, mask_iou
 from videogen.evaluation.scene_result import STILL, key_of
@@ -55,6 +57,7 @@ class FrameComparison:
         num_objects: number of objects, K.
         videos: where to write a video of each kind, the simulation and predictions side by side.
         fps: frames per second of the videos.
+        gravity: m/s^2, for the videos' titles.
     """
 
     views: Mapping[str, View]
@@ -62,6 +65,7 @@ class FrameComparison:
     num_objects: int
     videos: Mapping[str, Path]
     fps: float
+    gravity: Vector
 
     @torch.inference_mode()
     def measure(
@@ -81,6 +85,7 @@ class FrameComparison:
         series: dict[str, list[torch.Tensor]] = defaultdict(list)
         start: dict[str, _Picture] = {}
         start_centers = torch.empty(0)
+        titles = (f"{_SIMULATED}\n{gravity_caption(self.gravity)}", *predictions)
         with ExitStack() as stack:
             writers = {kind: stack.enter_context(VideoWriter(path, self.fps)) for kind, path in self.videos.items()}
             moments = islice(zip(*(scene.frames for scene in scenes), strict=False), self.num_frames)
@@ -96,7 +101,7 @@ class FrameComparison:
                         for measure, value in self._compare(picture, pictures[0]).items():
                             series[key_of(name, kind, measure)].append(value)
                     if kind in writers:
-                        writers[kind].write(_row(pictures, (_SIMULATED, *predictions)))
+                        writers[kind].write(_row(pictures, titles))
         return {key: torch.stack(values) for key, values in series.items()}
 
     def _picture(self, scene: MovingScene, kind: str, gaussians: Gaussians) -> _Picture:

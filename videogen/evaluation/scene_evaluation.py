@@ -20,6 +20,7 @@ from dataset.scenes.capture_settings import CaptureSettings
 from dataset.scenes.scene_objects import TrajectoryObjects, trajectory_objects
 from dataset.simulation.jobs import input_hashes
 from dynamic_models.models.checkpoints import CheckpointInfo
+from gaussians.captions import gravity_caption
 from gaussians.files.trajectory_format import trajectory_digest
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.representation import Gaussians
@@ -111,6 +112,11 @@ class SceneEvaluation:
             raise InputError(
                 f"{reader.path}: simulated with frames of {reader.frame_dt:g} s, the frame_dt of "
                 f"{self.settings.pictures.config} is {self.config.frame_dt:g} s"
+            )
+        if reader.meta is not None and reader.meta.gravity != self.config.g:
+            raise InputError(
+                f"{reader.path}: simulated under {gravity_caption(reader.meta.gravity)}, the g of "
+                f"{self.settings.pictures.config} is {gravity_caption(self.config.g)}"
             )
         return reader
 
@@ -212,6 +218,7 @@ class SceneEvaluation:
             num_objects=len(objects.names),
             videos={kind: self.folder / f"{kind}.mp4" for kind in self._views},
             fps=max(1, round(1 / truth.frame_dt)),
+            gravity=self.config.g,
         )
         return comparison.measure(simulated, predictions, f"compare {self.scene}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gaussians.captions import gravity_caption
 from gaussians.files.video import VideoWriter, frame_rate, read_video
 from gaussians.stage.errors import InputError
 from gaussians.stage.provenance import read_record
@@ -30,17 +31,24 @@ def write_row(videos: Sequence[Path], titles: Sequence[str], output: Path) -> in
 
 
 def default_title(video: Path) -> str:
-    """Return the scene that a video shows, and whether it was simulated or which model predicted it, if recorded."""
+    """Return the scene that a video shows, whether it was simulated or which model predicted it, and its gravity.
+
+    All but the scene is left out where the record beside the video does not say it.
+    """
     try:
         record = read_record(video.with_name(f"{video.stem}.json"))
     except InputError:  # a file of something else
         return video.stem
-    match record and record.made_from:
+    title, made_from = video.stem, record.made_from if record else {}
+    match made_from:
         case {"trajectory": _} | {"dynamic_model": "mpm"}:
-            return f"{video.stem}: simulated"
+            title += ": simulated"
         case {"checkpoint": {"settings": {"dynamic_model": str(model)}}}:
-            return f"{video.stem}: {model}"
-    return video.stem
+            title += f": {model}"
+    match made_from:
+        case {"config": {"g": [int() | float() as x, int() | float() as y, int() | float() as z]}}:
+            title += f"\n{gravity_caption((x, y, z))}"
+    return title
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:

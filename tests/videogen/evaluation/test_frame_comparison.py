@@ -35,7 +35,7 @@ def moving(scene: Gaussians, offset: torch.Tensor) -> MovingScene:
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneResult, Path]:
     scene, video = speckled_scene(), tmp_path_factory.mktemp("videos") / "seen.mp4"
-    comparison = FrameComparison(VIEWS, FRAMES, 2, {SEEN: video}, 50.0)
+    comparison = FrameComparison(VIEWS, FRAMES, 2, {SEEN: video}, 50.0, (0.0, 0.0, -5.0))
     nowhere, aside = torch.zeros(3), torch.tensor([0.0, 0.03, 0.04])
     predictions = {TRUE: moving(scene, nowhere), RECONSTRUCTED: moving(scene, aside)}
     tensors = comparison.measure(moving(scene, nowhere), predictions, "compare")

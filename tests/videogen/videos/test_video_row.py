@@ -53,8 +53,8 @@ def test_titles_say_what_was_simulated_and_what_predicted(tmp_path: Path) -> Non
     record = video.with_suffix(".json")
     Provenance(record, {"trajectory": "hash"}).write([])
     assert default_title(video) == "0_ball: simulated"
-    Provenance(record, {"dynamic_model": "mpm"}).write([])
-    assert default_title(video) == "0_ball: simulated"
+    Provenance(record, {"dynamic_model": "mpm", "config": {"g": [0.0, 0.0, -9.8]}}).write([])
+    assert default_title(video) == "0_ball: simulated\ngravity 9.8 m/s^2"
     Provenance(record, {"checkpoint": {"settings": {"dynamic_model": "ngff"}}}).write([])
     assert default_title(video) == "0_ball: ngff"
     record.write_text("[]")
