@@ -72,7 +72,6 @@ class ContactStep:
     def begin(self) -> None:
         """Begin a frame: forget the one before."""
         self._struct.counts.zero_()
-        self._struct.moments.zero_()
 
     def measure(self, at: SubstepStruct, particles: ParticlesStruct) -> None:
         """Find where bodies meet and how their particles lie there; momenta are on the grid, not yet velocities."""

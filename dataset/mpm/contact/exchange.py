@@ -12,7 +12,14 @@ from functools import cache
 import warp as wp
 
 from dataset.mpm.boundary_conditions import ConditionStruct, held_velocity
-from dataset.mpm.contact.arrays import ContactStruct, ExactContactStruct, has_body
+from dataset.mpm.contact.arrays import (
+    ROWS_OF_MOMENTS,
+    ContactStruct,
+    ExactContactStruct,
+    clear_row,
+    clear_row_exactly,
+    has_body,
+)
 from dataset.mpm.contact.law import LEAST_WEIGHT, pair_impulse
 from dataset.mpm.contact.normals import smooth_normal, spread_of_body
 from dataset.mpm.grid import ExactGridStruct, GridStruct
@@ -51,6 +58,7 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
     """Return the kernel that lets the bodies of each node push each other.
 
     Grid conditions have been applied to each body's velocities before; those that may have changed meet them again.
+    Moments are set to zero for the next substep, since no other node looks at them.
 
     Args:
         conditions: names of the grid conditions in use.
@@ -60,6 +68,7 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
     held = held_velocity(conditions, surfaces)
     grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
     spread, smooth = spread_of_body(exact), smooth_normal(exact)
+    clear = clear_row_exactly if exact else clear_row
 
     @wp.func
     def exchange_pair(
@@ -146,6 +155,13 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
                                     sides = grid.sides[body * layer + index]
                                 v = held(settings, lattice, node, v, time, dt, sides)
                                 store_node(grid.velocities, body * layer + index, wp.vec4(v[0], v[1], v[2], field[3]))
+            if slot < slots:
+                # Also where nobody met: a weight too small to be felt as a mass leaves moments.
+                for body in range(contact.bodies):
+                    if has_body(present, body):
+                        row = ((slot * contact.bodies + body) * NODES_IN_BLOCK + place) * ROWS_OF_MOMENTS
+                        for k in range(ROWS_OF_MOMENTS):
+                            wp.static(clear)(contact.moments, row + k)
             n += threads
 
     return kernel

@@ -17,8 +17,6 @@ from dataset.mpm.contact.arrays import (
     ExactContactStruct,
     add_row,
     add_row_exactly,
-    clear_row,
-    clear_row_exactly,
     has_body,
 )
 from dataset.mpm.grid import ExactGridStruct, GridStruct
@@ -42,28 +40,14 @@ wp.set_module_options({"enable_backward": False})
 
 @cache
 def find_shared_blocks(exact: bool) -> wp.Kernel:
-    """Return the kernel that lists the blocks that several bodies touch, and marks them with 2 + their slot.
-
-    It also sets the moments of the substep before to zero.
-    """
+    """Return the kernel that lists the blocks that several bodies touch, and marks them with 2 + their slot."""
     grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
-    clear = clear_row_exactly if exact else clear_row
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
     def kernel(grid: grid_type, substep: SubstepStruct, threads: int, contact: contact_type):
         n = wp.tid()
         layer = blocks_in_layer(grid.lattice)
         side = grid.lattice.blocks
-        rows = (
-            wp.min(contact.counts[1 - substep.now], contact.capacity)
-            * contact.bodies
-            * NODES_IN_BLOCK
-            * ROWS_OF_MOMENTS
-        )
-        row = int(n)
-        while row < rows:
-            wp.static(clear)(contact.moments, row)
-            row += threads
         while n < grid.counts[substep.now]:
             block = grid.touched[n] % layer
             present = int(0)

@@ -218,6 +218,17 @@ def test_without_room_for_moments_bodies_share_their_velocity() -> None:
     np.testing.assert_allclose(world.get("x"), common.get("x"), atol=1e-4)
 
 
+def test_nothing_is_left_of_moments_between_substeps() -> None:
+    """Each frame begins without: the first of these two ends while the balls touch."""
+    world, _, dt = two_balls(24)
+    assert world.solver._contact is not None
+    contact = world.solver._contact._struct
+    for _ in range(2):
+        world.run(round(0.15 / dt), dt)
+        assert contact.counts.numpy().max() > 0
+        assert (contact.moments.numpy() == 0).all()
+
+
 def test_grid_needs_a_layer_for_each_body() -> None:
     world, _, _ = two_balls(32)
     with pytest.raises(ValueError, match="layer for each body"):
