@@ -45,7 +45,7 @@ class ExactGridStruct:
 class Grid:
     """Holds arrays over the nodes of a lattice in memory order, and over its blocks.
 
-    Between frames momenta and marks are zero, so that the next frame may be another scene's. Bodies with a velocity
+    Between frames momenta are zero, so that the next frame may be another scene's. Bodies with a velocity
     field of their own each have a layer, which is a whole lattice of nodes; the layers follow one another in memory, so
     that block b of layer k is number k * blocks + b.
 
@@ -64,9 +64,9 @@ class Grid:
             ``velocities``, (nodes,) vec4 of velocity [m/s] and mass [kg];
             ``touching``, (nodes,), bits of the boundaries that particles near the node touch, if these have surfaces;
             ``sides``, (nodes,), those bits where velocities are known;
-            ``marked``, (blocks,), 1 for blocks with particles near them;
-            ``touched``, the marked blocks;
-            ``counts``, (2,), how many blocks are marked in the present substep and in the one before or after it.
+            ``marked``, (blocks,), the last substep of the frame, from 1 on, with particles near the block, or 0;
+            ``touched``, the blocks that are marked in the present substep;
+            ``counts``, (2,), how many these are, and how many in the substep before or after it.
     """
 
     def __init__(

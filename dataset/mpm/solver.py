@@ -16,6 +16,7 @@ import warp as wp
 from dataset.mpm import object_forces, particles, substep
 from dataset.mpm.boundary_conditions import GRID_CONDITIONS, PARTICLE_CONDITIONS, ConditionStruct
 from dataset.mpm.contact.contact_step import ContactStep
+from dataset.mpm.contact.shared_blocks import SharedBlocksStruct
 from dataset.mpm.grid import Grid
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import STABLE_SHARE, MPMModel
@@ -175,8 +176,8 @@ class MPMSolver:
         if self._forces is not None:
             self._forces.measure(state_in)
         self._load(state_in)
-        counts = self._grid.struct.counts
-        counts.zero_()
+        self._grid.struct.counts.zero_()
+        self._grid.struct.marked.zero_()
         if self._contact is not None:
             self._contact.begin()
         at = [self._substep(dt, now) for now in range(2)]  # substeps take turns with the grid's two counts
@@ -185,13 +186,12 @@ class MPMSolver:
             if k % _SUBSTEPS_BETWEEN_SORTS == 0 and k > 0:
                 self._sort(self._particles[now], self._particles[1 - now])
                 now = 1 - now
+            at[k % 2].number = k + 1
             kernel = self._gather_and_scatter if k > 0 else self._scatter
             self._launch(kernel, at[k % 2], state_in, (k - 0.5) * dt, now)
-            if self._contact is not None:
-                self._contact.measure(at[k % 2], self._particles[now])
             self._launch_grid(at[k % 2], state_in, (k + 0.5) * dt)
             if self._contact is not None:
-                self._contact.exchange(at[k % 2], state_in.time, (k + 0.5) * dt)
+                self._contact.exchange(at[k % 2], self._particles[now], state_in.time, (k + 0.5) * dt)
         self._launch(self._gather, at[substeps % 2], state_in, (substeps - 0.5) * dt, now)
         wp.launch(self._store_particles, count, [self._particles[now]], [state_out.struct], device=device)
         if self._timed:
@@ -215,8 +215,9 @@ class MPMSolver:
         else:  # the count is at hand
             threads = int(self._grid.struct.counts.numpy()[at.now]) * NODES_IN_BLOCK
         damping = min(1.0, model.grid_damping)
-        inputs = [self._grid.struct, at, threads, self._gravity, damping, self._grid_settings, state.time, offset]
-        wp.launch(self._update_grid, threads, inputs, device=model.device)
+        shared = SharedBlocksStruct() if self._contact is None else self._contact.shared
+        inputs = [self._grid.struct, at, threads, shared, self._gravity, damping, self._grid_settings]
+        wp.launch(self._update_grid, threads, [*inputs, state.time, offset], device=model.device)
 
     def _substep(self, dt: float, now: int) -> SubstepStruct:
         """Return a substep for kernels; its units assume that nothing moves faster than a cell a substep."""

@@ -19,6 +19,7 @@ from dataset.mpm.boundary_conditions import (
     held_velocity,
 )
 from dataset.mpm.constitutive_laws import LAWS
+from dataset.mpm.contact.shared_blocks import SharedBlocksStruct, share_block
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import (
     BLOCK_BITS,
@@ -207,10 +208,10 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
     Args:
         conditions: names of the grid conditions in use.
         surfaces: hold nodes only near particles that touch these conditions' surfaces.
-        layered: whether the grid has several layers.
+        layered: whether the grid has several layers; then the blocks that bodies share are listed.
         exact: sums are in whole numbers.
     """
-    held = held_velocity(conditions, surfaces)
+    held, share = held_velocity(conditions, surfaces), share_block(exact)
     grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
@@ -218,6 +219,7 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
         grid: grid_type,
         substep: SubstepStruct,
         threads: int,
+        shared: SharedBlocksStruct,
         gravity: wp.vec3,
         damping: float,
         settings: wp.array(dtype=ConditionStruct),
@@ -229,6 +231,8 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
         dt = substep.dt
         if n == 0:
             grid.counts[1 - substep.now] = 0
+            if wp.static(layered):
+                shared.counts[1 - substep.now] = 0
         time = middle(clock, offset)
         count = grid.counts[substep.now] * NODES_IN_BLOCK
         while n < count:
@@ -236,8 +240,8 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
             place = n & (NODES_IN_BLOCK - 1)
             index = block * NODES_IN_BLOCK + place
             value = wp.static(take_node)(grid, index, substep.units)
-            if place == 0:
-                grid.marked[block] = 0
+            if wp.static(layered):
+                share(grid, substep, shared, block, place)
             sides = int(0)
             if wp.static(surfaces):
                 sides = grid.touching[index]

@@ -77,6 +77,7 @@ class SubstepStruct:
     dt: float  # s
     units: wp.vec4  # of momenta [kg m/s] and mass [kg] in whole numbers, see ``scatter_exactly``
     now: int  # which of the grid's two counts is that of this substep
+    number: int  # of the substep in its frame, from 1 on
 
 
 @wp.struct
@@ -134,10 +135,11 @@ def collect(lattice: LatticeStruct, velocities: wp.array(dtype=wp.vec4), c: wp.v
 
 
 @wp.func
-def mark(grid: GridStruct, block: int, now: int):
+def mark(grid: GridStruct, substep: SubstepStruct, block: int):
     """List a block among the touched ones, once."""
-    if grid.marked[block] == 0 and wp.atomic_exch(grid.marked, block, 1) == 0:
-        grid.touched[wp.atomic_add(grid.counts, now, 1)] = block
+    number = substep.number
+    if grid.marked[block] != number and wp.atomic_exch(grid.marked, block, number) != number:
+        grid.touched[wp.atomic_add(grid.counts, substep.now, 1)] = block
 
 
 @wp.func
@@ -151,7 +153,7 @@ def scatter_by_particle(grid: GridStruct, substep: SubstepStruct, part: Contribu
     for corner in range(8):
         # The 27 nodes reach into at most two blocks along each axis, so that their corners lie in all of them.
         far = wp.vec3i(first[0] + 2 * (corner & 1), first[1] + (corner & 2), first[2] + ((corner & 4) >> 1))
-        mark(grid, block_of(grid.lattice, far), substep.now)
+        mark(grid, substep, block_of(grid.lattice, far))
     wx = spline(f[0])
     wy = spline(f[1])
     wz = spline(f[2])
@@ -198,7 +200,7 @@ _SCATTER_BY_WARP = """
     mine[1][lane] = make_float4(momentum[0], A.data[0][0], A.data[0][1], A.data[0][2]);
     mine[2][lane] = make_float4(momentum[1], A.data[1][0], A.data[1][1], A.data[1][2]);
     mine[3][lane] = make_float4(momentum[2], A.data[2][0], A.data[2][1], A.data[2][2]);
-    const int nodes = grid.lattice.nodes, blocks = grid.lattice.blocks;
+    const int nodes = grid.lattice.nodes, blocks = grid.lattice.blocks, number = substep.number;
     const int key = part.active ? (first[0] * nodes + first[1]) * nodes + first[2] : -1;
     const int before = __shfl_up_sync(all, key, 1);
     const unsigned heads = __ballot_sync(all, lane == 0 || key != before);
@@ -231,7 +233,7 @@ _SCATTER_BY_WARP = """
             const int place = (((x & BLOCK_MASK) << BLOCK_BITS | (y & BLOCK_MASK)) << BLOCK_BITS) | (z & BLOCK_MASK);
             const int index = block * NODES_IN_BLOCK + place;
             ADD
-            if (grid.marked.data[block] == 0 && atomicExch(grid.marked.data + block, 1) == 0)
+            if (grid.marked.data[block] != number && atomicExch(grid.marked.data + block, number) != number)
                 grid.touched.data[atomicAdd(grid.counts.data + substep.now, 1)] = block;
         }
         sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);

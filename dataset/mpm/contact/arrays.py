@@ -4,6 +4,7 @@
 
 import warp as wp
 
+from dataset.mpm.contact.shared_blocks import SharedBlocksStruct
 from dataset.mpm.grid import vec4l
 from dataset.mpm.transfers import load_node, store_node
 
@@ -18,19 +19,9 @@ _MOMENT_UNIT = 2.0**-40
 
 @wp.struct
 class ContactStruct:
-    """Holds arrays over the places where several bodies meet, and the constants of contact, for kernels.
+    """Holds arrays over the places where several bodies meet, and the constants of contact, for kernels."""
 
-    Its slots are the blocks that several bodies touch in a substep.
-    """
-
-    bodies: int
-    capacity: int  # how many slots have moments
-    counts: wp.array(dtype=int)  # (2,) used slots, of substeps in turn
-    blocks: wp.array(dtype=int)  # (blocks,) the block of each slot
-    slots: wp.array(dtype=int)  # (blocks,) the slot of each block, if ``blocks`` has the block there
-    present: wp.array(dtype=int)  # (blocks,) the bodies of each slot, as bits
-    stamp: wp.array(dtype=int)  # (1,) counts substeps
-    near: wp.array(dtype=int)  # (blocks of all layers,) the last substep in which a particle's first node could be here
+    shared: SharedBlocksStruct
     reached: wp.array(dtype=int)  # (capacity * bodies * 2,) the nodes that each body reaches, as bits
     moments: wp.array(dtype=wp.vec4)  # (capacity * bodies * nodes * 3,)
     normals: wp.array(dtype=wp.vec3)  # (capacity * pairs * nodes,) of each pair
@@ -43,26 +34,13 @@ class ContactStruct:
 class ExactContactStruct:
     """Holds what ``ContactStruct`` does, with moments in whole numbers."""
 
-    bodies: int
-    capacity: int
-    counts: wp.array(dtype=int)
-    blocks: wp.array(dtype=int)
-    slots: wp.array(dtype=int)
-    present: wp.array(dtype=int)
-    stamp: wp.array(dtype=int)
-    near: wp.array(dtype=int)
+    shared: SharedBlocksStruct
     reached: wp.array(dtype=int)
     moments: wp.array(dtype=vec4l)
     normals: wp.array(dtype=wp.vec3)
     smooth_normals: wp.array(dtype=wp.vec3)
     friction: wp.array2d(dtype=float)
     spacing: wp.array(dtype=float)
-
-
-@wp.func
-def has_body(present: int, body: int) -> bool:
-    """Return whether a body is among those listed as bits."""
-    return (present >> body) & 1 == 1
 
 
 @wp.func

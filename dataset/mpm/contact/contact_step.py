@@ -1,8 +1,8 @@
-"""This module does the part of a substep that is contact: it finds where bodies meet and exchanges their momenta."""
+"""This module does the part of a substep that is contact: bodies exchange momenta where they meet."""
 
 import warp as wp
 
-from dataset.mpm.contact import arrays, exchange, moments, normals
+from dataset.mpm.contact import arrays, exchange, moments, normals, shared_blocks
 from dataset.mpm.grid import Grid, vec4l
 from dataset.mpm.lattice import NODES_IN_BLOCK
 from dataset.mpm.model import MPMModel
@@ -41,15 +41,16 @@ class ContactStep:
         free = self._device.free_memory if self._device.is_cuda else None
         check_memory((32 if exact else 16) * rows_of_moments, f"contact of {contact.bodies} objects", free)
         struct = arrays.ExactContactStruct() if exact else arrays.ContactStruct()
-        struct.bodies, struct.capacity = contact.bodies, slots
-        struct.counts = wp.zeros(2, dtype=int, device=self._device)
-        struct.blocks = wp.zeros(blocks, dtype=int, device=self._device)
-        struct.slots = wp.zeros(blocks, dtype=int, device=self._device)
-        struct.present = wp.zeros(blocks, dtype=int, device=self._device)
+        shared = shared_blocks.SharedBlocksStruct()
+        shared.bodies, shared.capacity = contact.bodies, slots
+        shared.counts = wp.zeros(2, dtype=int, device=self._device)
+        shared.blocks = wp.zeros(blocks, dtype=int, device=self._device)
+        shared.present = wp.zeros(blocks, dtype=int, device=self._device)
+        shared.last = wp.zeros(blocks, dtype=shared_blocks.SharedBlock, device=self._device)
+        shared.near = wp.zeros(blocks, dtype=int, device=self._device)
+        struct.shared = shared
         struct.moments = wp.zeros(rows_of_moments, dtype=vec4l if exact else wp.vec4, device=self._device)
         pairs = contact.bodies * (contact.bodies - 1) // 2
-        struct.stamp = wp.ones(1, dtype=int, device=self._device)
-        struct.near = wp.zeros(blocks * contact.bodies, dtype=int, device=self._device)
         struct.reached = wp.zeros(2 * slots * contact.bodies, dtype=int, device=self._device)
         struct.normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
         struct.smooth_normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
@@ -57,7 +58,6 @@ class ContactStep:
         spacing = (contact.spacing / model.lattice.dx).clip(1e-3, 1.0)
         struct.spacing = wp.array(spacing, dtype=float, device=self._device)
         self._struct = struct
-        self._find = moments.find_shared_blocks(exact)
         self._add = moments.add_moments(rows, exact)
         self._reached = moments.find_reached_nodes(exact)
         self._normals = normals.find_normals(exact)
@@ -67,38 +67,39 @@ class ContactStep:
     @property
     def kernels(self) -> tuple[wp.Kernel, ...]:
         """Return the kernels that are launched."""
-        return self._find, self._reached, self._add, self._normals, self._exchange
+        return self._reached, self._add, self._normals, self._smooth, self._exchange
+
+    @property
+    def shared(self) -> shared_blocks.SharedBlocksStruct:
+        """Return where the grid's kernel lists the blocks that bodies share."""
+        return self._struct.shared
 
     def begin(self) -> None:
         """Begin a frame: forget the one before."""
-        self._struct.counts.zero_()
+        for array in (self.shared.counts, self.shared.last, self.shared.near):
+            array.zero_()
 
-    def measure(self, at: SubstepStruct, particles: ParticlesStruct) -> None:
-        """Find where bodies meet and how their particles lie there; momenta are on the grid, not yet velocities."""
+    def exchange(self, at: SubstepStruct, particles: ParticlesStruct, clock: wp.array, offset: float) -> None:
+        """Let bodies push each other, after the grid's kernel.
+
+        Args:
+            at: the substep.
+            particles: which have been added to the grid.
+            clock: time at the start of the frame, s.
+            offset: the middle of the substep, s after that.
+        """
         grid, struct, device = self._grid.struct, self._struct, self._device
-        threads = self._touched_threads(at)
-        wp.launch(self._find, threads, [grid, at, threads, struct], device=device)
-        if device.is_cuda or self._shared(at) > 0:
-            threads = min(_SHARED_BLOCKS_AT_ONCE, struct.capacity) * struct.bodies * 2
-            if not device.is_cuda:
-                threads = min(self._shared(at), struct.capacity) * struct.bodies * 2
-            wp.launch(self._reached, threads, [grid, at, threads, struct], device=device)
-            wp.launch(self._add, self._count, [grid, at, particles, struct], device=device)
-
-    def exchange(self, at: SubstepStruct, clock: wp.array, offset: float) -> None:
-        """Let bodies push each other; ``offset`` is the middle of the substep, s after the time of ``clock``."""
-        blocks = _SHARED_BLOCKS_AT_ONCE if self._device.is_cuda else max(1, self._shared(at))
-        threads = blocks * NODES_IN_BLOCK
-        wp.launch(self._normals, threads, [at, threads, self._struct], device=self._device)
-        wp.launch(self._smooth, threads, [self._grid.struct.lattice, at, threads, self._struct], device=self._device)
-        inputs = [self._grid.struct, at, threads, self._struct, self._settings, clock, offset]
-        wp.launch(self._exchange, threads, inputs, device=self._device)
-
-    def _touched_threads(self, at: SubstepStruct) -> int:
-        if self._device.is_cuda:
-            return min(1 << 13, 8 * self._count)
-        return max(1, int(self._grid.struct.counts.numpy()[at.now]))
-
-    def _shared(self, at: SubstepStruct) -> int:
-        """Return how many blocks several bodies touch, on the CPU, where the count is at hand."""
-        return int(self._struct.counts.numpy()[at.now])
+        if device.is_cuda:
+            slots = _SHARED_BLOCKS_AT_ONCE
+        else:  # the count is at hand
+            slots = int(self.shared.counts.numpy()[at.now])
+            if slots == 0:
+                return
+        threads = slots * struct.shared.bodies * 2
+        wp.launch(self._reached, threads, [grid, at, threads, struct], device=device)
+        wp.launch(self._add, self._count, [grid, at, particles, struct], device=device)
+        threads = slots * NODES_IN_BLOCK
+        wp.launch(self._normals, threads, [at, threads, struct], device=device)
+        wp.launch(self._smooth, threads, [grid.lattice, at, threads, struct], device=device)
+        inputs = [grid, at, threads, struct, self._settings, clock, offset]
+        wp.launch(self._exchange, threads, inputs, device=device)

@@ -18,10 +18,10 @@ from dataset.mpm.contact.arrays import (
     ExactContactStruct,
     clear_row,
     clear_row_exactly,
-    has_body,
 )
 from dataset.mpm.contact.law import LEAST_WEIGHT, pair_impulse
 from dataset.mpm.contact.normals import smooth_normal, spread_of_body
+from dataset.mpm.contact.shared_blocks import has_body
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import BLOCK_BITS, NODES_IN_BLOCK, blocks_in_layer, node_at
 from dataset.mpm.transfers import SubstepStruct, load_node, middle, store_node
@@ -72,10 +72,10 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
 
     @wp.func
     def exchange_pair(
-        grid: grid_type, contact: contact_type, slots: int, slot: int, place: int, a: int, b: int, dt: float
+        grid: grid_type, contact: contact_type, number: int, slot: int, place: int, a: int, b: int, dt: float
     ):
         lattice = grid.lattice
-        block = contact.blocks[slot]
+        block = contact.shared.blocks[slot]
         layer = blocks_in_layer(lattice) * NODES_IN_BLOCK
         index_a = a * layer + block * NODES_IN_BLOCK + place
         index_b = b * layer + block * NODES_IN_BLOCK + place
@@ -87,7 +87,7 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
         spread_b = spread(contact, slot, b, place)
         if spread_a.weight <= LEAST_WEIGHT or spread_b.weight <= LEAST_WEIGHT:
             return
-        normal = smooth(contact, contact.smooth_normals, lattice, slots, node_at(lattice, block, place), a, b)
+        normal = smooth(contact, contact.smooth_normals, lattice, number, node_at(lattice, block, place), a, b)
         relative = field_a - field_b
         impulse = pair_impulse(
             wp.normalize(normal),
@@ -119,33 +119,30 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
         dt = substep.dt
         time = middle(clock, offset)
         layer = blocks_in_layer(lattice) * NODES_IN_BLOCK
-        count = contact.counts[substep.now]
-        slots = wp.min(count, contact.capacity)
-        if n == 0:
-            contact.counts[1 - substep.now] = 0
-            contact.stamp[0] = contact.stamp[0] + 1
+        count = contact.shared.counts[substep.now]
+        slots = wp.min(count, contact.shared.capacity)
         while n < count * NODES_IN_BLOCK:
             slot = n >> (3 * BLOCK_BITS)
             place = n & (NODES_IN_BLOCK - 1)
-            index = contact.blocks[slot] * NODES_IN_BLOCK + place
-            present = contact.present[slot]
+            index = contact.shared.blocks[slot] * NODES_IN_BLOCK + place
+            present = contact.shared.present[slot]
             here = int(0)
-            for body in range(contact.bodies):
+            for body in range(contact.shared.bodies):
                 if has_body(present, body) and load_node(grid.velocities, body * layer + index)[3] > 0.0:
                     here += 1
             if here > 1:
                 if slot >= slots:
-                    share_velocity(grid.velocities, contact.bodies, present, index, layer)
+                    share_velocity(grid.velocities, contact.shared.bodies, present, index, layer)
                 else:
                     for sweep in range(_SWEEPS):
                         if sweep == 0 or here > 2:
-                            for a in range(contact.bodies - 1):
-                                for b in range(a + 1, contact.bodies):
+                            for a in range(contact.shared.bodies - 1):
+                                for b in range(a + 1, contact.shared.bodies):
                                     if has_body(present, a) and has_body(present, b):
-                                        exchange_pair(grid, contact, slots, slot, place, a, b, dt)
+                                        exchange_pair(grid, contact, substep.number, slot, place, a, b, dt)
                 if wp.static(len(conditions) > 0):
-                    node = node_at(lattice, contact.blocks[slot], place)
-                    for body in range(contact.bodies):
+                    node = node_at(lattice, contact.shared.blocks[slot], place)
+                    for body in range(contact.shared.bodies):
                         if has_body(present, body):
                             field = load_node(grid.velocities, body * layer + index)
                             if field[3] > 0.0:
@@ -157,9 +154,9 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
                                 store_node(grid.velocities, body * layer + index, wp.vec4(v[0], v[1], v[2], field[3]))
             if slot < slots:
                 # Also where nobody met: a weight too small to be felt as a mass leaves moments.
-                for body in range(contact.bodies):
+                for body in range(contact.shared.bodies):
                     if has_body(present, body):
-                        row = ((slot * contact.bodies + body) * NODES_IN_BLOCK + place) * ROWS_OF_MOMENTS
+                        row = ((slot * contact.shared.bodies + body) * NODES_IN_BLOCK + place) * ROWS_OF_MOMENTS
                         for k in range(ROWS_OF_MOMENTS):
                             wp.static(clear)(contact.moments, row + k)
             n += threads

@@ -17,8 +17,8 @@ from dataset.mpm.contact.arrays import (
     ExactContactStruct,
     add_row,
     add_row_exactly,
-    has_body,
 )
+from dataset.mpm.contact.shared_blocks import has_body, used_slots
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import (
     BLOCK,
@@ -30,48 +30,11 @@ from dataset.mpm.lattice import (
     coordinates,
     first_node,
     is_inside,
-    layer_shift,
 )
 from dataset.mpm.particles import ParticlesStruct, Rows, vector_in
 from dataset.mpm.transfers import SubstepStruct, spline
 
 wp.set_module_options({"enable_backward": False})
-
-
-@cache
-def find_shared_blocks(exact: bool) -> wp.Kernel:
-    """Return the kernel that lists the blocks that several bodies touch, and marks them with 2 + their slot."""
-    grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
-
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
-    def kernel(grid: grid_type, substep: SubstepStruct, threads: int, contact: contact_type):
-        n = wp.tid()
-        layer = blocks_in_layer(grid.lattice)
-        side = grid.lattice.blocks
-        while n < grid.counts[substep.now]:
-            block = grid.touched[n] % layer
-            present = int(0)
-            for body in range(contact.bodies):
-                if grid.marked[body * layer + block] > 0:
-                    present = present | (1 << body)
-            first = present & (-present)
-            # The first of them speaks for all.
-            if present != first and first == (1 << (grid.touched[n] // layer)):
-                slot = wp.atomic_add(contact.counts, substep.now, 1)
-                contact.blocks[slot] = block
-                contact.slots[block] = slot
-                contact.present[slot] = present
-                if slot < contact.capacity:
-                    for body in range(contact.bodies):
-                        if has_body(present, body):
-                            grid.marked[body * layer + block] = 2 + slot
-                            for corner in range(8):
-                                first_block = block - ((corner >> 2) * side + ((corner >> 1) & 1)) * side - (corner & 1)
-                                if first_block >= 0:
-                                    contact.near[body * layer + first_block] = contact.stamp[0]
-            n += threads
-
-    return kernel
 
 
 @cache
@@ -83,15 +46,16 @@ def find_reached_nodes(exact: bool) -> wp.Kernel:
     def kernel(grid: grid_type, substep: SubstepStruct, threads: int, contact: contact_type):
         n = wp.tid()
         layer = blocks_in_layer(grid.lattice)
-        count = wp.min(contact.counts[substep.now], contact.capacity) * contact.bodies * 2
+        shared = contact.shared
+        count = used_slots(shared, substep) * shared.bodies * 2
         while n < count:
-            body = (n >> 1) % contact.bodies
-            slot = (n >> 1) // contact.bodies
+            body = (n >> 1) % shared.bodies
+            slot = (n >> 1) // shared.bodies
             reached = int(0)
-            if has_body(contact.present[slot], body):
-                start = (body * layer + contact.blocks[slot]) * NODES_IN_BLOCK + (n & 1) * 32
+            if has_body(shared.present[slot], body):
+                start = (body * layer + shared.blocks[slot]) * NODES_IN_BLOCK + (n & 1) * 32
                 for i in range(32):
-                    if grid.momenta[start + i][3] > wp.static(wp.int64(0) if exact else 0.0):
+                    if grid.velocities[start + i][3] > 0.0:
                         reached = reached | (1 << i)
             contact.reached[n] = reached
             n += threads
@@ -156,13 +120,12 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
         body = int(particles.table[wp.static(rows.body), t])
         first = first_node(c)
         f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
-        first[0] = first[0] + layer_shift(lattice, body)
-        if contact.near[block_of(lattice, first)] != contact.stamp[0]:
+        block = block_of(lattice, first)
+        if contact.shared.near[block] != substep.number:
             return
         wx = spline(f[0])
         wy = spline(f[1])
         wz = spline(f[2])
-        block = block_of(lattice, first)
         # Along an axis the three nodes reach into the next block from the third node of one on.
         corners = wp.vec3i((first[0] >> 1) & 1, (first[1] >> 1) & 1, (first[2] >> 1) & 1)
         for corner in range(8):
@@ -171,11 +134,13 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
             bz = corner & 1
             slot = int(-1)
             if bx <= corners[0] and by <= corners[1] and bz <= corners[2]:
-                slot = grid.marked[block + (bx * lattice.blocks + by) * lattice.blocks + bz] - 2
+                found = contact.shared.last[block + (bx * lattice.blocks + by) * lattice.blocks + bz]
+                if found.number == substep.number:
+                    slot = found.slot
             if slot >= 0:
                 nodes = nodes_in(axis_bits(first[0], bx), axis_bits(first[1], by), axis_bits(first[2], bz))
-                others = reached_by_others(contact.reached, contact.bodies, slot, body)
-                at_body = (slot * contact.bodies + body) * NODES_IN_BLOCK
+                others = reached_by_others(contact.reached, contact.shared.bodies, slot, body)
+                at_body = (slot * contact.shared.bodies + body) * NODES_IN_BLOCK
                 for half in range(2):
                     bits = nodes[half] & others[half]
                     while bits != 0:
