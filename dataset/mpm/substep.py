@@ -19,7 +19,7 @@ from dataset.mpm.boundary_conditions import (
     held_velocity,
 )
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.contact.shared_blocks import SharedBlocksStruct, share_block
+from dataset.mpm.contact.shared_blocks import SharedBlocksStruct, share_node
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import (
     BLOCK_BITS,
@@ -208,10 +208,10 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
     Args:
         conditions: names of the grid conditions in use.
         surfaces: hold nodes only near particles that touch these conditions' surfaces.
-        layered: whether the grid has several layers; then the blocks that bodies share are listed.
+        layered: whether the grid has several layers; then nodes that bodies share are found.
         exact: sums are in whole numbers.
     """
-    held, share = held_velocity(conditions, surfaces), share_block(exact)
+    held, share = held_velocity(conditions, surfaces), share_node(exact)
     grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
@@ -240,14 +240,14 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
             place = n & (NODES_IN_BLOCK - 1)
             index = block * NODES_IN_BLOCK + place
             value = wp.static(take_node)(grid, index, substep.units)
-            if wp.static(layered):
-                share(grid, substep, shared, block, place)
             sides = int(0)
             if wp.static(surfaces):
                 sides = grid.touching[index]
                 grid.touching[index] = 0
                 grid.sides[index] = sides
             m = value[3]
+            if wp.static(layered):
+                share(grid, substep, shared, block, place, m > 0.0)
             velocity = wp.vec3()
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping

@@ -22,7 +22,6 @@ class ContactStruct:
     """Holds arrays over the places where several bodies meet, and the constants of contact, for kernels."""
 
     shared: SharedBlocksStruct
-    reached: wp.array(dtype=int)  # (capacity * bodies * 2,) the nodes that each body reaches, as bits
     moments: wp.array(dtype=wp.vec4)  # (capacity * bodies * nodes * 3,)
     normals: wp.array(dtype=wp.vec3)  # (capacity * pairs * nodes,) of each pair
     smooth_normals: wp.array(dtype=wp.vec3)
@@ -35,7 +34,6 @@ class ExactContactStruct:
     """Holds what ``ContactStruct`` does, with moments in whole numbers."""
 
     shared: SharedBlocksStruct
-    reached: wp.array(dtype=int)
     moments: wp.array(dtype=vec4l)
     normals: wp.array(dtype=wp.vec3)
     smooth_normals: wp.array(dtype=wp.vec3)

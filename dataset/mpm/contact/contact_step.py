@@ -48,10 +48,10 @@ class ContactStep:
         shared.present = wp.zeros(blocks, dtype=int, device=self._device)
         shared.last = wp.zeros(blocks, dtype=shared_blocks.SharedBlock, device=self._device)
         shared.near = wp.zeros(blocks, dtype=int, device=self._device)
+        shared.reached = wp.zeros(blocks * contact.bodies, dtype=wp.uint64, device=self._device)
         struct.shared = shared
         struct.moments = wp.zeros(rows_of_moments, dtype=vec4l if exact else wp.vec4, device=self._device)
         pairs = contact.bodies * (contact.bodies - 1) // 2
-        struct.reached = wp.zeros(2 * slots * contact.bodies, dtype=int, device=self._device)
         struct.normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
         struct.smooth_normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
         struct.friction = wp.array(contact.friction, dtype=float, device=self._device)
@@ -59,7 +59,6 @@ class ContactStep:
         struct.spacing = wp.array(spacing, dtype=float, device=self._device)
         self._struct = struct
         self._add = moments.add_moments(rows, exact)
-        self._reached = moments.find_reached_nodes(exact)
         self._normals = normals.find_normals(exact)
         self._smooth = normals.smooth_normals(exact)
         self._exchange = exchange.exchange(conditions, surfaces, exact)
@@ -67,7 +66,7 @@ class ContactStep:
     @property
     def kernels(self) -> tuple[wp.Kernel, ...]:
         """Return the kernels that are launched."""
-        return self._reached, self._add, self._normals, self._smooth, self._exchange
+        return self._add, self._normals, self._smooth, self._exchange
 
     @property
     def shared(self) -> shared_blocks.SharedBlocksStruct:
@@ -95,9 +94,7 @@ class ContactStep:
             slots = int(self.shared.counts.numpy()[at.now])
             if slots == 0:
                 return
-        threads = slots * struct.shared.bodies * 2
-        wp.launch(self._reached, threads, [grid, at, threads, struct], device=device)
-        wp.launch(self._add, self._count, [grid, at, particles, struct], device=device)
+        wp.launch(self._add, self._count, [grid.lattice, at, particles, struct], device=device)
         threads = slots * NODES_IN_BLOCK
         wp.launch(self._normals, threads, [at, threads, struct], device=device)
         wp.launch(self._smooth, threads, [grid.lattice, at, threads, struct], device=device)

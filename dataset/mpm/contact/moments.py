@@ -1,8 +1,7 @@
-"""This module has the kernels that find where bodies meet, and how their particles lie there.
+"""This module has the kernel that finds how the particles of bodies lie about the nodes where they meet.
 
-Every body has a layer of the grid to itself (see ``Grid``), so that particles scatter and gather as if it were alone.
-The blocks that several bodies touch get a slot each; there, nodes that several bodies reach gather for each body the
-moments of its particles about the node, by the weights of the splines.
+Nodes that several bodies reach gather for each body the moments of its particles about the node, by the weights of the
+splines.
 """
 
 # mypy: ignore-errors
@@ -18,13 +17,13 @@ from dataset.mpm.contact.arrays import (
     add_row,
     add_row_exactly,
 )
-from dataset.mpm.contact.shared_blocks import has_body, used_slots
-from dataset.mpm.grid import ExactGridStruct, GridStruct
+from dataset.mpm.contact.shared_blocks import reached_by_others
 from dataset.mpm.lattice import (
     BLOCK,
     BLOCK_BITS,
     BLOCK_MASK,
     NODES_IN_BLOCK,
+    LatticeStruct,
     block_of,
     blocks_in_layer,
     coordinates,
@@ -35,43 +34,6 @@ from dataset.mpm.particles import ParticlesStruct, Rows, vector_in
 from dataset.mpm.transfers import SubstepStruct, spline
 
 wp.set_module_options({"enable_backward": False})
-
-
-@cache
-def find_reached_nodes(exact: bool) -> wp.Kernel:
-    """Return the kernel that finds the nodes that each body of a slot reaches, half a block a thread."""
-    grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
-
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
-    def kernel(grid: grid_type, substep: SubstepStruct, threads: int, contact: contact_type):
-        n = wp.tid()
-        layer = blocks_in_layer(grid.lattice)
-        shared = contact.shared
-        count = used_slots(shared, substep) * shared.bodies * 2
-        while n < count:
-            body = (n >> 1) % shared.bodies
-            slot = (n >> 1) // shared.bodies
-            reached = int(0)
-            if has_body(shared.present[slot], body):
-                start = (body * layer + shared.blocks[slot]) * NODES_IN_BLOCK + (n & 1) * 32
-                for i in range(32):
-                    if grid.velocities[start + i][3] > 0.0:
-                        reached = reached | (1 << i)
-            contact.reached[n] = reached
-            n += threads
-
-    return kernel
-
-
-@wp.func
-def reached_by_others(reached: wp.array(dtype=int), bodies: int, slot: int, body: int) -> wp.vec2i:
-    """Return the nodes of a slot that any other body reaches, as bits."""
-    result = wp.vec2i()
-    for other in range(bodies):
-        if other != body:
-            at = 2 * (slot * bodies + other)
-            result = wp.vec2i(result[0] | reached[at], result[1] | reached[at + 1])
-    return result
 
 
 @wp.func
@@ -85,35 +47,36 @@ def axis_bits(first: int, block: int) -> int:
 
 
 @wp.func
-def nodes_in(x: int, y: int, z: int) -> wp.vec2i:
-    """Return the nodes of a block, 64 bits, that lie at these places along each axis, 4 bits each."""
-    plane = z * ((y & 1) | ((y & 2) << 3) | ((y & 4) << 6) | ((y & 8) << 9))
-    low = (plane * (x & 1)) | ((plane * ((x >> 1) & 1)) << 16)
-    high = (plane * ((x >> 2) & 1)) | ((plane * (x >> 3)) << 16)
-    return wp.vec2i(low, high)
+def nodes_in(x: int, y: int, z: int) -> wp.uint64:
+    """Return the nodes of a block, as bits, that lie at these places along each axis, 4 bits each."""
+    plane = wp.uint64(z * ((y & 1) | ((y & 2) << 3) | ((y & 4) << 6) | ((y & 8) << 9)))
+    nodes = wp.uint64(0)
+    for i in range(BLOCK):
+        if (x >> i) & 1 == 1:
+            nodes = nodes | (plane << wp.uint64(BLOCK * BLOCK * i))
+    return nodes
 
 
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
-    return __ffs(bits) - 1;
+    return __ffsll(bits) - 1;
 #else
-    return __builtin_ctz(bits);
+    return __builtin_ctzll(bits);
 #endif
 """)
-def lowest_bit(bits: int) -> int:
+def lowest_bit(bits: wp.uint64) -> int:
     """Return the number of the lowest bit that is set, of which there is one."""
 
 
 @cache
 def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
     """Return the kernel that adds the moments of particles to those nodes near them that another body reaches."""
-    grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
-    add = add_row_exactly if exact else add_row
+    contact_type, add = (ExactContactStruct, add_row_exactly) if exact else (ContactStruct, add_row)
 
     @wp.kernel(module="unique", enable_backward=False)
-    def kernel(grid: grid_type, substep: SubstepStruct, particles: ParticlesStruct, contact: contact_type):
+    def kernel(lattice: LatticeStruct, substep: SubstepStruct, particles: ParticlesStruct, contact: contact_type):
         t = wp.tid()
-        lattice = grid.lattice
+        shared = contact.shared
         c = coordinates(lattice, vector_in(particles.table, wp.static(rows.x), t))
         if not is_inside(lattice, c):
             return
@@ -121,7 +84,7 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
         first = first_node(c)
         f = c - wp.vec3(float(first[0]), float(first[1]), float(first[2]))
         block = block_of(lattice, first)
-        if contact.shared.near[block] != substep.number:
+        if shared.near[block] != substep.number:
             return
         wx = spline(f[0])
         wy = spline(f[1])
@@ -132,30 +95,27 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
             bx = corner >> 2
             by = (corner >> 1) & 1
             bz = corner & 1
-            slot = int(-1)
             if bx <= corners[0] and by <= corners[1] and bz <= corners[2]:
-                found = contact.shared.last[block + (bx * lattice.blocks + by) * lattice.blocks + bz]
+                there = block + (bx * lattice.blocks + by) * lattice.blocks + bz
+                found = shared.last[there]
+                bits = wp.uint64(0)
                 if found.number == substep.number:
-                    slot = found.slot
-            if slot >= 0:
-                nodes = nodes_in(axis_bits(first[0], bx), axis_bits(first[1], by), axis_bits(first[2], bz))
-                others = reached_by_others(contact.reached, contact.shared.bodies, slot, body)
-                at_body = (slot * contact.shared.bodies + body) * NODES_IN_BLOCK
-                for half in range(2):
-                    bits = nodes[half] & others[half]
-                    while bits != 0:
-                        place = 32 * half + lowest_bit(bits)
-                        bits = bits & (bits - 1)
-                        i = (place >> (2 * BLOCK_BITS)) + bx * BLOCK - (first[0] & BLOCK_MASK)
-                        j = ((place >> BLOCK_BITS) & BLOCK_MASK) + by * BLOCK - (first[1] & BLOCK_MASK)
-                        k = (place & BLOCK_MASK) + bz * BLOCK - (first[2] & BLOCK_MASK)
-                        w = wx[i] * wy[j] * wz[k]
-                        x = f[0] - float(i)
-                        y = f[1] - float(j)
-                        z = f[2] - float(k)
-                        at = (at_body + place) * ROWS_OF_MOMENTS
-                        wp.static(add)(contact.moments, at, w * wp.vec4(1.0, x, y, z))
-                        wp.static(add)(contact.moments, at + 1, w * wp.vec4(x * x, x * y, x * z, y * y))
-                        wp.static(add)(contact.moments, at + 2, w * wp.vec4(y * z, z * z, 0.0, 0.0))
+                    bits = nodes_in(axis_bits(first[0], bx), axis_bits(first[1], by), axis_bits(first[2], bz))
+                    bits = bits & reached_by_others(shared, blocks_in_layer(lattice), there, found.bodies, body)
+                at_body = (found.slot * shared.bodies + body) * NODES_IN_BLOCK
+                while bits != wp.uint64(0):
+                    place = lowest_bit(bits)
+                    bits = bits & (bits - wp.uint64(1))
+                    i = (place >> (2 * BLOCK_BITS)) + bx * BLOCK - (first[0] & BLOCK_MASK)
+                    j = ((place >> BLOCK_BITS) & BLOCK_MASK) + by * BLOCK - (first[1] & BLOCK_MASK)
+                    k = (place & BLOCK_MASK) + bz * BLOCK - (first[2] & BLOCK_MASK)
+                    w = wx[i] * wy[j] * wz[k]
+                    x = f[0] - float(i)
+                    y = f[1] - float(j)
+                    z = f[2] - float(k)
+                    at = (at_body + place) * ROWS_OF_MOMENTS
+                    wp.static(add)(contact.moments, at, w * wp.vec4(1.0, x, y, z))
+                    wp.static(add)(contact.moments, at + 1, w * wp.vec4(x * x, x * y, x * z, y * y))
+                    wp.static(add)(contact.moments, at + 2, w * wp.vec4(y * z, z * z, 0.0, 0.0))
 
     return kernel

@@ -1,6 +1,7 @@
-"""This module lists the blocks of the grid that several bodies touch, and what each body reaches there.
+"""This module lists the blocks of the grid that several bodies touch, and which of their nodes each body reaches.
 
-The grid's own kernel does so, as it goes through all touched blocks of all layers.
+Every body has a layer of the grid to itself (see ``Grid``), so that particles scatter and gather as if it were alone.
+The grid's own kernel, which goes through all touched blocks of all layers, gives those that several touch a slot each.
 """
 
 # mypy: ignore-errors
@@ -36,6 +37,7 @@ class SharedBlocksStruct:
     present: wp.array(dtype=int)  # (blocks,) the bodies of each slot, as bits
     last: wp.array(dtype=SharedBlock)  # (blocks,) of each block, with a slot that has moments
     near: wp.array(dtype=int)  # (blocks,) the last substep in which nodes after those of a block were shared
+    reached: wp.array(dtype=wp.uint64)  # (blocks of all layers,) the nodes that the body reaches, as bits, if touched
 
 
 @wp.func
@@ -50,16 +52,56 @@ def used_slots(shared: SharedBlocksStruct, substep: SubstepStruct) -> int:
     return wp.min(shared.counts[substep.now], shared.capacity)
 
 
-@cache
-def share_block(exact: bool) -> wp.Function:
-    """Return the function that gives a touched block of a layer a slot if other bodies touch it in theirs.
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    const unsigned bits = __ballot_sync(0xffffffffu, reaches);
+    if (place % 32 == 0)
+        reinterpret_cast<unsigned*>(reached.data + block)[place / 32] = bits;
+#else
+    const unsigned long long bit = 1ull << place;
+    reached.data[block] = reaches ? reached.data[block] | bit : reached.data[block] & ~bit;
+#endif
+""")
+def put_reached(reached: wp.array(dtype=wp.uint64), block: int, place: int, reaches: bool):
+    """Write whether a node is reached; the threads of a CUDA warp do so together, for half a block."""
 
-    All threads of the grid's kernel call it; the first of a block's nodes speaks for all.
+
+@wp.func
+def reached_by_others(shared: SharedBlocksStruct, layer: int, block: int, bodies: int, body: int) -> wp.uint64:
+    """Return the nodes of a block that any other body reaches, as bits.
+
+    Args:
+        layer: blocks in a layer.
+        block: its number in the first layer.
+        bodies: which touch it, as bits.
+        body: one of them.
+    """
+    result = wp.uint64(0)
+    for other in range(shared.bodies):
+        if other != body and has_body(bodies, other):
+            result = result | shared.reached[other * layer + block]
+    return result
+
+
+@cache
+def share_node(exact: bool) -> wp.Function:
+    """Return the function that notes which body reaches a node, and gives the node's block a slot if several touch it.
+
+    All threads of the grid's kernel call it with a node of a touched block, those of a CUDA warp with half a block.
     """
     grid_type = ExactGridStruct if exact else GridStruct
 
     @wp.func
-    def share(grid: grid_type, substep: SubstepStruct, shared: SharedBlocksStruct, block_in_layer: int, place: int):
+    def share(
+        grid: grid_type,
+        substep: SubstepStruct,
+        shared: SharedBlocksStruct,
+        block_in_layer: int,
+        place: int,
+        reaches: bool,
+    ):
+        put_reached(shared.reached, block_in_layer, place, reaches)
+        # The first node of a block speaks for all.
         if place != 0:
             return
         layer = blocks_in_layer(grid.lattice)
@@ -70,7 +112,7 @@ def share_block(exact: bool) -> wp.Function:
             if grid.marked[body * layer + block] == substep.number:
                 bodies = bodies | (1 << body)
         first = bodies & (-bodies)
-        # The first body speaks for all.
+        # So does the first body.
         if bodies != first and first == 1 << (block_in_layer // layer):
             slot = wp.atomic_add(shared.counts, substep.now, 1)
             shared.blocks[slot] = block
