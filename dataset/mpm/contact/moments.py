@@ -77,6 +77,8 @@ def add_moments(rows: Rows, exact: bool) -> wp.Kernel:
     def kernel(lattice: LatticeStruct, substep: SubstepStruct, particles: ParticlesStruct, contact: contact_type):
         t = wp.tid()
         shared = contact.shared
+        if shared.counts[substep.now] == 0:
+            return
         c = coordinates(lattice, vector_in(particles.table, wp.static(rows.x), t))
         if not is_inside(lattice, c):
             return
