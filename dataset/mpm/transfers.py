@@ -6,6 +6,8 @@ Particles carry an affine velocity field (APIC, Jiang et al., "The affine partic
 
 # mypy: ignore-errors
 
+import re
+
 import warp as wp
 
 from dataset.mpm.grid import ExactGridStruct, GridStruct, vec4l
@@ -25,6 +27,21 @@ INVERSE_INERTIA = wp.constant(4.0)
 """The quadratic B-spline's D^-1 = 4 / dx^2 (Jiang et al. 2015), in units of nodes."""
 THREADS_IN_BLOCK = 128
 """Number of threads in a block of the CUDA kernels that scatter; ``scatter_by_warp`` shares memory among them."""
+
+
+_CONSTANTS = {
+    "THREADS": THREADS_IN_BLOCK,
+    "BLOCK_BITS": BLOCK_BITS,
+    "BLOCK_MASK": BLOCK_MASK,
+    "NODES_IN_BLOCK": NODES_IN_BLOCK,
+}
+
+
+def with_constants(code: str) -> str:
+    """Return native code with the names of constants replaced by their values."""
+    for name, value in _CONSTANTS.items():
+        code = re.sub(rf"\b{name}\b", str(value), code)
+    return code
 
 
 @wp.func_native("""
@@ -241,15 +258,6 @@ _SCATTER_BY_WARP = """
     __syncwarp();
 #endif
 """
-_CONSTANTS = {
-    "THREADS": THREADS_IN_BLOCK,
-    "BLOCK_BITS": BLOCK_BITS,
-    "BLOCK_MASK": BLOCK_MASK,
-    "NODES_IN_BLOCK": NODES_IN_BLOCK,
-}
-for _name, _value in _CONSTANTS.items():
-    _SCATTER_BY_WARP = _SCATTER_BY_WARP.replace(_name, str(_value))
-
 _ADD_FLOATS = """
 #if __CUDA_ARCH__ >= 900
             asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};"
@@ -271,12 +279,12 @@ _ADD_WHOLE_NUMBERS = """
 """
 
 
-@wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_FLOATS))
+@wp.func_native(with_constants(_SCATTER_BY_WARP.replace("ADD", _ADD_FLOATS)))
 def scatter_by_warp(grid: GridStruct, substep: SubstepStruct, part: Contribution):
     """Do ``scatter_by_particle`` for all particles of a CUDA warp together."""
 
 
-@wp.func_native(_SCATTER_BY_WARP.replace("ADD", _ADD_WHOLE_NUMBERS))
+@wp.func_native(with_constants(_SCATTER_BY_WARP.replace("ADD", _ADD_WHOLE_NUMBERS)))
 def scatter_exactly(grid: ExactGridStruct, substep: SubstepStruct, part: Contribution):
     """Do ``scatter_by_warp`` in multiples of the units: sums of whole numbers do not depend on the order."""
 

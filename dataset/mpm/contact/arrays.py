@@ -23,8 +23,8 @@ class ContactStruct:
 
     shared: SharedBlocksStruct
     moments: wp.array(dtype=wp.vec4)  # (capacity * bodies * nodes * 3,)
-    normals: wp.array(dtype=wp.vec3)  # (capacity * pairs * nodes,) of each pair
-    smooth_normals: wp.array(dtype=wp.vec3)
+    normals: wp.array(dtype=wp.vec4)  # (capacity * pairs * nodes,) of each pair, and 0
+    smooth_normals: wp.array(dtype=wp.vec4)
     friction: wp.array2d(dtype=float)  # (bodies, bodies) Coulomb's coefficients
     spacing: wp.array(dtype=float)  # (bodies,) distance of neighbouring particles, in cells
 
@@ -35,8 +35,8 @@ class ExactContactStruct:
 
     shared: SharedBlocksStruct
     moments: wp.array(dtype=vec4l)
-    normals: wp.array(dtype=wp.vec3)
-    smooth_normals: wp.array(dtype=wp.vec3)
+    normals: wp.array(dtype=wp.vec4)
+    smooth_normals: wp.array(dtype=wp.vec4)
     friction: wp.array2d(dtype=float)
     spacing: wp.array(dtype=float)
 

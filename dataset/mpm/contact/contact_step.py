@@ -52,8 +52,8 @@ class ContactStep:
         struct.shared = shared
         struct.moments = wp.zeros(rows_of_moments, dtype=vec4l if exact else wp.vec4, device=self._device)
         pairs = contact.bodies * (contact.bodies - 1) // 2
-        struct.normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
-        struct.smooth_normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec3, device=self._device)
+        struct.normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec4, device=self._device)
+        struct.smooth_normals = wp.zeros(slots * pairs * NODES_IN_BLOCK, dtype=wp.vec4, device=self._device)
         struct.friction = wp.array(contact.friction, dtype=float, device=self._device)
         spacing = (contact.spacing / model.lattice.dx).clip(1e-3, 1.0)
         struct.spacing = wp.array(spacing, dtype=float, device=self._device)

@@ -67,7 +67,7 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
     """
     held = held_velocity(conditions, surfaces)
     grid_type, contact_type = (ExactGridStruct, ExactContactStruct) if exact else (GridStruct, ContactStruct)
-    spread, smooth = spread_of_body(exact), smooth_normal(exact)
+    spread = spread_of_body(exact)
     clear = clear_row_exactly if exact else clear_row
 
     @wp.func
@@ -87,10 +87,11 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
         spread_b = spread(contact, slot, b, place)
         if spread_a.weight <= LEAST_WEIGHT or spread_b.weight <= LEAST_WEIGHT:
             return
-        normal = smooth(contact, contact.smooth_normals, lattice, number, node_at(lattice, block, place), a, b)
+        node = node_at(lattice, block, place)
+        normal = smooth_normal(contact.shared, contact.smooth_normals, lattice, number, node, a, b)
         relative = field_a - field_b
         impulse = pair_impulse(
-            wp.normalize(normal),
+            wp.normalize(wp.vec3(normal[0], normal[1], normal[2])),
             spread_a,
             spread_b,
             field_a[3],
