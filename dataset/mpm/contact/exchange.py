@@ -135,12 +135,15 @@ def exchange(conditions: tuple[str, ...], surfaces: bool, exact: bool) -> wp.Ker
                 if slot >= slots:
                     share_velocity(grid.velocities, contact.shared.bodies, present, index, layer)
                 else:
-                    for sweep in range(_SWEEPS):
-                        if sweep == 0 or here > 2:
-                            for a in range(contact.shared.bodies - 1):
-                                for b in range(a + 1, contact.shared.bodies):
-                                    if has_body(present, a) and has_body(present, b):
-                                        exchange_pair(grid, contact, substep.number, slot, place, a, b, dt)
+                    # Not a loop of constant length, which would be unrolled.
+                    sweeps = int(1)
+                    if here > 2:
+                        sweeps = _SWEEPS
+                    for _sweep in range(sweeps):
+                        for a in range(contact.shared.bodies - 1):
+                            for b in range(a + 1, contact.shared.bodies):
+                                if has_body(present, a) and has_body(present, b):
+                                    exchange_pair(grid, contact, substep.number, slot, place, a, b, dt)
                 if wp.static(len(conditions) > 0):
                     node = node_at(lattice, contact.shared.blocks[slot], place)
                     for body in range(contact.shared.bodies):
