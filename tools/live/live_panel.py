@@ -145,8 +145,7 @@ class LivePanel:
 
     def set_objects(self, names: dict[str, int]) -> None:
         """Offer other objects, labels by name."""
-        self._panel.controls.forget(self._object)
-        self._object.remove()
+        self._panel.remove(self._object)
         self._names = names
         self._object = self._add_object(tuple(names))
 

@@ -33,7 +33,7 @@ class View:
     def __init__(
         self, panel: Panel, sources: Sequence[SplatSource], background: SplatSource | None, folder: Path, replay: bool
     ) -> None:
-        self._scene = panel.server.scene
+        self._panel = panel
         self.stage = stage = Stage(sources, background)
         guides = Guides(panel.server.scene, stage)
         self.session = session = Session(panel, stage, guides, Playback(*stage.duration), folder)
@@ -63,5 +63,5 @@ class View:
 
     def remove(self) -> None:
         """Remove its controls, and the names of what stood side by side."""
-        self._controls.remove()
-        self._scene.remove_by_name("/names")
+        self._panel.remove(self._controls)
+        self._panel.server.scene.remove_by_name("/names")

@@ -104,3 +104,15 @@ def test_a_slip_of_the_hand_pushes_nothing(viewer: LiveViewer) -> None:
     (push,) = viewer.world.motion.forces
     # 40 m/s^2 for a metre of arrow.
     assert push.force == pytest.approx((0, 0, 20 * viewer.world.motion.masses[1]))
+
+
+def test_replays_leave_nothing_behind(viewer: LiveViewer) -> None:
+    buffer = viewer.panel.server._websock_server._broadcast_buffer
+
+    def remembered() -> tuple[int, int]:
+        viewer.world.step()
+        viewer.toggle_replay()
+        viewer.toggle_replay()
+        return len(buffer.message_from_id), len(viewer.panel.controls._controls)
+
+    assert remembered() == remembered()

@@ -146,7 +146,7 @@ class Controls:
     """What pages may change: the values that each control of the panel can have, and the scene's nodes and clicks."""
 
     def __init__(self) -> None:
-        self._allows: dict[str, Callable[[Any], bool]] = {}
+        self._controls: dict[str, tuple[Any, Callable[[Any], bool]]] = {}
         self._nodes: set[str] = set()
         self._pictures = 0
         self.scene_clicks = False
@@ -165,11 +165,11 @@ class Controls:
             allows = _is_color
         else:
             allows = _is_bool
-        self._allows[handle._impl.uuid] = allows
+        self._controls[handle._impl.uuid] = handle, allows
 
-    def forget(self, handle: Any) -> None:
-        """Let pages no longer change a control."""
-        self._allows.pop(handle._impl.uuid, None)
+    def forget_removed(self) -> None:
+        """Let pages no longer change controls that were removed from the panel."""
+        self._controls = {uuid: known for uuid, known in self._controls.items() if not known[0]._impl.removed}
 
     def add_node(self, name: str) -> None:
         """Let pages click or drag a node of the scene, such as a gizmo."""
@@ -200,8 +200,8 @@ class Controls:
             case _CameraPose():
                 return True
             case _ControlUpdate():
-                allows = self._allows.get(found.uuid)
-                return allows is not None and allows(found.updates.value)
+                known = self._controls.get(found.uuid)
+                return known is not None and known[1](found.updates.value)
             case _GizmoUpdate() | _GizmoGrip() | _NodeClick() | _NodeDrag():
                 return found.name in self._nodes
             case _SceneClick():

@@ -51,6 +51,14 @@ class Panel:
         (handle.on_click if isinstance(handle, viser.GuiButtonHandle) else handle.on_update)(request)
         return handle
 
+    def remove(self, handle: Any) -> None:
+        """Remove a control, or a folder of them, for good."""
+        handle.remove()
+        self.controls.forget_removed()
+        # viser remembers each removal for pages that lag behind, and looks for what they have all seen only when one
+        # connects: in a long session they would become many.
+        self.server._run_garbage_collector()
+
     def ask(self, request: Callable[[], None]) -> None:
         """Have ``work`` do something; may be called from any thread."""
         self._requests.put(request)

@@ -1,6 +1,7 @@
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from tools.viewer.serving.allowed_messages import Controls
@@ -103,3 +104,22 @@ def test_a_job_that_fails_says_why(panel: tuple[Panel, Any], capfd: pytest.Captu
 
 def fails() -> str:
     raise OSError("this, too")
+
+
+def test_what_is_removed_is_forgotten(panel: tuple[Panel, Any]) -> None:
+    desk, _ = panel
+    remembered = desk.server._websock_server._broadcast_buffer.message_from_id
+    kept = desk.on(desk.gui.add_checkbox("kept", True), lambda _: None)
+    before = len(remembered)
+    folder = desk.gui.add_folder("folder")
+    with folder, desk.gui.add_folder("inside"):
+        gone = desk.on(desk.gui.add_checkbox("gone", True), lambda _: None)
+
+    def accepted(handle: Any) -> bool:
+        update = {"type": "GuiUpdateMessage", "uuid": handle._impl.uuid, "updates": {"value": False}}
+        return desk.controls.accept(msgspec.msgpack.encode(update))
+
+    assert (accepted(kept), accepted(gone)) == (True, True)
+    desk.remove(folder)
+    assert (accepted(kept), accepted(gone)) == (True, False)
+    assert len(remembered) == before
