@@ -58,7 +58,7 @@ class ContactStep:
         spacing = (contact.spacing / model.lattice.dx).clip(1e-3, 1.0)
         struct.spacing = wp.array(spacing, dtype=float, device=self._device)
         self._struct = struct
-        self._add = moments.add_moments(rows, exact)
+        self._add = moments.add_moments(rows, self._device.is_cuda, exact)
         self._normals = normals.find_normals(exact)
         self._smooth = normals.smooth_normals(exact)
         self._exchange = exchange.exchange(conditions, surfaces, exact)
@@ -94,7 +94,9 @@ class ContactStep:
             slots = int(self.shared.counts.numpy()[at.now])
             if slots == 0:
                 return
-        wp.launch(self._add, self._count, [grid.lattice, at, particles, struct], device=device)
+        # Warps add together: none may be short of threads.
+        threads = -(-self._count // 32) * 32 if device.is_cuda else self._count
+        wp.launch(self._add, threads, [grid.lattice, at, particles, struct], device=device)
         threads = slots * NODES_IN_BLOCK
         wp.launch(self._normals, threads, [at, threads, struct], device=device)
         wp.launch(self._smooth, threads, [grid.lattice, at, threads, struct], device=device)
