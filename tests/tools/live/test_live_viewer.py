@@ -1,5 +1,7 @@
 """What the panel of the live world does, without a browser."""
 
+import gc
+import weakref
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from tools.live.live_viewer import LiveViewer
 from tools.live.live_world import LiveWorld
 from tools.live.palette import Palette
 from tools.live.simulation import Simulator
+from tools.viewer.scene.layers import Stage
 
 CAMERA = SimpleNamespace(position=np.array([0.0, -3, 0]), wxyz=np.array([0.7, -0.7, 0, 0]), fov=0.8, aspect=1.5)
 PERSON = cast(Any, SimpleNamespace(client_id=-1, camera=CAMERA))
@@ -112,7 +115,14 @@ def test_replays_leave_nothing_behind(viewer: LiveViewer) -> None:
     def remembered() -> tuple[int, int]:
         viewer.world.step()
         viewer.toggle_replay()
+        stages.append(weakref.ref(viewer.view.stage))
         viewer.toggle_replay()
         return len(buffer.message_from_id), len(viewer.panel.controls._controls)
 
-    assert remembered() == remembered()
+    stages: list[weakref.ref[Stage]] = []
+    gc.disable()  # which would free them some day anyway
+    try:
+        assert remembered() == remembered()
+        assert [stage() for stage in stages] == [None, None]
+    finally:
+        gc.enable()

@@ -168,8 +168,13 @@ class Controls:
         self._controls[handle._impl.uuid] = handle, allows
 
     def forget_removed(self) -> None:
-        """Let pages no longer change controls that were removed from the panel."""
-        self._controls = {uuid: known for uuid, known in self._controls.items() if not known[0]._impl.removed}
+        """Let pages no longer change controls that were removed from the panel, and let go of what these called."""
+        for uuid, (handle, _) in list(self._controls.items()):
+            if handle._impl.removed:
+                del self._controls[uuid]
+                # It and what it calls hold each other, and with them all that was shown, until Python looks for such
+                # circles among all objects, which is seldom.
+                handle._impl.update_cb.clear()
 
     def add_node(self, name: str) -> None:
         """Let pages click or drag a node of the scene, such as a gizmo."""
