@@ -19,7 +19,7 @@ from dataset.mpm.boundary_conditions import (
     held_velocity,
 )
 from dataset.mpm.constitutive_laws import LAWS
-from dataset.mpm.contact.shared_blocks import SharedBlocksStruct, share_node
+from dataset.mpm.contact.shared_blocks import SharedBlocksStruct, put_reached, share_block
 from dataset.mpm.grid import ExactGridStruct, GridStruct
 from dataset.mpm.lattice import (
     BLOCK_BITS,
@@ -211,7 +211,7 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
         layered: whether the grid has several layers; then nodes that bodies share are found.
         exact: sums are in whole numbers.
     """
-    held, share = held_velocity(conditions, surfaces), share_node(exact)
+    held, share = held_velocity(conditions, surfaces), share_block(exact)
     grid_type, take_node = (ExactGridStruct, take_exactly) if exact else (GridStruct, take)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
@@ -240,6 +240,8 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
             place = n & (NODES_IN_BLOCK - 1)
             index = block * NODES_IN_BLOCK + place
             value = wp.static(take_node)(grid, index, substep.units)
+            if wp.static(layered):
+                share(grid, substep, shared, block, place)  # while the momentum is still on its way
             sides = int(0)
             if wp.static(surfaces):
                 sides = grid.touching[index]
@@ -247,7 +249,7 @@ def update_grid(conditions: tuple[str, ...], surfaces: bool, layered: bool, exac
                 grid.sides[index] = sides
             m = value[3]
             if wp.static(layered):
-                share(grid, substep, shared, block, place, m > 0.0)
+                put_reached(shared.reached, block, place, m > 0.0)
             velocity = wp.vec3()
             if m > 0.0:
                 velocity = (wp.vec3(value[0], value[1], value[2]) / m + dt * gravity) * damping

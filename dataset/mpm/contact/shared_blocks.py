@@ -84,24 +84,15 @@ def reached_by_others(shared: SharedBlocksStruct, layer: int, block: int, bodies
 
 
 @cache
-def share_node(exact: bool) -> wp.Function:
-    """Return the function that notes which body reaches a node, and gives the node's block a slot if several touch it.
+def share_block(exact: bool) -> wp.Function:
+    """Return the function that gives a touched block of a layer a slot if other bodies touch it in theirs.
 
-    All threads of the grid's kernel call it with a node of a touched block, those of a CUDA warp with half a block.
+    All threads of the grid's kernel may call it; the first node of a block speaks for all.
     """
     grid_type = ExactGridStruct if exact else GridStruct
 
     @wp.func
-    def share(
-        grid: grid_type,
-        substep: SubstepStruct,
-        shared: SharedBlocksStruct,
-        block_in_layer: int,
-        place: int,
-        reaches: bool,
-    ):
-        put_reached(shared.reached, block_in_layer, place, reaches)
-        # The first node of a block speaks for all.
+    def share(grid: grid_type, substep: SubstepStruct, shared: SharedBlocksStruct, block_in_layer: int, place: int):
         if place != 0:
             return
         layer = blocks_in_layer(grid.lattice)
