@@ -15,7 +15,7 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 from gaussians.stage.shape_checks import check_shape
 
 MOST_PARTICLES = 6_000
-"""Of larger objects at most so many particles are triangulated; each shares its volume with those around it."""
+"""Of larger objects so many particles at most are triangulated in a simulation."""
 
 _AROUND = 20
 """Number of cells, itself included, that say which way is out of a cell."""
@@ -36,7 +36,7 @@ _FACES = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 """The corners of a tetrahedron's faces, each opposite to the corner of its number."""
 
 
-def object_volumes(positions: np.ndarray) -> np.ndarray:
+def object_volumes(positions: np.ndarray, most: int = MOST_PARTICLES) -> np.ndarray:
     """Return the volumes (N,), m^3, of the particles of one object.
 
     A surface that closes around an empty inside counts as the solid that it encloses; an open one is as thin as its
@@ -44,30 +44,31 @@ def object_volumes(positions: np.ndarray) -> np.ndarray:
 
     Args:
         positions: (N, 3), metres.
+        most: how many of them are triangulated; each shares its volume with those around it.
     """
     check_shape("positions", positions, "N", 3)
     count = len(positions)
     points = positions.astype(np.float64)
-    if count <= MOST_PARTICLES:
+    if count <= most:
         return _volumes(points, _spacings(cKDTree(points)))
-    cells, chosen = _one_of_each_cell(points)
+    cells, chosen = _one_of_each_cell(points, most)
     volumes = _volumes(points[chosen], _spacings(cKDTree(points[chosen])))
     return (volumes / np.bincount(cells))[cells]
 
 
-def _one_of_each_cell(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cell (N,) of each point, of at most ``MOST_PARTICLES``, and a point (M,) of each cell.
+def _one_of_each_cell(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell (N,) of each point, of at most ``most``, and a point (M,) of each cell.
 
     It is the outermost one: away from where the points around the cell are, so that the body does not shrink.
     """
     low = points.min(0)
-    size = max(float(np.ptp(points, axis=0).max()) / MOST_PARTICLES**0.5, _CLOSEST)
+    size = max(float(np.ptp(points, axis=0).max()) / most**0.5, _CLOSEST)
     while True:
         i, j, k = np.floor((points - low) / size).astype(np.int64).T
         _, cells, counts = np.unique((i << 42) + (j << 21) + k, return_inverse=True, return_counts=True)
-        if len(counts) <= MOST_PARTICLES:
+        if len(counts) <= most:
             break
-        size *= max(1.02, (len(counts) / MOST_PARTICLES) ** (1 / 3))
+        size *= max(1.02, (len(counts) / most) ** (1 / 3))
     means = np.stack([np.bincount(cells, column) for column in points.T], 1) / counts[:, None]
     around = means[cKDTree(means).query(means, k=min(_AROUND, len(means)))[1].reshape(len(means), -1)].mean(1)
     outward = np.einsum("ni,ni->n", points - means[cells], (means - around)[cells])

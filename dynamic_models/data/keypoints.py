@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from scipy.spatial import cKDTree
 
+from dataset.mpm.particle_volumes import object_volumes
 from dynamic_models.data.farthest_points import farthest_point_sampling
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.atomic_files import atomic_path
 from gaussians.stage.errors import InputError
 from gaussians.stage.shape_checks import check_shape
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
+_TRIANGULATED = 2_000  # points of an object that are enough to tell where its mass is
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,28 @@ class KeypointClip:
         velocities: (T, O, P, 3), metres per second, or None where the trajectory holds none.
         rows: (O, P) int64, which Gaussian each keypoint is, -1 where there is none.
         labels: (O,) int64, the objects' values among the trajectory's labels, ascending.
+        shares: (O, P), see ``keypoint_shares``.
     """
 
     positions: torch.Tensor
     velocities: torch.Tensor | None
     rows: torch.Tensor
     labels: torch.Tensor
+    shares: torch.Tensor
 
     @property
     def mask(self) -> torch.Tensor:
         """Return which keypoints exist, (O, P), bool."""
         return self.rows >= 0
+
+    def shares_of_first(self, count: int | None) -> torch.Tensor:
+        """Return the shares (O, count) of mass where only the first keypoints stand for an object; None: all.
+
+        The others give theirs to the nearest of these.
+        """
+        start, kept = self.positions[0], self.mask[:, :count]
+        distances = torch.cdist(start, start[:, :count]).masked_fill(~kept[:, None], torch.inf)
+        return torch.zeros(kept.shape).scatter_add_(1, distances.argmin(-1), self.shares)
 
 
 def keypoint_rows(
@@ -74,6 +88,29 @@ def keypoint_rows(
     return rows, torch.from_numpy(objects)
 
 
+def keypoint_shares(positions: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return the share of its object's mass that each keypoint stands for, (O, P), 0 where there is none.
+
+    Points of an object, with the volumes that a simulation of them has, count for the keypoints nearest to them, so
+    that centre of mass and moments of inertia are those of the body. Keypoints alone are denser on its surface.
+
+    Args:
+        positions: (N, 3), metres, of undeformed objects.
+        labels: (N,), whole numbers.
+        rows: (O, P), what ``keypoint_rows`` returns.
+    """
+    places, objects = positions.cpu().double().numpy(), labels.cpu().numpy()
+    shares = torch.zeros(rows.shape)
+    for own, share in zip(rows.numpy(), shares, strict=True):
+        own = own[own >= 0]
+        members = places[objects == objects[own[0]]]
+        volumes = object_volumes(members, _TRIANGULATED)
+        nearest = cKDTree(places[own]).query(members)[1]
+        total = np.bincount(nearest, volumes, len(own))
+        share[: len(own)] = torch.from_numpy(total / total.sum())
+    return shares
+
+
 def extract_keypoints(
     reader: TrajectoryReader, labels: torch.Tensor, num_keypoints: int, cache: Path | None = None
 ) -> KeypointClip:
@@ -93,7 +130,8 @@ def extract_keypoints(
     if clip is not None:
         return clip
     try:
-        rows, objects = keypoint_rows(reader.positions(0), labels, num_keypoints)
+        start = reader.positions(0)
+        rows, objects = keypoint_rows(start, labels, num_keypoints)
     except InputError as error:
         raise InputError(f"{reader.path}: {error}") from None
     mask = (rows >= 0)[..., None]
@@ -104,7 +142,8 @@ def extract_keypoints(
         if frame.velocities is not None:
             velocities.append(frame.velocities[rows.clamp_min(0)] * mask)
     complete = len(velocities) == len(positions)
-    clip = KeypointClip(torch.stack(positions), torch.stack(velocities) if complete else None, rows, objects)
+    shares = keypoint_shares(start, labels, rows)
+    clip = KeypointClip(torch.stack(positions), torch.stack(velocities) if complete else None, rows, objects, shares)
     if cache is None:
         return clip
     try:
@@ -138,7 +177,7 @@ def _read_cache(cache: Path, key: str) -> KeypointClip | None:
                 return None
     except SafetensorError:
         return None  # damaged: it is made again
-    return KeypointClip(tensors["positions"], tensors.get("velocities"), tensors["rows"], tensors["labels"])
+    return KeypointClip(velocities=tensors.pop("velocities", None), **tensors)
 
 
 def _content_hash(tensors: dict[str, torch.Tensor]) -> str:
@@ -151,7 +190,7 @@ def _content_hash(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _write_cache(cache: Path, key: str, clip: KeypointClip) -> None:
-    tensors = {"positions": clip.positions, "rows": clip.rows, "labels": clip.labels}
+    tensors = {"positions": clip.positions, "rows": clip.rows, "labels": clip.labels, "shares": clip.shares}
     if clip.velocities is not None:
         tensors["velocities"] = clip.velocities
     with atomic_path(cache) as temporary:

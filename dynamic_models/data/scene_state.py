@@ -54,6 +54,7 @@ class SceneState:
         materials: (B, O, 4): Young's modulus [Pa], Poisson's ratio, density [kg/m^3], mass [kg]; NaN for unknown.
         gravity: (B, 3), m/s^2.
         walls: (B, 5): x_min, x_max, y_min, y_max, floor, metres.
+        shares: (B, O, P), the share of its object's mass that each keypoint stands for; 0 where masked.
     """
 
     points: torch.Tensor
@@ -63,6 +64,7 @@ class SceneState:
     materials: torch.Tensor
     gravity: torch.Tensor
     walls: torch.Tensor
+    shares: torch.Tensor
 
     def __post_init__(self) -> None:
         check_shape("points", self.points, "B", "O", "P", 3)
@@ -73,6 +75,7 @@ class SceneState:
         check_shape("materials", self.materials, batch, objects, len(MATERIAL_FIELDS))
         check_shape("gravity", self.gravity, batch, 3)
         check_shape("walls", self.walls, batch, len(WALL_FIELDS))
+        check_shape("shares", self.shares, batch, objects, count)
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """Return all attributes, in order."""
@@ -86,6 +89,11 @@ class SceneState:
         return self.map(lambda tensor: tensor.to(device))
 
 
+def equal_shares(mask: torch.Tensor) -> torch.Tensor:
+    """Return the shares of mass (..., P) of points that weigh the same, out of which of them exist, (..., P) bool."""
+    return mask / mask.sum(-1, keepdim=True).clamp_min(1)
+
+
 def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> SceneState:
     """Join single scenes to one batch, padded to the largest number of objects and of keypoints among them, or to
     ``objects`` and ``points`` if these are larger."""
@@ -94,7 +102,7 @@ def collate(states: Sequence[SceneState], objects: int = 0, points: int = 0) -> 
     batched: dict[str, torch.Tensor] = {}
     for field in fields(SceneState):
         tensors = [getattr(state, field.name) for state in states]
-        if field.name in ("points", "velocities", "rest", "mask"):
+        if field.name in ("points", "velocities", "rest", "mask", "shares"):
             tensors = [pad(tensor, 1, (objects, points)) for tensor in tensors]
         elif field.name == "materials":
             tensors = [pad(tensor, 1, (objects,)) for tensor in tensors]

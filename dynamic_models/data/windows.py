@@ -84,6 +84,7 @@ class SimulatedScene:
             materials=self.materials[None],
             gravity=torch.tensor([self.world.gravity]),
             walls=torch.tensor([self.world.walls]),
+            shares=self.clip.shares[None],
         )
         labels, masses = self.clip.labels.tolist(), self.materials[:, MATERIAL_FIELDS.index("mass")].tolist()
         pushes = mean_pushes(self.forces, labels, masses, length, self.frame_dt, start)

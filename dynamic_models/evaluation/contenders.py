@@ -218,7 +218,7 @@ class Predictor:
             # Farthest-point samples are nested: the first of many are the keypoints of a model trained on fewer.
             first = slice(self.num_keypoints)
             kept = {name: getattr(state, name)[:, :, first] for name in ("points", "velocities", "rest", "mask")}
-            state = replace(state, **kept)
+            state = replace(state, **kept, shares=scene.clip.shares_of_first(self.num_keypoints)[None])
         return state.to(self.device), pushes.to(self.device)
 
 

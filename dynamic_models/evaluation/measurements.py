@@ -70,6 +70,7 @@ class SceneMeasurements:
         self.scene, self.frames, self._first = scene, frames, slice(num_keypoints)
         self._horizons = [horizon for horizon in horizons if horizon <= frames]
         self._mask = scene.clip.mask[:, self._first]
+        self._shares = scene.clip.shares_of_first(num_keypoints).double()
         self._target = scene.clip.positions[:frames, :, self._first]
         reader = TrajectoryReader(layout.root / "mpm" / scene.name)
         self._group = scene.name.partition("/")[0]
@@ -130,6 +131,7 @@ class SceneMeasurements:
         motion = Motion(
             positions=positions.double(),
             mask=self._mask,
+            shares=self._shares,
             masses=self._masses,
             gravity=torch.tensor(world.gravity, dtype=torch.float64),
             walls=torch.tensor(world.walls, dtype=torch.float64),

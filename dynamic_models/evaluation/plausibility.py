@@ -22,6 +22,7 @@ class Motion:
     Attributes:
         positions: (T, O, P, 3), keypoints, metres; T >= 2.
         mask: (O, P), bool, which of them exist; every object has one.
+        shares: (O, P), of their object's mass; 0 where masked.
         masses: (O,), kg.
         gravity: (3,), m/s^2.
         walls: (5,), x_min, x_max, y_min, y_max, floor, metres.
@@ -33,6 +34,7 @@ class Motion:
 
     positions: torch.Tensor
     mask: torch.Tensor
+    shares: torch.Tensor
     masses: torch.Tensor
     gravity: torch.Tensor
     walls: torch.Tensor
@@ -42,8 +44,12 @@ class Motion:
     dx: float = 0.0
 
     def centers(self) -> torch.Tensor:
-        """Return the mean keypoint of every object, (T, O, 3), metres."""
-        return _mean_over_points(self.positions, self.mask)
+        """Return the centre of mass of every object, (T, O, 3), metres."""
+        return self.mean(self.positions)
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean (..., O, C) of values (..., O, P, C) over every object's mass."""
+        return (values * self.shares[..., None]).sum(-2)
 
     def velocities(self) -> torch.Tensor:
         """Return mean velocities between frames, (T - 1, O, P, 3), m/s."""
@@ -90,7 +96,9 @@ def plausibility(motion: Motion, interiors: Sequence[Interior]) -> Plausibility:
         interpenetration=float(depths.mean()),
         floor_penetration=float(floor_penetration(motion).mean()),
         final_speed=final_speed(motion),
-        unsupported=unsupported(motion.positions, motion.mask, motion.frame_dt, float(motion.walls[4]), motion.dx),
+        unsupported=unsupported(
+            motion.positions, motion.mask, motion.centers(), motion.frame_dt, float(motion.walls[4]), motion.dx
+        ),
     )
 
 
@@ -175,7 +183,7 @@ def mechanical_energy(motion: Motion) -> torch.Tensor:
     Energies are those half-way between two frames; in free flight their sum is constant to rounding. What is stored in
     deformed objects is not seen.
     """
-    kinetic = _mean_over_points(motion.velocities().square().sum(-1, keepdim=True) / 2, motion.mask).squeeze(-1)
+    kinetic = motion.mean(motion.velocities().square().sum(-1, keepdim=True) / 2).squeeze(-1)
     centers = motion.centers()
     potential = -(centers[1:] + centers[:-1]) / 2 @ motion.gravity
     return ((kinetic + potential) * motion.masses).sum(-1) / motion.masses.sum()
@@ -202,8 +210,3 @@ def final_speed(motion: Motion) -> float:
     """Return the root mean squared speed of keypoints over the last steps, m/s."""
     squared = motion.velocities()[-_LAST_STEPS:].square().sum(-1)
     return float(squared[:, motion.mask].mean().sqrt())
-
-
-def _mean_over_points(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean (..., O, C) of values (..., O, P, C) over the points that exist."""
-    return (values * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True)

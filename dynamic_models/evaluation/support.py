@@ -11,7 +11,9 @@ _DIRECTIONS = 72  # in which a hull is looked at, 5 degrees apart: distances fro
 _STEEP = 0.5  # sine of 30 degrees: an object farther above than this is carried rather than held by
 
 
-def unsupported(positions: torch.Tensor, mask: torch.Tensor, frame_dt: float, floor: float, dx: float) -> float:
+def unsupported(
+    positions: torch.Tensor, mask: torch.Tensor, centers: torch.Tensor, frame_dt: float, floor: float, dx: float
+) -> float:
     """Return the share of what lies still whose centre of mass is not over its support; NaN where nothing lies still.
 
     Of all objects in some frames; docs/metrics.md has the definition.
@@ -19,19 +21,20 @@ def unsupported(positions: torch.Tensor, mask: torch.Tensor, frame_dt: float, fl
     Args:
         positions: (T, O, P, 3), keypoints, metres.
         mask: (O, P), bool, which of them exist; every object has one.
+        centers: (T, O, 3), centres of mass, metres.
         frame_dt: seconds from frame to frame.
         floor: height of the floor, metres.
         dx: cell size of the simulation's grid, metres; 0 for unknown.
     """
     clouds = [positions[:, i, own].double() for i, own in enumerate(mask)]
     spacings = [_spacing(cloud[0].numpy()) for cloud in clouds]
-    still = _still(torch.stack([cloud.mean(1) for cloud in clouds], 1), frame_dt)[::_STRIDE]
+    still = _still(centers, frame_dt)[::_STRIDE]
     outside = []
     for frame, i in still.nonzero().tolist():
         points = [cloud[frame * _STRIDE].numpy() for cloud in clouds]
         grain = max(dx, spacings[i])
         support = _support(points, i, floor, grain)
-        outside.append(_distance_from_hull(points[i].mean(0)[:2], support[:, :2]) > spacings[i] / 2)
+        outside.append(_distance_from_hull(centers[frame * _STRIDE, i, :2].numpy(), support[:, :2]) > spacings[i] / 2)
     return float(np.mean(outside)) if outside else float("nan")
 
 

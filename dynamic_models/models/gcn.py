@@ -72,8 +72,8 @@ class GCN(FrameModel):
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         points, velocities = carry
         mask = scene.mask[..., None]
-        arms = (points - centers(points, scene.mask)[..., None, :]) * mask
-        angular = angular_acceleration(arms, scene.mask, push[..., 3:])[..., None, :]
+        arms = (points - centers(points, scene.shares)[..., None, :]) * mask
+        angular = angular_acceleration(arms, scene.shares, push[..., 3:])[..., None, :]
         pushed = push[..., None, :3] + torch.linalg.cross(angular.expand_as(arms), arms)
 
         changes = self.changes(points.flatten(1, 2), velocities.flatten(1, 2), scene.mask.flatten(1))

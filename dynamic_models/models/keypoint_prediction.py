@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dynamic_models.data.keypoints import keypoint_rows
+from dynamic_models.data.keypoints import keypoint_rows, keypoint_shares
 from dynamic_models.data.scene_state import MATERIAL_FIELDS, SceneState, World
 from dynamic_models.models.interface import DynamicsModel, FrameModel
 from dynamic_models.models.rollout import roll_out
@@ -130,5 +130,6 @@ def keypoints_at_start(
         materials=materials[None].float(),
         gravity=torch.tensor([world.gravity]),
         walls=torch.tensor([world.walls]),
+        shares=keypoint_shares(gaussians.means, gaussians.labels, rows)[None],
     )
     return KeypointStart(state, labels.tolist(), [row[own] for row, own in zip(rows, mask, strict=True)])

@@ -33,6 +33,7 @@ from torch import nn
 from dynamic_models.contact.body_contact import body_contact, nearest_wall, spatial_order
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import (
+    centers,
     compose,
     phi_rate,
     product,
@@ -74,6 +75,7 @@ class Objects(NamedTuple):
         context: (B, O, 6), numbers that describe material and size to the networks.
         number: (B, O, 1), number of points, 1 for objects without any.
         mask: (B, O, P), which points exist.
+        shares: (B, O, P), of the object's mass.
         places: (B, O, P, 3), the place of each of the scene's points in this order, three times.
         room: (R,), 1 to R for so many contacts, see ``NeedsRoom``.
     """
@@ -86,6 +88,7 @@ class Objects(NamedTuple):
     context: torch.Tensor
     number: torch.Tensor
     mask: torch.Tensor
+    shares: torch.Tensor
     places: torch.Tensor
     room: torch.Tensor
 
@@ -157,6 +160,7 @@ class NGFF(ForceField, NeedsRoom):
             described.context,
             described.number[..., None],
             scene.mask.gather(2, order),
+            scene.shares.gather(2, order),
             thrice(order.argsort(-1)),
             self.places(scene),
         )
@@ -283,8 +287,7 @@ class NGFF(ForceField, NeedsRoom):
         own = objects.context[:, :, None].expand(*objects.mask.shape, -1)
         features = torch.cat([displacement / _DEFORMATION, qdot / _DEFORMATION_SPEED, *contacts, own], -1)
         stress = limit(self.stress(features, objects.mask).to(qdot), _LIMIT) * mask
-        mean = stress.sum(-2, keepdim=True) / objects.number[..., None]
-        return _STRESS * (stress - mean) * mask
+        return _STRESS * (stress - centers(stress, objects.shares)[..., None, :]) * mask
 
 
 def _of_partners(partner: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

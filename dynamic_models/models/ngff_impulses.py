@@ -167,9 +167,10 @@ class NGFFImpulses(FrameModel):
         order = spatial_order(body.q0, scene.mask)
         q, qdot, q0 = (points.gather(2, thrice(order)) for points in (body.q, body.qdot, body.q0))
         mask = scene.mask.gather(2, order)
-        modes = elastic_modes(q0, mask)
+        shares = scene.shares.gather(2, order)
+        modes = elastic_modes(q0, shares)
         functions = modes.functions(q0) * mask[..., None]
-        Z, Zdot = (functions.mT @ each / described.number[..., None, None] for each in (q - q0, qdot))
+        Z, Zdot = ((functions * shares[..., None]).mT @ each for each in (q - q0, qdot))
         objects = Objects(
             q0,
             surface_normals(q0, mask, _NEIGHBOURHOOD * described.spacing),

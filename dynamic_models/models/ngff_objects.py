@@ -24,6 +24,7 @@ import torch
 from dynamic_models.contact.body_contact import pair_contact, wall_contact
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.models.building_blocks.body_frame import (
+    centers,
     compose,
     inertia_over_mass,
     phi_rate,
@@ -72,7 +73,7 @@ class NGFFObjects(NGFFPublished):
         """Return q, qdot, x, v, omega, R; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3),
         both in the body's axes."""
         body = split_motion(scene)
-        inertia = inertia_over_mass(body.q0, scene.mask)
+        inertia = inertia_over_mass(body.q0, scene.shares)
         return body.q, body.qdot, body.x, body.v, body.omega, body.R, body.q0, torch.linalg.inv(inertia)
 
     def points(self, carry: Carry) -> torch.Tensor:
@@ -93,7 +94,7 @@ class NGFFObjects(NGFFPublished):
         features = torch.cat([(q - q0) / _DEFORMATION, qdot / _DEFORMATION_SPEED, *latent], -1)
         mask = scene.mask[..., None]
         stress = limit(self.stress(features, scene.mask).to(q), ACCELERATION_LIMIT) * mask
-        stress = (stress - stress.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)) * mask
+        stress = (stress - centers(stress, scene.shares)[..., None, :]) * mask
         acceleration = force / self.mass + push[..., :3] + scene.gravity[:, None]
         angular = _TORQUE * torque / self.mass + turning_push(R, inverse_inertia, push)
         return qdot, _STRESS * stress, v, acceleration, phi_rate(phi, omega), angular

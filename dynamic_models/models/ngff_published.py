@@ -12,6 +12,7 @@ nor a mean, accelerations are limited softly (`ACCELERATION_LIMIT`), so that a r
 networks say, and the last layers are zero-initialised, so that an untrained model is free flight.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from dynamic_models.contact.body_contact import PairContact, WallContact, pair_contact, wall_contact
-from dynamic_models.data.scene_state import SceneState
+from dynamic_models.data.scene_state import SceneState, equal_shares
 from dynamic_models.models.building_blocks.body_frame import inertia_over_mass, split_motion, transform, turn
 from dynamic_models.models.building_blocks.integration import State
 from dynamic_models.models.building_blocks.networks import PointEncoder, StressNet, block, mlp, silent_linear
@@ -72,8 +73,9 @@ class NGFFPublished(ForceField):
 
     def begin(self, scene: SceneState) -> Carry:
         """Return q, qdot, x, v, a, omega; and what never changes: q0 and the inverse inertia over mass (B, O, 3, 3)."""
-        body = split_motion(scene)
-        inverse_inertia = torch.linalg.inv(inertia_over_mass(body.q0, scene.mask))
+        shares = equal_shares(scene.mask)
+        body = split_motion(replace(scene, shares=shares))
+        inverse_inertia = torch.linalg.inv(inertia_over_mass(body.q0, shares))
         angles = matrix_to_euler_xyz(body.R).deg2rad()
         return body.q, body.qdot, body.x, body.v, angles, body.omega, body.q0, inverse_inertia
 

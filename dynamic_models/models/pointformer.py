@@ -89,10 +89,10 @@ class Pointformer(FrameModel):
 
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
         points, v, omega, order, edges = carry
-        center = centers(points, scene.mask)
+        center = centers(points, scene.shares)
         arms = (points - center[..., None, :]) * scene.mask[..., None]
         dv = push[..., :3] * frame_dt
-        domega = angular_acceleration(arms, scene.mask, push[..., 3:]) * frame_dt
+        domega = angular_acceleration(arms, scene.shares, push[..., 3:]) * frame_dt
         pushed = (center + (v + dv / 2) * frame_dt)[..., None, :]
         pushed = pushed + turned(arms, (omega + domega / 2) * frame_dt)
 

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from dynamic_models.contact.body_contact import wall_distances
-from dynamic_models.data.scene_state import SceneState
+from dynamic_models.data.scene_state import SceneState, equal_shares
 from dynamic_models.models.building_blocks.body_frame import (
     angular_acceleration,
     centers,
@@ -94,7 +94,7 @@ class RigidFormer(FrameModel):
         weights = (-squared / widths[..., None]).exp() * mask[..., None, :]
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
         E, _, density, mass = scene.materials.unbind(-1)
-        radii = inertia_over_mass(q, mask).diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()
+        radii = inertia_over_mass(q, scene.shares).diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).sqrt()
         described = [(E.log10() - 5) / 1.5, (density.log10() - 2.7) / 0.5, mass.log10() - 1]
         described += [(radii / _LENGTH).log().mean(-1), radii.amin(-1) / radii.amax(-1).clamp_min(1e-6)]
         numbers = torch.stack(described, -1).nan_to_num(0.0, 0.0, 0.0).to(q)
@@ -109,17 +109,18 @@ class RigidFormer(FrameModel):
         mask = scene.mask
         arms = turn(R, q) * mask[..., None]
         own = mask[..., : weights.shape[-2]]
+        each = equal_shares(own)
         alpha = self.accelerations(scene, arms, x, v, omega, weights, numbers) * own[..., None]
 
         # The rigid acceleration nearest to those of the anchors, about their own centre.
         anchors = arms[..., : own.shape[-1], :]
-        middle = centers(anchors, own)
+        middle = centers(anchors, each)
         levers = (anchors - middle[..., None, :]) * own[..., None]
-        turning = centers(torch.linalg.cross(levers, alpha), own)
-        angular = angular_acceleration(levers, own, turning)
-        linear = centers(alpha, own) - torch.linalg.cross(angular, middle)
+        turning = centers(torch.linalg.cross(levers, alpha), each)
+        angular = angular_acceleration(levers, each, turning)
+        linear = centers(alpha, each) - torch.linalg.cross(angular, middle)
         linear = linear + push[..., :3] + scene.gravity[:, None]
-        angular = angular + angular_acceleration(arms, mask, push[..., 3:])
+        angular = angular + angular_acceleration(arms, scene.shares, push[..., 3:])
 
         x = x + (v + linear * (frame_dt / 2)) * frame_dt
         R = compose((omega + angular * (frame_dt / 2)) * frame_dt, R)

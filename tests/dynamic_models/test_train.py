@@ -91,7 +91,7 @@ def test_one_small_scene_is_learned_by_heart(monkeypatch: pytest.MonkeyPatch, to
     flags += " --threshold 0.15 --loss mse"
     metrics = run_training(monkeypatch, toy_root, tmp_path / "out", flags + " --ode_method leapfrog --hidden_dim 24")
     assert metrics[0]["loss"] > 5e-5  # untrained springs are a centimetre off
-    assert metrics[-1]["loss"] < 0.1 * metrics[0]["loss"]
+    assert metrics[-1]["loss"] < 0.15 * metrics[0]["loss"]
 
 
 def test_resumed_training_is_the_undisturbed_one(

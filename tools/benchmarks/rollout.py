@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dynamic_models.data.scene_state import SceneState, World
+from dynamic_models.data.scene_state import SceneState, World, equal_shares
 from dynamic_models.models.registry import build_model
 from tools.benchmarks.stopwatch import seconds
 
@@ -43,13 +43,14 @@ def touching_objects(objects: int, keypoints: int) -> SceneState:
     generator = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(1, objects, keypoints, 3, generator=generator)
     points[..., 0] += 0.4 * torch.arange(objects)[:, None]
-    world = World()
+    world, mask = World(), torch.ones(1, objects, keypoints, dtype=torch.bool)
     return SceneState(
         points=points,
         velocities=torch.zeros_like(points),
         rest=points,
-        mask=torch.ones(1, objects, keypoints, dtype=torch.bool),
+        mask=mask,
         materials=torch.ones(1, objects, 4),
         gravity=torch.tensor([world.gravity]),
         walls=torch.tensor([world.walls]),
+        shares=equal_shares(mask),
     )

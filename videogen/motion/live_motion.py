@@ -137,8 +137,9 @@ class LiveMotion:
         return dict(zip(self.labels, self._objects_points(self._points.cpu()), strict=True))
 
     def centres(self) -> dict[int, torch.Tensor]:
-        """Return the mean (3,) of each object's keypoints now, metres."""
-        return {label: own.mean(0) for label, own in self.object_points().items()}
+        """Return the centre of mass (3,) of each object now, metres."""
+        shares = (self._start.state.shares[0, i, : len(rows)] for i, rows in enumerate(self._start.rows))
+        return {each[0]: share @ each[1] for each, share in zip(self.object_points().items(), shares, strict=True)}
 
     def state(self) -> LiveState:
         """Return the present moment."""

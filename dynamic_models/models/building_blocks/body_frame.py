@@ -58,19 +58,18 @@ def turn(rotations: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 def split_motion(state: SceneState) -> BodyState:
     """Return the centre, orientation, and linear and angular velocity that explain most of a scene's state.
 
-    The centre is the mean of the keypoints; the orientation is the rotation nearest to the map from the undeformed to
-    the present shape (Kabsch 1976); the angular velocity is I^-1 L of equal point masses.
+    The centre is the keypoints' centre of mass; the orientation is the rotation nearest to the map from the undeformed
+    to the present shape (Kabsch 1976); the angular velocity is I^-1 L of their masses.
     """
-    mask = state.mask[..., None]
-    count = mask.sum(-2).clamp_min(1)
-    x = _mean(state.points, mask, count)
-    v = _mean(state.velocities, mask, count)
+    mask, shares = state.mask[..., None], state.shares
+    x, v = centers(state.points, shares), centers(state.velocities, shares)
     arms = (state.points - x[..., None, :]) * mask
-    q0 = (state.rest - _mean(state.rest, mask, count)[..., None, :]) * mask
+    q0 = (state.rest - centers(state.rest, shares)[..., None, :]) * mask
     with torch.no_grad(), torch.autocast(arms.device.type, enabled=False):
-        R = polar_rotation(arms.mT @ q0)
+        R = polar_rotation((arms * shares[..., None]).mT @ q0)
     relative = (state.velocities - v[..., None, :]) * mask
-    omega = _angular_velocity(arms, relative)
+    momentum = (torch.linalg.cross(arms, relative) * shares[..., None]).sum(-2)
+    omega = torch.linalg.solve_ex(inertia_over_mass(arms, shares), momentum[..., None]).result.squeeze(-1)
     qdot = relative - torch.linalg.cross(omega[..., None, :].expand_as(arms), arms)
     return BodyState(turn(R.mT, arms), turn(R.mT, qdot), q0, x, v, R, omega)
 
@@ -95,21 +94,20 @@ def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
     return omega - commutator / 2 + torch.linalg.cross(phi, commutator) / 12
 
 
-def centers(points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean (B, O, 3) of the points (B, O, P, 3) that ``mask`` (B, O, P) says exist; 0 where none does."""
-    existing = mask[..., None]
-    return (points * existing).sum(-2) / existing.sum(-2).clamp_min(1)
+def centers(points: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Return the mean (B, O, 3) of points (B, O, P, 3) with ``shares`` (B, O, P) of their object's mass."""
+    return (points * shares[..., None]).sum(-2)
 
 
-def angular_acceleration(arms: torch.Tensor, mask: torch.Tensor, torque: torch.Tensor) -> torch.Tensor:
-    """Return the angular acceleration (B, O, 3), rad/s^2, that torques give bodies of equal point masses.
+def angular_acceleration(arms: torch.Tensor, shares: torch.Tensor, torque: torch.Tensor) -> torch.Tensor:
+    """Return the angular acceleration (B, O, 3), rad/s^2, that torques give bodies.
 
     Args:
         arms: (B, O, P, 3), points relative to their centre, metres; 0 where masked.
-        mask: (B, O, P), which points exist.
+        shares: (B, O, P), of the body's mass.
         torque: (B, O, 3), torque over the body's mass, m^2/s^2.
     """
-    inertia = inertia_over_mass(arms, mask)
+    inertia = inertia_over_mass(arms, shares)
     size = inertia.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None]
     # Cramer's rule: PyTorch's solver would ask the device whether a matrix is singular, and these are not.
     a, b, c = (inertia / size[..., None]).unbind(-2)
@@ -124,28 +122,15 @@ def turned(arms: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         return turn(rotation_exp(angles), arms)
 
 
-def _mean(points: torch.Tensor, mask: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    return (points * mask).sum(-2) / count
-
-
-def _angular_velocity(arms: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
-    momentum = torch.linalg.cross(arms, velocities).sum(-2)
-    return torch.linalg.solve_ex(_second_moments_to_inertia(arms), momentum[..., None]).result.squeeze(-1)
-
-
-def inertia_over_mass(arms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return inertia tensors over mass (B, O, 3, 3), m^2, of bodies of equal point masses.
+def inertia_over_mass(arms: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Return inertia tensors over mass (B, O, 3, 3), m^2.
 
     Args:
         arms: (B, O, P, 3), points relative to their centre, metres; 0 where masked.
-        mask: (B, O, P), which points exist.
+        shares: (B, O, P), of the body's mass.
     """
-    return _second_moments_to_inertia(arms) / mask.sum(-1).clamp_min(1)[..., None, None]
-
-
-def _second_moments_to_inertia(arms: torch.Tensor) -> torch.Tensor:
     with torch.autocast(arms.device.type, enabled=False):
-        second = arms.mT @ arms
+        second = (arms * shares[..., None]).mT @ arms
     trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     identity = torch.eye(3, dtype=arms.dtype, device=arms.device)
     # Thin rods and single points have axes without inertia: the small term makes their spin zero, not infinite.

@@ -41,7 +41,7 @@ def describe_objects(scene: SceneState, q0: torch.Tensor) -> DescribedObjects:
     Args:
         q0: (B, O, P, 3), their undeformed points in the body's axes, metres.
     """
-    inertia = inertia_over_mass(q0, scene.mask)
+    inertia = inertia_over_mass(q0, scene.shares)
     spacing = _spacing(q0, scene.mask)
     count = scene.mask.sum(-1).clamp_min(1)
     E, _, density, mass = scene.materials.unbind(-1)

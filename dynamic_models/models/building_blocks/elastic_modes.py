@@ -45,21 +45,20 @@ class ElasticModes(NamedTuple):
         return centred @ self.whitening.mT
 
 
-def elastic_modes(q0: torch.Tensor, mask: torch.Tensor) -> ElasticModes:
+def elastic_modes(q0: torch.Tensor, shares: torch.Tensor) -> ElasticModes:
     """Return the modes of bodies that are made of points.
 
     Args:
         q0: (B, O, P, 3), undeformed points in the body's axes, metres.
-        mask: (B, O, P), bool.
+        shares: (B, O, P), of the body's mass.
     """
-    weights = mask[..., None].to(q0)
-    count = weights.sum(-2).clamp_min(1)
-    size = (q0.square().sum(-1).sum(-1) / count[..., 0]).sqrt().clamp_min(1e-3)
+    weights = shares[..., None].to(q0)
+    size = (q0.square() * weights).sum((-2, -1)).sqrt().clamp_min(1e-3)
     scaled = q0 / size[..., None, None]
     monomials = _monomials(scaled)
-    means = (monomials * weights).sum(-2) / count
-    centred = (monomials - means[..., None, :]) * weights
-    covariance = centred.mT @ centred / count[..., None]
+    means = (monomials * weights).sum(-2)
+    centred = monomials - means[..., None, :]
+    covariance = (centred * weights).mT @ centred
     deviations = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(1e-8).sqrt()
     identity = torch.eye(FUNCTIONS, dtype=q0.dtype, device=q0.device)
     correlation = covariance / (deviations[..., None] * deviations[..., None, :]) + _JITTER * identity
@@ -68,18 +67,17 @@ def elastic_modes(q0: torch.Tensor, mask: torch.Tensor) -> ElasticModes:
         torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False) / deviations[..., None, :]
     )
 
-    slopes = torch.einsum("bokm,bopma->bopka", whitening, _slopes(scaled)) * weights[..., None]
-    flat = slopes.flatten(-2)
-    gram = flat.mT @ flat / (count * size[..., None].square())[..., None]
+    flat = torch.einsum("bokm,bopma->bopka", whitening, _slopes(scaled)).flatten(-2)
+    gram = (flat * weights).mT @ flat / size[..., None, None].square()
     gram = gram.unflatten(-1, (FUNCTIONS, 3)).unflatten(-3, (FUNCTIONS, 3))  # (B, O, 9, 3, 9, 3)
     # lambda tr(strain)^2 / 2 + mu strain : strain, for a Young's modulus that is the density.
     lame, shear = _NU / ((1 + _NU) * (1 - 2 * _NU)), 1 / (2 * (1 + _NU))
     eye = torch.eye(3, dtype=q0.dtype, device=q0.device)
     energy = lame * gram + shear * gram.permute(0, 1, 2, 5, 4, 3)
     energy = energy + shear * torch.einsum("cd,bokala->bokcld", eye, gram)
-    shape = (*mask.shape[:2], MODES, MODES)
+    shape = (*shares.shape[:2], MODES, MODES)
     squared, shapes = torch.linalg.eigh(energy.reshape(shape))
-    free = torch.arange(MODES, device=mask.device) >= ROTATIONS
+    free = torch.arange(MODES, device=q0.device) >= ROTATIONS
     return ElasticModes(size, means, whitening, shapes, squared.clamp_min(0) * free)
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows
+from dynamic_models.data.keypoints import KeypointClip, extract_keypoints, keypoint_rows, keypoint_shares
 from dynamic_models.data.windows import velocities_at
 from gaussians.files.trajectory_reader import TrajectoryReader
 from gaussians.stage.errors import InputError
@@ -25,6 +25,34 @@ def test_rows_belong_to_their_objects_and_padding_is_marked() -> None:
 def test_scene_without_objects_is_refused() -> None:
     with pytest.raises(InputError, match="at least one object"):
         keypoint_rows(torch.rand(3, 3), torch.full((3,), -1), 2)
+
+
+def test_shares_give_keypoints_the_mass_properties_of_the_body() -> None:
+    """A solid ball whose points are, as scans have them, mostly on its surface."""
+    radius = 0.2
+    directions = torch.nn.functional.normalize(torch.randn(3000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    radii = radius * torch.cat([torch.ones(2000), torch.linspace(0, 1, 1000) ** (1 / 3)])
+    labels = torch.zeros(3000).long()
+    points = directions * radii[:, None] + torch.tensor([0.3, 0.0, 0.0])
+    rows, _ = keypoint_rows(points, labels, 256)
+    (share,) = keypoint_shares(points, labels, rows)
+    keypoints = points[rows[0]]
+    assert share.sum() == pytest.approx(1, abs=1e-6)
+    # Two fifths of the squared radius about any axis, and somewhat more, as keypoints lie further out than what they
+    # stand for; points of equal mass have a quarter more.
+    center = share @ keypoints
+    inertia = 2 / 3 * share @ (keypoints - center).square().sum(-1)
+    assert center.tolist() == pytest.approx([0.3, 0, 0], abs=2e-3)
+    assert float(inertia) == pytest.approx(0.4 * radius**2, rel=0.08)
+    equal = 2 / 3 * (keypoints - keypoints.mean(0)).square().sum(-1).mean()
+    assert float(equal) >= 0.5 * radius**2
+    # Of the first keypoints alone each stands for those that are nearest to it, too.
+    clip = KeypointClip(keypoints[None, None], None, rows, torch.zeros(1).long(), share[None])
+    fewer = clip.shares_of_first(64)
+    assert fewer.shape == (1, 64)
+    inertia = 2 / 3 * fewer[0] @ (keypoints[:64] - fewer[0] @ keypoints[:64]).square().sum(-1)
+    assert float(inertia) == pytest.approx(0.4 * radius**2, rel=0.2)
+    assert torch.equal(clip.shares_of_first(None), clip.shares)
 
 
 @pytest.fixture
@@ -128,7 +156,7 @@ def test_another_directory_is_named_where_the_cache_cannot_be_written(trajectory
 def test_velocities_from_positions_are_exact_for_constant_acceleration() -> None:
     t = torch.arange(6, dtype=torch.float64)[:, None, None, None] * 0.02
     v, a = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.0, 3.0, -5.0]).double()
-    clip = KeypointClip(v * t + a * t**2 / 2, None, torch.zeros(1, 1).long(), torch.zeros(1).long())
+    clip = KeypointClip(v * t + a * t**2 / 2, None, torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.ones(1, 1))
     for k in range(6):
         # float64 rounding of differences over 0.04 s
         torch.testing.assert_close(velocities_at(clip, k, 0.02)[0, 0], v + a * 0.02 * k, rtol=0, atol=1e-12)

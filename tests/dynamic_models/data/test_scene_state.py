@@ -65,6 +65,7 @@ def test_training_rolls_out_under_the_pushes() -> None:
         materials=torch.ones(1, 1, 4),
         gravity=torch.zeros(1, 3),
         walls=torch.tensor([[-9.0, 9.0, -9.0, 9.0, -9.0]]),
+        shares=torch.full((1, 1, 12), 1 / 12),
     )
     accelerator = Accelerator(cpu=True)
     model = NGFF(NGFFSettings(hidden_dim=8, num_layers=1, step_size=DT))  # untrained: no forces of its own

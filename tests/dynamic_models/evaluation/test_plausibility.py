@@ -33,6 +33,7 @@ def motion(
     return Motion(
         positions=torch.cat([positions, nowhere], 2),
         mask=torch.tensor([[True, True, False]]).expand(objects, 3),
+        shares=torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64).expand(objects, 3),
         masses=torch.tensor(masses, dtype=torch.float64),
         gravity=torch.tensor(gravity, dtype=torch.float64),
         walls=torch.tensor([-2.0, 2.0, -2.0, 2.0, -1.0], dtype=torch.float64),

@@ -29,7 +29,8 @@ def share(*objects: torch.Tensor, velocity: float = 0.0) -> float:
     start = torch.stack([torch.cat([points, points.new_full((count - len(points), 3), 7.0)]) for points in objects])
     mask = torch.stack([torch.arange(count) < len(points) for points in objects])
     moved = torch.arange(26)[:, None] * torch.tensor([velocity * DT, 0.0, 0.0])
-    return unsupported(start + moved[:, None, None], mask, DT, FLOOR, 0.03)
+    centers = torch.stack([points.mean(0) for points in objects]) + moved[:, None]
+    return unsupported(start + moved[:, None, None], mask, centers, DT, FLOOR, 0.03)
 
 
 def test_boxes_lie_on_their_sides_and_do_not_stand_on_their_edges() -> None:

@@ -10,9 +10,10 @@ import torch
 from accelerate import Accelerator
 
 from dataset.layout import Layout
-from dynamic_models.data.scene_state import SceneState, World, collate
+from dynamic_models.data.scene_state import SceneState, World, collate, equal_shares
 from dynamic_models.data.windows import load_scenes
 from dynamic_models.evaluation.metrics import trajectory_errors
+from dynamic_models.models.building_blocks.body_frame import centers
 from dynamic_models.models.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
 from dynamic_models.models.gcn import GCN, GCNSettings
 from dynamic_models.models.interface import FrameModel
@@ -96,10 +97,11 @@ def test_gaps_among_points_change_nothing(make: Maker) -> None:
     model, state = make(), make_state(3, 12)
     mask = state.mask.clone()
     mask[0, 0, 2:5] = mask[0, 1, 0] = False
-    with_gaps = replace(state, mask=mask)
+    with_gaps = replace(state, mask=mask, shares=equal_shares(mask).double())
     order = (~mask).to(torch.uint8).argsort(dim=-1, stable=True)
     fields = {name: getattr(state, name).gather(2, order[..., None].expand(-1, -1, -1, 3)) for name in POINT_FIELDS}
-    sorted_state = replace(state, **fields, mask=mask.gather(2, order))
+    fields |= {name: getattr(with_gaps, name).gather(2, order) for name in ("mask", "shares")}
+    sorted_state = replace(state, **fields)
     expected = model(sorted_state, 5, DT)
     found = model(with_gaps, 5, DT).gather(3, order[:, None, ..., None].expand_as(expected))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
@@ -119,7 +121,7 @@ def test_scenes_of_a_batch_do_not_see_each_other(make: Maker) -> None:
 def test_order_of_objects_and_points_does_not_matter(make: Maker) -> None:
     model, state = make(), make_state()
     objects, points = [2, 0, 1], torch.randperm(12, generator=torch.Generator().manual_seed(1))
-    fields = {name: getattr(state, name)[:, objects][:, :, points] for name in (*POINT_FIELDS, "mask")}
+    fields = {name: getattr(state, name)[:, objects][:, :, points] for name in (*POINT_FIELDS, "mask", "shares")}
     shuffled = replace(state, **fields, materials=state.materials[:, objects])
     expected = model(state, 6, DT)[:, :, objects][:, :, :, points]
     torch.testing.assert_close(model(shuffled, 6, DT), expected, rtol=0, atol=1e-10)
@@ -188,8 +190,9 @@ def test_a_push_moves_a_body_as_in_free_space(make: Maker) -> None:
     torch.testing.assert_close(moved[:, -1], expected, rtol=0, atol=1e-12)
 
     # T / m = (I / m) alpha about z: the body turns at alpha t after a time t.
-    arms = (state.points - state.points.mean(2, keepdim=True))[0, 0]
-    inertia = ((arms * arms).sum(-1)[:, None, None] * torch.eye(3) - arms[:, :, None] * arms[:, None]).mean(0)
+    arms = (state.points - centers(state.points, state.shares)[:, :, None])[0, 0]
+    inertias = (arms * arms).sum(-1)[:, None, None] * torch.eye(3) - arms[:, :, None] * arms[:, None]
+    inertia = (inertias * state.shares[0, 0, :, None, None]).sum(0)
     alpha = torch.tensor([0.0, 0.0, 3.0]).double()
     pushes = torch.zeros(1, 1, 1, 6).double()
     pushes[0, 0, 0, 3:] = inertia @ alpha

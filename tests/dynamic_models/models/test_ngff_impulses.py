@@ -61,6 +61,7 @@ def scene(
         materials=torch.tensor([youngs_modulus, 0.3, 800.0, 10.0]).expand(1, len(bodies), 4).clone(),
         gravity=torch.tensor([[0.0, 0.0, gravity]]),
         walls=torch.tensor([[-1e6, 1e6, -1e6, 1e6, floor]]),
+        shares=torch.full(rest.shape[:3], 1 / rest.shape[2]),
     )
 
 
@@ -166,7 +167,7 @@ def test_padding_changes_nothing(garbage: float) -> None:
 def test_scenes_of_a_batch_and_order_of_objects_do_not_matter() -> None:
     model, order = make_model(awake=True).double(), [2, 0, 1]
     states = [make_state(3, 12), make_state(3, 20, seed=1)]
-    fields = ("points", "velocities", "rest", "mask", "materials")
+    fields = ("points", "velocities", "rest", "mask", "materials", "shares")
     shuffled = [replace(s, **{name: getattr(s, name)[:, order] for name in fields}) for s in states]
     batch = model(collate(shuffled), 5, DT)
     for i, state in enumerate(states):

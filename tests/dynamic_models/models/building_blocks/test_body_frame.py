@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dynamic_models.data.scene_state import SceneState
+from dynamic_models.data.scene_state import SceneState, equal_shares
 from dynamic_models.models.building_blocks.body_frame import product, split_motion, turn
 from gaussians.rotations import rotation_exp
 
@@ -14,11 +14,14 @@ def moved(deformation: float, generator: torch.Generator) -> tuple[SceneState, t
     mask = torch.ones(2, 3, 20, dtype=torch.bool)
     mask[0, 1, 12:] = False
     mask[1, 2] = False
-    mean = (rest * mask[..., None]).sum(2, keepdim=True) / mask.sum(2)[..., None, None].clamp_min(1)
+    shares = torch.randn(2, 3, 20, generator=generator).exp() * mask
+    shares = shares / shares.sum(-1, keepdim=True).clamp_min(1e-9)
+    mean = (rest * shares[..., None]).sum(2, keepdim=True)
     arms = turn(rotations, rest - mean)
     velocities = torch.tensor([1.0, 2.0, 3.0]) + torch.linalg.cross(omega[:, :, None].expand_as(arms), arms)
     points = arms * (1 + deformation) + 0.7
-    state = SceneState(points, velocities, rest, mask, torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2, 5))
+    zeros = torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2, 5)
+    state = SceneState(points, velocities, rest, mask, *zeros, shares)
     return state, rotations, omega
 
 
@@ -51,9 +54,8 @@ def test_single_points_and_rods_stay_finite() -> None:
     points = torch.zeros(1, 2, 3, 3)
     points[0, 1, :, 0] = torch.tensor([0.0, 1.0, 2.0])
     mask = torch.tensor([[[True, False, False], [True, True, True]]])
-    state = SceneState(
-        points, torch.ones_like(points), points, mask, torch.zeros(1, 2, 4), torch.zeros(1, 3), torch.zeros(1, 5)
-    )
+    zeros = torch.zeros(1, 2, 4), torch.zeros(1, 3), torch.zeros(1, 5)
+    state = SceneState(points, torch.ones_like(points), points, mask, *zeros, equal_shares(mask))
     body = split_motion(state)
     assert all(getattr(body, name).isfinite().all() for name in ("q", "qdot", "v", "R", "omega"))
     torch.testing.assert_close(torch.linalg.det(body.R), torch.ones(1, 2))
