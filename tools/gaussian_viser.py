@@ -152,20 +152,13 @@ def _write_page(sources: "Sequence[SplatSource]", background: "SplatSource | Non
 
 
 def _serve(sources: "Sequence[SplatSource]", background: "SplatSource | None", settings: ViewerSettings) -> None:
+    from tools.viewer.serving.panel_server import run_until_interrupted
     from tools.viewer.splat_viewer import SplatViewer
 
     viewer = SplatViewer(sources, background, settings.host, settings.port, settings.save_folder)
     count, frames = sum(map(len, sources)), viewer.stage.duration[0]
     shown = f"{count:,} Gaussians" + (f", {frames} frames" if frames > 1 else "")
-    address = "localhost" if settings.host == "0.0.0.0" else settings.host
-    names = ", ".join(map(str, settings.paths))
-    print(f"{names}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
-    try:
-        viewer.run()
-    except KeyboardInterrupt:
-        pass  # this is how a person ends it
-    finally:
-        viewer.stop()
+    run_until_interrupted(viewer, settings.host, f"{', '.join(map(str, settings.paths))}: {shown}")
 
 
 if __name__ == "__main__":

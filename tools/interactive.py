@@ -137,7 +137,7 @@ def main() -> None:
     from tools.live.palette import Palette
     from tools.live.simulation import Simulator
     from tools.viewer.scene.splat_source import open_background, reconstructed_background
-    from tools.viewer.serving.panel_server import check_port
+    from tools.viewer.serving.panel_server import check_port, run_until_interrupted
 
     check_port(settings.host, settings.port)
     world = _open_world(settings)
@@ -146,15 +146,8 @@ def main() -> None:
     palette = Palette(settings.layout, settings.palette)
     simulator = Simulator(settings.config, settings.layout.root, settings.device)
     viewer = LiveViewer(world, background, palette, simulator, settings.host, settings.port, settings.save_folder)
-    address = "localhost" if settings.host == "0.0.0.0" else settings.host
-    shown = f"{len(world.source()):,} Gaussians, {len(world.names)} objects"
-    print(f"{settings.model_path}: {shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
-    try:
-        viewer.run()
-    except KeyboardInterrupt:
-        pass  # this is how a person ends it
-    finally:
-        viewer.stop()
+    shown = f"{settings.model_path}: {len(world.source()):,} Gaussians, {len(world.names)} objects"
+    run_until_interrupted(viewer, settings.host, shown)
 
 
 def _open_world(settings: InteractiveSettings) -> "LiveWorld":

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from dynamic_models.data.scene_state import equal_shares
 from dynamic_models.data.windows import SimulatedScene
+from dynamic_models.models.building_blocks.body_frame import centers
 from gaussians.cameras import Cameras, Orbit
 from gaussians.captions import gravity_caption
 from gaussians.files.trajectory_reader import TrajectoryReader
@@ -118,9 +120,8 @@ def _colors(scene: SimulatedScene) -> torch.Tensor:
 
 def _lit(positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return how bright keypoints (O, P, 3) are, (O, P), as if each lay on a ball about its object's centre."""
-    existing = mask[..., None]
-    centers = (positions * existing).sum(1, keepdim=True) / existing.sum(1, keepdim=True)
-    normals = torch.nn.functional.normalize(positions - centers, dim=-1)
+    middles = centers(positions, equal_shares(mask))
+    normals = torch.nn.functional.normalize(positions - middles[:, None], dim=-1)
     return 1 - _SHADE * (1 - normals @ _LIGHT) / 2
 
 

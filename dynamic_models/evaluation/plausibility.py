@@ -10,6 +10,7 @@ import torch
 
 from dynamic_models.evaluation.penetration import Interior, penetration_depths
 from dynamic_models.evaluation.support import unsupported
+from dynamic_models.models.building_blocks.body_frame import centers
 
 _LAST_STEPS = 5  # over which the final speed is a mean
 _LEAST_REACH = 0.1  # metres: the distance at which objects of the published models begin to act on each other
@@ -45,11 +46,7 @@ class Motion:
 
     def centers(self) -> torch.Tensor:
         """Return the centre of mass of every object, (T, O, 3), metres."""
-        return self.mean(self.positions)
-
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean (..., O, C) of values (..., O, P, C) over every object's mass."""
-        return (values * self.shares[..., None]).sum(-2)
+        return centers(self.positions, self.shares)
 
     def velocities(self) -> torch.Tensor:
         """Return mean velocities between frames, (T - 1, O, P, 3), m/s."""
@@ -183,9 +180,9 @@ def mechanical_energy(motion: Motion) -> torch.Tensor:
     Energies are those half-way between two frames; in free flight their sum is constant to rounding. What is stored in
     deformed objects is not seen.
     """
-    kinetic = motion.mean(motion.velocities().square().sum(-1, keepdim=True) / 2).squeeze(-1)
-    centers = motion.centers()
-    potential = -(centers[1:] + centers[:-1]) / 2 @ motion.gravity
+    kinetic = centers(motion.velocities().square().sum(-1, keepdim=True) / 2, motion.shares).squeeze(-1)
+    middles = motion.centers()
+    potential = -(middles[1:] + middles[:-1]) / 2 @ motion.gravity
     return ((kinetic + potential) * motion.masses).sum(-1) / motion.masses.sum()
 
 

@@ -16,6 +16,7 @@ from dataset.scenes.scene_files import Scene
 from dataset.simulation.scene_particles import particles_of_scene
 from dynamic_models.data.scene_state import SceneState, World, mean_pushes
 from dynamic_models.data.windows import differences
+from dynamic_models.models.building_blocks.body_frame import centers
 from dynamic_models.models.checkpoints import CheckpointInfo
 from dynamic_models.models.interface import FrameModel
 from dynamic_models.models.keypoint_prediction import keypoints_at_start
@@ -138,8 +139,7 @@ class LiveMotion:
 
     def centres(self) -> dict[int, torch.Tensor]:
         """Return the centre of mass (3,) of each object now, metres."""
-        shares = (self._start.state.shares[0, i, : len(rows)] for i, rows in enumerate(self._start.rows))
-        return {each[0]: share @ each[1] for each, share in zip(self.object_points().items(), shares, strict=True)}
+        return dict(zip(self.labels, centers(self._points.cpu(), self._start.state.shares[0]), strict=True))
 
     def state(self) -> LiveState:
         """Return the present moment."""

@@ -95,7 +95,7 @@ def phi_rate(phi: torch.Tensor, omega: torch.Tensor) -> torch.Tensor:
 
 
 def centers(points: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """Return the mean (B, O, 3) of points (B, O, P, 3) with ``shares`` (B, O, P) of their object's mass."""
+    """Return the mean (..., O, 3) of points (..., O, P, 3) with ``shares`` (..., O, P) of their object's mass."""
     return (points * shares[..., None]).sum(-2)
 
 

@@ -3,6 +3,7 @@
 import logging
 import socket
 import warnings
+from typing import Protocol
 
 from gaussians.stage.errors import InputError
 from tools.viewer.serving.allowed_messages import Controls
@@ -33,6 +34,29 @@ def start_panel(host: str, port: int, label: str) -> Panel:
         raise _port_taken(host, port)
     server.gui.configure_theme(show_share_button=False, control_width="medium")
     return Panel(server, controls)
+
+
+class Viewer(Protocol):
+    """A ``Viewer`` shows something in browsers, from ``run`` on, which does not end by itself, until ``stop``."""
+
+    @property
+    def port(self) -> int: ...
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def run_until_interrupted(viewer: Viewer, host: str, shown: str) -> None:
+    """Say what is shown and where, and show it until Ctrl-C."""
+    address = "localhost" if host == "0.0.0.0" else host
+    print(f"{shown}; open http://{address}:{viewer.port} in a browser; Ctrl-C ends", flush=True)
+    try:
+        viewer.run()
+    except KeyboardInterrupt:
+        pass  # this is how a person ends it
+    finally:
+        viewer.stop()
 
 
 def check_port(host: str, port: int) -> None:
