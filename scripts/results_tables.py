@@ -22,6 +22,7 @@ from gaussians.stage.atomic_files import atomic_path
 
 _COMPARED, _FRAMES = "3_9", 100  # the group, and how many frames of it, that simulations are compared on
 _SHOWN = (20, 40, 60, 80, 99)
+_OF_MODELS = ("rmse", "first_contact_error")  # measures that are 0 of the simulation
 
 
 def errors(results: Path, key: str) -> Iterator[str]:
@@ -32,7 +33,7 @@ def errors(results: Path, key: str) -> Iterator[str]:
     rows = [
         [model, *(cell(Estimate(**models[model][key])) for models in measured)]
         for model in measured[0]
-        if measured[0][model][key]["scenes"] and (model != "simulation" or key not in ("rmse", "rmse_per_coordinate"))
+        if measured[0][model][key]["scenes"] and (model != "simulation" or key not in _OF_MODELS)
     ]
     yield from table(["", *names], rows)
 
@@ -109,6 +110,7 @@ def main() -> None:
     if (results / "report" / "metrics.json").is_file():
         for title, key in (
             ("RMSE [m]", "rmse"),
+            ("After first contact [m]", "first_contact_error"),
             ("RMSE of the best of several rollouts [m]", "best_rmse"),
             ("Inside each other [m]", "interpenetration"),
             ("Below the floor [m]", "floor_penetration"),

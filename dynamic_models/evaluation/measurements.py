@@ -13,7 +13,7 @@ from dynamic_models.data.scene_state import MATERIAL_FIELDS
 from dynamic_models.data.windows import SimulatedScene
 from dynamic_models.evaluation.contenders import Prediction
 from dynamic_models.evaluation.ensembles import EnsembleErrors, ensemble_errors
-from dynamic_models.evaluation.metrics import TrajectoryErrors, trajectory_errors
+from dynamic_models.evaluation.metrics import TrajectoryErrors, first_contact_error, trajectory_errors
 from dynamic_models.evaluation.penetration import Interior
 from dynamic_models.evaluation.plausibility import Motion, contact_reach, plausibility
 from gaussians.files.trajectory_reader import TrajectoryReader
@@ -23,7 +23,8 @@ PLAUSIBILITY = (
     *("momentum_drift", "energy_gain", "interpenetration", "floor_penetration", "final_speed", "unsupported"),
 )
 ENSEMBLE = ("best_rmse", "energy_score")
-METRICS = (*ERRORS, *PLAUSIBILITY, "final_speed_error", *ENSEMBLE, "seconds")
+FIRST_CONTACT = "first_contact_error"
+METRICS = (*ERRORS, FIRST_CONTACT, *PLAUSIBILITY, "final_speed_error", *ENSEMBLE, "seconds")
 LATER = "later_rmse"
 
 
@@ -107,13 +108,14 @@ class SceneMeasurements:
                 compared = self._target + scale * (positions - self._target)
             errors = trajectory_errors(compared, self._target, self._mask)
             metrics, over_time = _errors(errors) | self._plausibility(positions), errors.over_time
+            metrics[FIRST_CONTACT] = self._first_contact_error(compared)
             for former, horizon in pairwise((0, *self._horizons)):
                 found = trajectory_errors(compared[:horizon], self._target[:horizon], self._mask)
                 later = float(errors.over_time[former:horizon].square().mean().sqrt())
                 horizons[horizon] = _errors(found) | {LATER: later}
         else:  # infinite errors, so that no mean hides them
             over_time = torch.full((len(positions),), math.nan, dtype=torch.float64)
-            metrics = _DIVERGED | dict.fromkeys(PLAUSIBILITY, math.nan)
+            metrics = _DIVERGED | dict.fromkeys((FIRST_CONTACT, *PLAUSIBILITY), math.nan)
             horizons = dict.fromkeys(self._horizons, _DIVERGED | {LATER: math.inf})
         metrics["seconds"] = math.nan if prediction.seconds is None else prediction.seconds
         return Result(contender, self.scene.name, self._group, self.frames, metrics, over_time, horizons)
@@ -126,6 +128,16 @@ class SceneMeasurements:
             return EnsembleErrors(math.inf, math.inf)
         return ensemble_errors(positions, self._target.to(positions), mask)
 
+    def _first_contact_error(self, positions: torch.Tensor) -> float:
+        gravity = torch.tensor(self.scene.world.gravity)
+        return first_contact_error(
+            positions, self._target, self._mask, self._shares, gravity, self._pushed(), self.scene.frame_dt
+        )
+
+    def _pushed(self) -> torch.Tensor:
+        """Return on which objects external forces act between two frames, (T - 1, O), bool."""
+        return self.scene.window(0, self.frames).pushes[0].ne(0).any(-1)
+
     def _plausibility(self, positions: torch.Tensor) -> dict[str, float]:
         world = self.scene.world
         motion = Motion(
@@ -136,7 +148,7 @@ class SceneMeasurements:
             gravity=torch.tensor(world.gravity, dtype=torch.float64),
             walls=torch.tensor(world.walls, dtype=torch.float64),
             frame_dt=self.scene.frame_dt,
-            pushed=self.scene.window(0, self.frames).pushes[0].ne(0).any(-1),
+            pushed=self._pushed(),
             reach=contact_reach(self.scene.dx),
             dx=self.scene.dx,
         )

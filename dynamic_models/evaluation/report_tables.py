@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamic_models.evaluation.contenders import TRUTH
-from dynamic_models.evaluation.measurements import ENSEMBLE, ERRORS, LATER
+from dynamic_models.evaluation.measurements import ENSEMBLE, ERRORS, FIRST_CONTACT, LATER
 from dynamic_models.evaluation.report import Report, about, count_scenes, plot_name, scenes_in_words
 from dynamic_models.evaluation.settings import FLOOR, SceneSet
 from dynamic_models.evaluation.statistics import Estimate, of_set
@@ -111,11 +111,14 @@ def _main_table(report: Report, summaries: dict[str, dict[str, Any]]) -> list[st
     """Return errors, how the motion looks, and how long it took, of every model and of the simulation."""
     simulation, floor = summaries[TRUTH]["seconds"].mean, summaries.get(FLOOR, {}).get("rmse")
     best = {key: _smallest(summaries, key, sign) for key, _, sign in _ERRORS}
-    head = ["", *(title for _, title, _ in _ERRORS), *(["of the floor"] if floor else [])]
+    best[FIRST_CONTACT] = _smallest(summaries, FIRST_CONTACT)
+    head = ["", *(title for _, title, _ in _ERRORS), "after first contact [mm]", *(["of the floor"] if floor else [])]
     head += [*(title for _, title, _ in _LOOKS), "rollout [s]", "faster"]
     rows = []
     for name, summary in summaries.items():
         cells = [cell(summary[key], bold=best[key] == name) if name != TRUTH else "" for key, _, _ in _ERRORS]
+        contact = cell(summary[FIRST_CONTACT], 1000, bold=best[FIRST_CONTACT] == name)
+        cells.append(contact if name != TRUTH else "")
         if floor:
             rmse = summary["rmse"].mean
             cells.append(_times(rmse / floor.mean) if name not in (TRUTH, FLOOR) and rmse and floor.mean else "")
