@@ -17,6 +17,7 @@ into docs/images.
   training    an iteration of training, of every model
   keypoints   extracting keypoints from a trajectory
   dense_motion  carrying all Gaussians along with the predicted keypoints
+  live        predicting and packing what browsers show while people push it
   perception  the perception models, in their real sizes on a GPU, with random weights
 
 On a GPU the published sizes are measured, on a CPU smaller ones.
@@ -49,6 +50,7 @@ PARTS = {
     "training": ("training", "measure"),
     "keypoints": ("keypoints", "measure"),
     "dense_motion": ("dense_motion", "measure"),
+    "live": ("live", "measure"),
     "perception": ("perception", "measure"),
 }
 # What each plot is called, and what it shows.
