@@ -68,7 +68,8 @@ def _parser() -> ArgumentParser:
     add("--rtol", type=float, default=1e-3, help="relative tolerance of the adaptive method")
     add("--atol", type=float, default=1e-4, help="absolute tolerance of the adaptive method")
 
-    add("--sweeps", type=int, default=8, help="iterations that ngff_impulses solves contacts with in every step")
+    add("--substeps", type=int, default=8, help="parts of a step in which ngff_impulses solves contacts")
+    add("--sweeps", type=int, default=2, help="iterations that ngff_impulses solves contacts with in every substep")
     add(
         "--contacts",
         type=int,
@@ -143,7 +144,9 @@ def _parser() -> ArgumentParser:
 def _check(args: argparse.Namespace) -> None:
     """Raise ``InputError`` for flags that no training can use."""
     positive = "sample_num num_keypoints hidden_dim num_layers threshold radius mass step_size rtol atol dt epochs"
-    positive += " sweeps contacts time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    positive += (
+        " substeps sweeps contacts time_limit batch_size gradient_accumulation_steps lr min_lr clip_grad save_interval"
+    )
     for name in positive.split():
         value = getattr(args, name)
         if value is not None and not value > 0:

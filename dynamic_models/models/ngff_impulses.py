@@ -9,10 +9,12 @@ that reach a wall or the surface of another object: with the relative velocity u
 
     u_n >= b      0 <= J_n      |J_t| <= mu J_n      |torque| <= d J_n
 
-where b keeps surfaces out of each other, or lets them come off with the share e of the speed that they met with. A few
-sweeps of projected Jacobi iterations find them (``contact_solver``), as in the time stepping of Stewart & Trinkle
-(1996): every contact is answered by mass, inertia and elasticity of both bodies. Impulses are equal and opposite at one
-place, so that momentum and angular momentum are conserved, and no contact gives back more energy than it took.
+where b keeps surfaces out of each other, or lets them come off with the share e of the speed that they met with. Where
+bodies touch is found once in a step; within it, impulses and deformation take several substeps, as stiff bodies bounce
+off in milliseconds, in which they hardly move. A few sweeps of projected Jacobi iterations find the impulses
+(``contact_solver``), as in the time stepping of Stewart & Trinkle (1996): every contact is answered by mass, inertia
+and elasticity of both bodies. Impulses are equal and opposite at one place, so that momentum and angular momentum are
+conserved, and no contact gives back more energy than it took.
 
 What is learned: restitution e, friction mu, rolling friction d and how fast overlaps end, from what two objects are and
 how their contact is on the whole (ContactNets, Pfrommer et al. 2020, learn as much of known shapes); and how much
@@ -34,9 +36,11 @@ from dynamic_models.models.building_blocks.contact_solver import (
     Bodies,
     Contacts,
     Properties,
+    Response,
     Shares,
     axis,
     divide,
+    response,
     solve,
     velocities,
 )
@@ -122,6 +126,25 @@ class Motion(NamedTuple):
         return velocities(self.v, self.omega, self.Zdot @ self.R.mT)
 
 
+class Elasticity(NamedTuple):
+    """An ``Elasticity`` says how deformation goes on in a step: with the trapezoidal rule, whose energy it keeps, for
+    springs, and the implicit Euler rule for viscosity.
+
+    Attributes:
+        yields: (B, O, 27), how much of a change of rate a mode takes.
+        squared: (B, O, 27), its squared angular frequency, 1/s^2.
+    """
+
+    yields: torch.Tensor
+    squared: torch.Tensor
+
+    def change(self, shapes: torch.Tensor, Z: torch.Tensor, Zdot: torch.Tensor, h: float) -> torch.Tensor:
+        """Return Zdot (B, O, 9, 3) after ``h`` seconds without impulses."""
+        amplitudes, rates = ((shapes.mT @ each.flatten(-2)[..., None])[..., 0] for each in (Z + h / 2 * Zdot, Zdot))
+        rates = self.yields * ((1 + h * h / 4 * self.squared) * rates - h * self.squared * amplitudes)
+        return (shapes @ rates[..., None])[..., 0].unflatten(-1, (FUNCTIONS, 3))
+
+
 class NGFFImpulsesSettings(BaseModel):
     """An ``NGFFImpulsesSettings`` holds the settings of the model."""
 
@@ -136,8 +159,10 @@ class NGFFImpulsesSettings(BaseModel):
     """three cells of the simulation, metres: contacts are a fifth of that thick"""
     step_size: Annotated[float, Field(gt=0), within(1e-6, 1e3)] = 1e-2
     """longest step, seconds"""
-    sweeps: int = Field(8, ge=1, le=1000)
-    """iterations that contacts are solved with in every step"""
+    substeps: int = Field(8, ge=1, le=1000)
+    """parts of a step in which contacts are solved and objects deform"""
+    sweeps: int = Field(2, ge=1, le=1000)
+    """iterations that contacts are solved with in every substep"""
     contacts: int = Field(64, ge=1, le=2**16)
     """points for every object of a scene that contacts are solved at: those that come nearest to walls and surfaces"""
 
@@ -196,7 +221,8 @@ class NGFFImpulses(FrameModel):
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Estimate what backpropagation through a ``step`` keeps: numbers a point, and numbers a contact and sweep."""
         batch, objects, points = scene.mask.shape
-        contacts = min(self.settings.contacts, 2 * points) * (60 * objects + 40 * self.settings.sweeps)
+        solving = 40 * self.settings.substeps * (1 + self.settings.sweeps)
+        contacts = min(self.settings.contacts, 2 * points) * (60 * objects + solving)
         return 4.0 * substeps(frame_dt, self.settings.step_size) * batch * objects * (200 * points + contacts)
 
     def step(self, scene: SceneState, carry: Carry, push: torch.Tensor, frame_dt: float) -> Carry:
@@ -211,44 +237,50 @@ class NGFFImpulses(FrameModel):
     def _step(
         self, scene: SceneState, objects: Objects, material: torch.Tensor, motion: Motion, push: torch.Tensor, h: float
     ) -> Motion:
-        """Return the motion after a step: half a drift, a kick, half a drift."""
-        before = motion.velocities()
+        """Return the motion after a step, in whose middle contacts are found."""
         rest, Z, Zdot, x, v, omega, R = motion
         rest = rest * (1 - min(1.0, h / _MEMORY))
-        Z, x, R = Z + h / 2 * Zdot, x + h / 2 * v, compose(h / 2 * omega, R)
-
         turning = transform(R.mT, omega)
         gyroscopic = torch.linalg.cross(turning, transform(objects.inertia, turning))
         # Limited, since explicit steps of it diverge where a body turns most of a revolution in a frame.
         gyroscopic = gyroscopic / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
         angular = transform(objects.inverse_inertia, transform(R.mT, push[..., 3:]) - gyroscopic)
-        v = v + h * (push[..., :3] + scene.gravity[:, None])
-        omega = omega + h * transform(R, angular)
+        middle = compose(h / 2 * omega, R)
+        # What falls on bodies from outside, m/s and rad/s in a step.
+        linear, angular = h * (push[..., :3] + scene.gravity[:, None]), h * transform(middle, angular)
 
-        # The trapezoidal rule for elasticity, whose energy it keeps, and the implicit Euler rule for viscosity.
-        squared = objects.squared_speed[..., None] * material[..., :1].exp() * objects.stiffness  # (B, O, 27), 1/s^2
-        damping = limit(self.viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
-        deforms = torch.arange(MODES, device=v.device) >= ROTATIONS
-        yields = deforms / (1 + h * h / 4 * squared + h * damping)
-        amplitudes, rates = ((objects.shapes.mT @ each.flatten(-2)[..., None])[..., 0] for each in (Z, Zdot))
-        rates = yields * ((1 + h * h / 4 * squared) * rates - h * squared * amplitudes)
-        Zdot = (objects.shapes @ rates[..., None])[..., 0].unflatten(-1, (FUNCTIONS, 3))
+        halfway = Motion(rest, Z + h / 2 * Zdot, Zdot, x + h / 2 * v, v, omega, middle)
+        contacts = self._contacts(scene, objects, halfway, h)
+        substep = h / self.settings.substeps
+        elasticity = _elasticity(objects, material, self.viscosity, substep)
+        compliance = (objects.shapes * elasticity.yields[..., None, :]) @ objects.shapes.mT
+        answers = response(Bodies(middle, objects.mass, objects.inverse_inertia, compliance), contacts)
+        V = halfway.velocities()
+        gaps = contacts.gaps - h / 2 * answers.along_normals(V)
+        untouched = halfway._replace(v=v + linear, omega=omega + angular).velocities()
+        properties = self._properties(objects, contacts, answers, untouched, h)
 
-        motion = Motion(rest, Z, Zdot, x, v, omega, R)
-        bodies = Bodies(
-            R, objects.mass, objects.inverse_inertia, (objects.shapes * yields[..., None, :]) @ objects.shapes.mT
-        )
-        contacts = self._contacts(scene, objects, motion, h)
-        V = motion.velocities()
-        u = contacts.relative_basis() @ V.flatten(1, 2)
-        along = (u * contacts.normals).sum(-1)
-        shares = divide(contacts, h / 2 * along, _THICKNESS * self.settings.threshold)
-        properties = self._properties(objects, contacts, shares, u, along)
-        V = solve(bodies, contacts, shares, properties, before, V, h, self.settings.sweeps)
+        kick = velocities(linear, angular, torch.zeros_like(Zdot)) / self.settings.substeps
+        moved = torch.zeros_like(V)
+        for _ in range(self.settings.substeps):
+            before = V
+            gaps = gaps + substep / 2 * answers.along_normals(before)
+            rates = elasticity.change(objects.shapes, Z, before[..., 4:, :] @ middle, substep)
+            V = torch.cat([before[..., :4, :], rates @ middle.mT], -2) + kick
+            contacts = contacts._replace(gaps=gaps)
+            shares = self._divide(contacts, answers, V, substep)
+            V = solve(answers, contacts, shares, properties, before, V, substep, self.settings.sweeps)
+            gaps = gaps + substep / 2 * answers.along_normals(V)
+            drift = substep / 2 * (before + V)
+            Z, moved = Z + drift[..., 4:, :] @ middle, moved + drift
 
         v, spin, Zdot = V.split((1, 3, FUNCTIONS), -2)
-        v, omega, Zdot = v[..., 0, :], axis(spin.mT), Zdot @ R
-        return Motion(rest, Z + h / 2 * Zdot, Zdot, x + h / 2 * v, v, omega, compose(h / 2 * omega, R))
+        turned = compose(axis(moved[..., 1:4, :].mT), R)
+        return Motion(rest, Z, Zdot @ middle, x + moved[..., 0, :], v[..., 0, :], axis(spin.mT), turned)
+
+    def _divide(self, contacts: Contacts, answers: Response, V: torch.Tensor, h: float) -> Shares:
+        """Divide impulses between points that would move with ``V`` for the second half of ``h`` seconds."""
+        return divide(contacts, h / 2 * answers.along_normals(V), _THICKNESS * self.settings.threshold)
 
     def _contacts(self, scene: SceneState, objects: Objects, motion: Motion, h: float) -> Contacts:
         """Return the points that come nearest to a wall or to another object's surface in half a step of ``h`` s."""
@@ -293,14 +325,16 @@ class NGFFImpulses(FrameModel):
         return Contacts(taken(normals, other.normals), gaps, owner, partner, own, theirs, patch)
 
     def _properties(
-        self, objects: Objects, contacts: Contacts, shares: Shares, u: torch.Tensor, along: torch.Tensor
+        self, objects: Objects, contacts: Contacts, answers: Response, V: torch.Tensor, h: float
     ) -> Properties:
         """Return what the contacts of every patch are like.
 
         Args:
-            u: (B, M, 3), relative velocity, m/s.
-            along: (B, M), its part along the normal.
+            V: (B, O, 13, 3), of bodies at the end of the step of ``h`` seconds, if they did not touch.
         """
+        shares = self._divide(contacts, answers, V, h)
+        u = answers.velocities(V)
+        along = (u * answers.normals).sum(-1)
         batch, count = objects.mask.shape[:2]
         shape = (batch, count, 1 + count, -1)
         sliding = (u.square().sum(-1) - along.square()).clamp_min(0)
@@ -333,3 +367,16 @@ class NGFFImpulses(FrameModel):
 def _taken_apart(carry: Carry) -> tuple[Motion, Objects]:
     count = len(Motion._fields)
     return Motion(*carry[:count]), Objects(*carry[count:])
+
+
+def _elasticity(objects: Objects, material: torch.Tensor, viscosity: torch.Tensor, h: float) -> Elasticity:
+    """Return how objects deform in steps of ``h`` seconds.
+
+    Args:
+        material: (B, O, 2), logarithms of how much stiffer and more viscous each is than its material says.
+        viscosity: the logarithm of nu.
+    """
+    squared = objects.squared_speed[..., None] * material[..., :1].exp() * objects.stiffness
+    damping = limit(viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
+    deforms = torch.arange(MODES, device=squared.device) >= ROTATIONS
+    return Elasticity(deforms / (1 + h * h / 4 * squared + h * damping), squared)

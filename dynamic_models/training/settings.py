@@ -33,7 +33,8 @@ class TrainSettings:
         step_size: longest step of a fixed-step method, seconds.
         rtol: relative tolerance of the adaptive method.
         atol: absolute tolerance of the adaptive method.
-        sweeps: iterations that contacts are solved with in every step.
+        substeps: parts of a step in which contacts are solved.
+        sweeps: iterations that contacts are solved with in every substep.
         contacts: points for every object of a scene that contacts are solved at.
         steps: frames of every scene to learn from.
         chunk: frames of a training window.
@@ -80,6 +81,7 @@ class TrainSettings:
     step_size: float
     rtol: float
     atol: float
+    substeps: int
     sweeps: int
     contacts: int
     steps: int

@@ -57,10 +57,34 @@ class Contacts(NamedTuple):
     theirs: torch.Tensor
     patch: torch.Tensor
 
-    def relative_basis(self) -> torch.Tensor:
-        """Return (B, M, O 13): times all objects' V it is the velocity relative to the partner."""
-        owned, partnered = self.owner.mT[..., None], self.partner.mT[..., None]
-        return (owned * self.own[:, None] - partnered * self.theirs).movedim(1, 2).flatten(2)
+
+class Response(NamedTuple):
+    """A ``Response`` says how velocities at M contacts answer to impulses there, as long as nothing moves much.
+
+    Attributes:
+        basis: (B, M, O 13), times all objects' V it is the velocity relative to the partner.
+        normals: (B, M, 3), out of the partner.
+        between: (B, M, O), 1 for the owner, -1 for the partner.
+        bodies: (B, O, 39, 39), changes of V by sums of basis (x) impulse, both flattened.
+        along, across: (B, M), bounds of what impulses along and across the normal feel, 1/kg.
+        turning: (B, M), that of torques, 1/(kg m^2).
+    """
+
+    basis: torch.Tensor
+    normals: torch.Tensor
+    between: torch.Tensor
+    bodies: torch.Tensor
+    along: torch.Tensor
+    across: torch.Tensor
+    turning: torch.Tensor
+
+    def velocities(self, V: torch.Tensor) -> torch.Tensor:
+        """Return velocities (B, M, 3) relative to the partner."""
+        return self.basis @ V.flatten(1, 2)
+
+    def along_normals(self, V: torch.Tensor) -> torch.Tensor:
+        """Return how fast points come off their partner, (B, M)."""
+        return (self.velocities(V) * self.normals).sum(-1)
 
 
 class Shares(NamedTuple):
@@ -119,8 +143,16 @@ def divide(contacts: Contacts, approach: torch.Tensor, thickness: float, fuzz: f
     return Shares(share, contacts.gaps - lift, total)
 
 
+def response(bodies: Bodies, contacts: Contacts) -> Response:
+    """Return how velocities at contacts answer to impulses."""
+    owned, partnered = contacts.owner.mT[..., None], contacts.partner.mT[..., None]
+    basis = (owned * contacts.own[:, None] - partnered * contacts.theirs).movedim(1, 2).flatten(2)
+    inverse = inverse_masses(bodies, contacts)
+    return Response(basis, contacts.normals, contacts.owner - contacts.partner, _of_bodies(bodies), *inverse)
+
+
 def solve(
-    bodies: Bodies,
+    response: Response,
     contacts: Contacts,
     shares: Shares,
     properties: Properties,
@@ -137,20 +169,15 @@ def solve(
     Args:
         before: (B, O, 13, 3), V at the start of the step.
         V: at its end without contacts.
-        h: seconds that the step takes; gaps are those in its middle.
+        h: seconds that the step takes; the gaps of ``contacts`` are those in its middle.
         sweeps: number of iterations.
     """
-    batch, count = bodies.mass.shape
-    basis, normals = contacts.relative_basis(), contacts.normals
-    between = contacts.owner - contacts.partner
-    response = _response(bodies)
-
-    def along_normal(V: torch.Tensor) -> torch.Tensor:
-        return ((basis @ V.flatten(1, 2)) * normals).sum(-1)
+    basis, normals, between = response.basis, response.normals, response.between
+    batch, _, count = between.shape
 
     # How fast surfaces have to come off. The work of an impulse is that of the mean velocity of the step: surfaces that
     # come off no faster than they met, and ones that went apart and may come back as fast, gain no energy.
-    free, earlier = along_normal(V), along_normal(before)
+    free, earlier = response.along_normals(V), response.along_normals(before)
     met = torch.minimum(-earlier, -free).clamp_min(0)
     bounce = properties.restitution * met * met.square() / (met.square() + _SLOW**2)
     parting = (-properties.recovery * shares.gaps / h).clamp(0, _FASTEST_PARTING)
@@ -162,14 +189,14 @@ def solve(
     touched = (shares.total > 0).to(V).view(batch, count, 1 + count)
     number = touched.sum(-1) + touched[..., 1:].sum(1)  # of patches on a body: its own, and those of others
     crowd = torch.maximum((contacts.owner * number[:, None]).amax(-1), (contacts.partner * number[:, None]).amax(-1))
-    along, across, turning = inverse_masses(bodies, contacts)
+    along, across, turning = response.along, response.across, response.turning
     rate = _OVER_RELAXED * shares.share / crowd.clamp_min(1)
     yields = (shares.share / along).clamp_min(1e-9) / _SOFTNESS
     along, across, turning = rate / along / (1 + _SOFTNESS), rate / across, rate / turning
 
     pressing, rubbing, twisting = torch.zeros_like(free), torch.zeros_like(normals), torch.zeros_like(normals)
     for _ in range(sweeps):
-        u = basis @ V.flatten(1, 2)
+        u = response.velocities(V)
         normal = (u * normals).sum(-1)
         pressed = (pressing + along * (bound - normal + _SOFTNESS * lacking - pressing / yields)).clamp_min(0)
         rubbed = rubbing - across[..., None] * (u - normal[..., None] * normals)
@@ -179,7 +206,7 @@ def solve(
         got = (basis.mT @ ((pressed - pressing)[..., None] * normals + rubbed - rubbing)).view(batch, count, BASIS, 3)
         torque = cross_matrix(between.mT @ (twisted - twisting)).mT / 2
         got = torch.cat([got[..., :1, :], got[..., 1:4, :] + torque, got[..., 4:, :]], -2)
-        V = V + (response @ got.flatten(-2)[..., None]).view(batch, count, BASIS, 3)
+        V = V + (response.bodies @ got.flatten(-2)[..., None]).view(batch, count, BASIS, 3)
         pressing, rubbing, twisting = pressed, rubbed, twisted
     return V
 
@@ -204,7 +231,7 @@ def inverse_masses(bodies: Bodies, contacts: Contacts) -> tuple[torch.Tensor, to
     return found[0], found[1], found[2]
 
 
-def _response(bodies: Bodies) -> torch.Tensor:
+def _of_bodies(bodies: Bodies) -> torch.Tensor:
     """Return (B, O, 39, 39), changes of V by sums of basis (x) impulse, both flattened."""
     R, mass = bodies.R, bodies.mass
     epsilon = cross_matrix(torch.eye(3, dtype=R.dtype, device=R.device)).mT  # epsilon_fac

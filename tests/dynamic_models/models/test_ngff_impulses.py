@@ -114,6 +114,22 @@ def test_a_ball_comes_back_no_faster_than_it_came(youngs_modulus: float, restitu
 
 
 @torch.no_grad()
+def test_a_rebound_hardly_depends_on_when_in_a_step_it_begins() -> None:
+    """A stiff ball, which rings faster than steps of 10 ms resolve, falls from heights that differ by parts of one."""
+    ball = solid((0.2, 0.2, 0.2), round_=True)
+    starts = [scene([ball], [(0, 0, 0.3 + 0.002 * i)], [(0, 0, -1.0)], floor=0.0) for i in range(12)]
+
+    def spread(**settings: int) -> float:
+        model = with_properties(make_model(**settings))
+        speeds = model(collate(starts), 31, DT)[:, :, 0, :, 2].mean(-1).diff() / DT
+        rebounds = speeds.amax(-1) / -speeds.amin(-1)
+        return float(rebounds.amax() - rebounds.amin())
+
+    assert spread(substeps=8) < 0.1
+    assert spread(substeps=1, sweeps=8) > 0.25
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("awake", [False, True])
 def test_collisions_conserve_momentum_and_angular_momentum(awake: bool) -> None:
     ball, box = solid((0.2, 0.2, 0.2), round_=True), solid((0.2, 0.15, 0.1))
