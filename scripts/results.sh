@@ -82,8 +82,8 @@ KEYPOINTS=${KEYPOINTS:-${scale[3]}}
 TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:-$flags --steps 100 --chunk 50 --chunk_start 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5}
 NGFF_FLAGS=${NGFF_FLAGS:---ode_method leapfrog --step_size 1e-2 --num_layers 4}
-IMPULSES_FLAGS=${IMPULSES_FLAGS:---hidden_dim 64 --num_layers 2 --step_size 1e-2 --contacts ${scale[4]} \
-    --lr 3e-3 --min_lr 1e-4 --clip_grad 0.3}
+IMPULSES_FLAGS=${IMPULSES_FLAGS:---hidden_dim 64 --num_layers 2 --step_size 2e-2 --substeps 16 --contacts ${scale[4]} \
+    --chunk 8 --chunk_start 8 --noise 0 --lr 3e-3 --min_lr 1e-4 --clip_grad 0.3}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
 ABLATION_SECONDS=${ABLATION_SECONDS:-360}
 VIDEO_SCENES=${VIDEO_SCENES:-2}
