@@ -127,8 +127,9 @@ class Motion(NamedTuple):
 
 
 class Elasticity(NamedTuple):
-    """An ``Elasticity`` says how deformation goes on in a step: with the trapezoidal rule, whose energy it keeps, for
-    springs, and the implicit Euler rule for viscosity.
+    """An ``Elasticity`` says how deformation goes on in a step.
+
+    Springs follow the trapezoidal rule, which keeps their energy, and viscosity the implicit Euler rule.
 
     Attributes:
         yields: (B, O, 27), how much of a change of rate a mode takes.
@@ -246,7 +247,7 @@ class NGFFImpulses(FrameModel):
         gyroscopic = gyroscopic / (1 + (omega / _FAST_SPIN).square().sum(-1, keepdim=True))
         angular = transform(objects.inverse_inertia, transform(R.mT, push[..., 3:]) - gyroscopic)
         middle = compose(h / 2 * omega, R)
-        # What falls on bodies from outside, m/s and rad/s in a step.
+        # What gravity and pushes add in a step, m/s and rad/s.
         linear, angular = h * (push[..., :3] + scene.gravity[:, None]), h * transform(middle, angular)
 
         halfway = Motion(rest, Z + h / 2 * Zdot, Zdot, x + h / 2 * v, v, omega, middle)
