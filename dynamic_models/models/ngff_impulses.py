@@ -5,21 +5,27 @@
     d Z/dt = Zdot           d Zdot/dt = -(E / rho) K Z - nu K Zdot + sum f J / m       deformation, in the body's axes
 
 Z are the amplitudes of the body's elastic modes, K their stiffness (``elastic_modes``). J are impulses at the points
-that reach a wall or the surface of another object: with the relative velocity u there, such that at the end of a step
+that reach a wall or the surface of another object. Walls are rigid: with the relative velocity u there, such that at
+the end of a step
 
     u_n >= b      0 <= J_n      |J_t| <= mu J_n      |torque| <= d J_n
 
-where b keeps surfaces out of each other, or lets them come off with the share e of the speed that they met with. Where
-bodies touch is found once in a step; within it, impulses and deformation take several substeps, as stiff bodies bounce
-off in milliseconds, in which they hardly move. A few sweeps of projected Jacobi iterations find the impulses
-(``contact_solver``), as in the time stepping of Stewart & Trinkle (1996): every contact is answered by mass, inertia
-and elasticity of both bodies. Impulses are equal and opposite at one place, so that momentum and angular momentum are
-conserved, and no contact gives back more energy than it took.
+where b keeps surfaces out of walls, or lets them come off with the share e of the speed that they met with: the time
+stepping of Stewart & Trinkle (1996), solved by a few sweeps of projected Jacobi iterations. Objects yield where they
+touch each other, far more than a few modes can: they press on each other with Hertz's forces (1882), out of how much
+of the undeformed bodies overlaps, damped in proportion to their viscosity, with friction and rolling friction as at
+walls (``contact_solver``). What is predicted of the overlap is a dent: each surface is moved out of the other object,
+by its share of what yields.
 
-What is learned: restitution e, friction mu, rolling friction d and how fast overlaps end, from what two objects are and
-how their contact is on the whole (ContactNets, Pfrommer et al. 2020, learn as much of known shapes); and how much
-stiffer and more viscous (nu) an object is than its material says. Surfaces, at which the simulated bodies touch, are
-those of the keypoints (``contact.surfaces``); where they are has no gradient.
+Where bodies touch is found once in a step; within it, impulses and deformation take several substeps, as stiff bodies
+bounce off in milliseconds, in which they hardly move. Every contact is answered by mass, inertia and elasticity of both
+bodies. Impulses are equal and opposite at one place, so that momentum and angular momentum are conserved.
+
+What is learned: at walls restitution e, friction mu, rolling friction d and how fast overlaps end, at objects
+stiffness, damping, the distance at which forces begin, and friction, from what two objects are and how their contact
+is on the whole (ContactNets, Pfrommer et al. 2020, learn as much of known shapes); and how much stiffer and more
+viscous (nu) an object is than its material says. Surfaces, at which the simulated bodies touch, are those of keypoints
+(``contact.surfaces``); where they are has no gradient.
 """
 
 from typing import Annotated, Literal, NamedTuple
@@ -38,10 +44,12 @@ from dynamic_models.models.building_blocks.contact_solver import (
     Properties,
     Response,
     Shares,
+    Springs,
     axis,
     divide,
+    press,
     response,
-    solve,
+    strike,
     velocities,
 )
 from dynamic_models.models.building_blocks.described_objects import CONTEXT, describe_objects, thrice
@@ -60,6 +68,10 @@ _MEMORY = 1.5  # seconds, in which deformations are forgotten that are not those
 _GAP = 0.05  # metres: the largest gap that networks are told
 _REST_SPEED = 0.05  # m/s
 _LARGEST = 10.0  # output of networks
+_NU = 0.3  # Poisson's ratio of contacts
+_CELLS = 1.3  # width, in cells of the simulation, of the smallest contact between objects
+_ROOM = 0.3  # share of an object's depth that a contact indents at most
+_DEEPEST = 2.0  # cells: the largest reach of contacts
 
 
 class Objects(NamedTuple):
@@ -74,6 +86,8 @@ class Objects(NamedTuple):
         inverse_inertia: (B, O, 3, 3), its inverse, 1/m^2.
         mass: (B, O), kg.
         squared_speed: (B, O), Young's modulus over density, m^2/s^2.
+        density: (B, O), kg/m^3.
+        depth: (B, O), along the thinnest axis of the box with the same moments, metres.
         context: (B, O, 6), numbers that describe material and size to the networks.
         mask: (B, O, P), which points exist.
         places: (B, O, P, 3), the place of each of the scene's points in this order, three times.
@@ -88,6 +102,8 @@ class Objects(NamedTuple):
     inverse_inertia: torch.Tensor
     mass: torch.Tensor
     squared_speed: torch.Tensor
+    density: torch.Tensor
+    depth: torch.Tensor
     context: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
@@ -163,7 +179,7 @@ class NGFFImpulsesSettings(BaseModel):
     substeps: int = Field(8, ge=1, le=1000)
     """parts of a step in which contacts are solved and objects deform"""
     sweeps: int = Field(2, ge=1, le=1000)
-    """iterations that contacts are solved with in every substep"""
+    """iterations that contacts with walls are solved with in every substep"""
     contacts: int = Field(64, ge=1, le=2**16)
     """points for every object of a scene that contacts are solved at: those that come nearest to walls and surfaces"""
 
@@ -176,12 +192,14 @@ class NGFFImpulses(FrameModel):
     def __init__(self, settings: NGFFImpulsesSettings) -> None:
         super().__init__(settings)
         h, layers = settings.hidden_dim, settings.num_layers
-        self.contact = nn.Sequential(mlp(6 + 2 * CONTEXT, h, layers), silent_linear(h, 4))
+        self.contact = nn.Sequential(mlp(6 + 2 * CONTEXT, h, layers), silent_linear(h, 5))
         self.material = nn.Sequential(mlp(CONTEXT, h, layers), silent_linear(h, 2))
-        # The logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling friction;
-        # of walls and of objects; and how they change with the logarithms of the softer one's stiffness and of speed.
-        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6], [-2.0, -1.2, 2.0, -9.0]]))
-        walls, objects = [[2.0, 0.0, 0.0, 0.0], [0.0, -0.9, 0.0, -2.0]], [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+        # Of walls: the logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling
+        # friction. Of objects: the logarithms of stiffness, friction, relaxation and rolling friction, the reach in
+        # cells. And how they change with the logarithms of the softer one's stiffness and of speed.
+        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6, 0.0], [0.1, -1.2, 0.0, -9.0, 0.3]]))
+        none = [0.0] * 5
+        walls, objects = [[2.0, 0.0, 0.0, 0.0, 0.0], none], [[0.0, -0.9, 0.0, -2.0, 0.0], none]
         self.slopes = nn.Parameter(torch.tensor([walls, objects]))
         self.viscosity = nn.Parameter(torch.tensor(1.0))  # the logarithm of nu, m^2/s
 
@@ -206,23 +224,36 @@ class NGFFImpulses(FrameModel):
             described.inverse_inertia,
             described.mass,
             torch.where(E.isnan(), _STIFFNESS, E).clamp_min(1.0) / described.density.clamp_min(1e-3),
+            described.density.clamp_min(1e-3),
+            _thinnest(described.inertia),
             described.context,
             mask,
             thrice(order.argsort(-1)),
             *modes,
         )
-        motion = Motion((q - q0 - functions @ Z) * mask[..., None], Z, Zdot, body.x, body.v, body.omega, body.R)
-        return *motion, *objects
+        motion = Motion(torch.zeros_like(q), Z, Zdot, body.x, body.v, body.omega, body.R)
+        rest = q - q0 - functions @ Z - self._dents(motion, objects)
+        return *motion._replace(rest=rest * mask[..., None]), *objects
 
     def points(self, carry: Carry) -> torch.Tensor:
         motion, objects = _taken_apart(carry)
-        q = objects.q0 + objects.functions @ motion.Z + motion.rest
+        q = objects.q0 + objects.functions @ motion.Z + motion.rest + self._dents(motion, objects)
         return (turn(motion.R, q) + motion.x[..., None, :]).gather(2, objects.places)
+
+    def _dents(self, motion: Motion, objects: Objects) -> torch.Tensor:
+        """Return how objects yield (B, O, P, 3), metres, body axes, where undeformed ones would be inside others."""
+        world = turn(motion.R, objects.q0 + objects.functions @ motion.Z) + motion.x[..., None, :]
+        surfaces = turn(motion.R, objects.normals)
+        other = surface_contact(world, surfaces, objects.mask, _REACH * objects.spacing, _RADIUS * objects.spacing)
+        yields = 1 / (objects.squared_speed * objects.density)
+        theirs = (other.partner @ yields[:, None, :, None])[..., 0]
+        share = yields[..., None] / (yields[..., None] + theirs)
+        return turn(motion.R.mT, (-other.gaps).clamp_min(0)[..., None] * share[..., None] * other.normals)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Estimate what backpropagation through a ``step`` keeps: numbers a point, and numbers a contact and sweep."""
         batch, objects, points = scene.mask.shape
-        solving = 40 * self.settings.substeps * (1 + self.settings.sweeps)
+        solving = 40 * self.settings.substeps * (2 + self.settings.sweeps)
         contacts = min(self.settings.contacts, 2 * points) * (60 * objects + solving)
         return 4.0 * substeps(frame_dt, self.settings.step_size) * batch * objects * (200 * points + contacts)
 
@@ -259,18 +290,21 @@ class NGFFImpulses(FrameModel):
         V = halfway.velocities()
         gaps = contacts.gaps - h / 2 * answers.along_normals(V)
         untouched = halfway._replace(v=v + linear, omega=omega + angular).velocities()
-        properties = self._properties(objects, contacts, answers, untouched, h)
+        properties, springs = self._properties(objects, material, contacts, answers, untouched, h)
 
         kick = velocities(linear, angular, torch.zeros_like(Zdot)) / self.settings.substeps
         moved = torch.zeros_like(V)
+        least_area, of_object = (_CELLS * self._cell) ** 2, contacts.partner.sum(-1) > 0
         for _ in range(self.settings.substeps):
             before = V
             gaps = gaps + substep / 2 * answers.along_normals(before)
             rates = elasticity.change(objects.shapes, Z, before[..., 4:, :] @ middle, substep)
             V = torch.cat([before[..., :4, :], rates @ middle.mT], -2) + kick
             contacts = contacts._replace(gaps=gaps)
-            shares = self._divide(contacts, answers, V, substep)
-            V = solve(answers, contacts, shares, properties, before, V, substep, self.settings.sweeps)
+            V = press(answers, contacts, springs, V, substep, least_area, _ROOM)
+            walls = contacts._replace(gaps=gaps.masked_fill(of_object, NO_GAP))
+            shares = self._divide(walls, answers, V, substep)
+            V = strike(answers, walls, shares, properties, before, V, substep, self.settings.sweeps)
             gaps = gaps + substep / 2 * answers.along_normals(V)
             drift = substep / 2 * (before + V)
             Z, moved = Z + drift[..., 4:, :] @ middle, moved + drift
@@ -287,7 +321,7 @@ class NGFFImpulses(FrameModel):
         """Return the points that come nearest to a wall or to another object's surface in half a step of ``h`` s."""
         _, Z, Zdot, x, v, omega, R = motion
         count, points = objects.mask.shape[1:]
-        arms = turn(R, objects.q0 + objects.functions @ Z + motion.rest)
+        arms = turn(R, objects.q0 + objects.functions @ Z)
         world = arms + x[..., None, :]
         gaps, normals = nearest_wall(world, scene.walls)
         surfaces = turn(R, objects.normals)
@@ -326,8 +360,14 @@ class NGFFImpulses(FrameModel):
         return Contacts(taken(normals, other.normals), gaps, owner, partner, own, theirs, patch)
 
     def _properties(
-        self, objects: Objects, contacts: Contacts, answers: Response, V: torch.Tensor, h: float
-    ) -> Properties:
+        self,
+        objects: Objects,
+        material: torch.Tensor,
+        contacts: Contacts,
+        answers: Response,
+        V: torch.Tensor,
+        h: float,
+    ) -> tuple[Properties, Springs]:
         """Return what the contacts of every patch are like.
 
         Args:
@@ -360,9 +400,39 @@ class NGFFImpulses(FrameModel):
         speed = (along.abs() + _REST_SPEED).log()
         typical = torch.where(is_wall, *self.typical)
         by_softness, by_speed = (torch.where(is_wall, *slopes) for slopes in self.slopes.unbind(1))
-        outputs = limit(outputs + typical + softest * by_softness + speed * by_speed, _LARGEST).flatten(1, 2)
-        restitution, friction, recovery, rolling = (contacts.patch @ outputs).unbind(-1)
-        return Properties(restitution.sigmoid(), friction.exp(), recovery.sigmoid(), rolling.exp())
+        outputs = limit(outputs + typical + softest * by_softness + speed * by_speed, _LARGEST)
+        firmness, friction, recovery, rolling, reach = (contacts.patch @ outputs.flatten(1, 2)).unbind(-1)
+        properties = Properties(firmness.sigmoid(), friction.exp(), recovery.sigmoid(), rolling.exp())
+
+        def sides(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            """Return values (B, O) of every contact's owner and partner."""
+            return (contacts.owner @ values[..., None])[..., 0], (contacts.partner @ values[..., None])[..., 0]
+
+        stiffer, more_viscous = material.unbind(-1)
+        yielding = (1 - _NU**2) / (objects.squared_speed * objects.density * stiffer.exp())
+        relaxing = limit(self.viscosity + more_viscous, _LARGEST).exp() / (objects.squared_speed * stiffer.exp())
+        own, theirs = sides(yielding)
+        own_depth, their_depth = sides(objects.depth)
+        own_time, their_time = sides(relaxing)
+        relaxation = (own_time * own + their_time * theirs) / (own + theirs)
+        springs = Springs(
+            firmness.exp(),
+            own,
+            theirs,
+            own_depth.clamp_min(1e-3),
+            their_depth.clamp_min(1e-3),
+            relaxation * recovery.exp(),
+            limit(reach, _DEEPEST) * self._cell,
+            sides(objects.spacing.square())[0],
+            friction.exp(),
+            rolling.exp(),
+        )
+        return properties, springs
+
+    @property
+    def _cell(self) -> float:
+        """Size of the simulation's cells, metres."""
+        return self.settings.threshold / 3
 
 
 def _taken_apart(carry: Carry) -> tuple[Motion, Objects]:
@@ -381,3 +451,9 @@ def _elasticity(objects: Objects, material: torch.Tensor, viscosity: torch.Tenso
     damping = limit(viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
     deforms = torch.arange(MODES, device=squared.device) >= ROTATIONS
     return Elasticity(deforms / (1 + h * h / 4 * squared + h * damping), squared)
+
+
+def _thinnest(inertia: torch.Tensor) -> torch.Tensor:
+    """Return the smallest edge (B, O), metres, of boxes with these inertia tensors over mass (B, O, 3, 3)."""
+    least, middle, most = torch.linalg.eigvalsh(inertia).unbind(-1)
+    return (6 * (least + middle - most)).clamp_min(1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Solve for the impulses at points where elastic bodies touch walls or each other.
+"""Find the impulses at points where elastic bodies touch walls, which are rigid, or each other.
 
 The velocity of a body's matter at r is basis . V with the basis (1, r, f) and V = (v, [omega]^T, Zdot), thirteen rows
 of three numbers: of the centre, of the rotation, and of the nine functions of ``elastic_modes``. So an impulse at any
@@ -13,9 +13,12 @@ from dynamic_models.models.building_blocks.body_frame import turn
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS
 
 BASIS = 4 + FUNCTIONS
-_OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
 _SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
+_OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
 _SLOW = 0.1  # m/s: slower contacts do not bounce
+_FUZZ = 2e-3  # metres over which points come into touch
+_LEAST = 0.1  # of a contact's own compliance, where the modes have nearly all of it
+_FULL = 0.05  # of its room, from where on a contact gets no stiffer
 _FASTEST_PARTING = 1.0  # m/s
 
 
@@ -86,6 +89,13 @@ class Response(NamedTuple):
         """Return how fast points come off their partner, (B, M)."""
         return (self.velocities(V) * self.normals).sum(-1)
 
+    def after(self, V: torch.Tensor, impulses: torch.Tensor, torques: torch.Tensor) -> torch.Tensor:
+        """Return V after impulses, N s, and impulsive torques, N m s, (B, M, 3) each, on owners."""
+        got = (self.basis.mT @ impulses).view_as(V)
+        torque = cross_matrix(self.between.mT @ torques).mT / 2
+        got = torch.cat([got[..., :1, :], got[..., 1:4, :] + torque, got[..., 4:, :]], -2)
+        return V + (self.bodies @ got.flatten(-2)[..., None]).view_as(V)
+
 
 class Shares(NamedTuple):
     """A ``Shares`` says how the impulse of a patch is divided between its points, in all 1.
@@ -99,6 +109,46 @@ class Shares(NamedTuple):
     share: torch.Tensor
     gaps: torch.Tensor
     total: torch.Tensor
+
+
+class Springs(NamedTuple):
+    """A ``Springs`` says how objects yield where they touch each other, (B, M) each; all points of a patch alike.
+
+    Attributes:
+        stiffness: over that of an elastic half-space.
+        own, theirs: the inverse plane-strain modulus (1 - nu^2) / E of the point's object and of its partner, 1/Pa.
+        own_depth, their_depth: how deep these objects are: what a contact compresses as a whole, metres.
+        relaxation: viscosity over stiffness, seconds.
+        reach: height above the partner at which forces begin, metres.
+        area: that a point stands for, m^2.
+        friction: Coulomb's coefficient.
+        rolling: lever arm of rolling friction, metres.
+    """
+
+    stiffness: torch.Tensor
+    own: torch.Tensor
+    theirs: torch.Tensor
+    own_depth: torch.Tensor
+    their_depth: torch.Tensor
+    relaxation: torch.Tensor
+    reach: torch.Tensor
+    area: torch.Tensor
+    friction: torch.Tensor
+    rolling: torch.Tensor
+
+
+class Impulses(NamedTuple):
+    """An ``Impulses`` holds what M contacts of every scene have given in a step.
+
+    Attributes:
+        pressing: (B, M), along normals, N s.
+        rubbing: (B, M, 3), across them, N s.
+        twisting: (B, M, 3), torques, N m s.
+    """
+
+    pressing: torch.Tensor
+    rubbing: torch.Tensor
+    twisting: torch.Tensor
 
 
 class Properties(NamedTuple):
@@ -122,7 +172,7 @@ def velocities(v: torch.Tensor, omega: torch.Tensor, rates: torch.Tensor) -> tor
     return torch.cat([v[..., None, :], cross_matrix(omega).mT, rates], -2)
 
 
-def divide(contacts: Contacts, approach: torch.Tensor, thickness: float, fuzz: float = 2e-3) -> Shares:
+def divide(contacts: Contacts, approach: torch.Tensor, thickness: float) -> Shares:
     """Divide the impulse of each patch between its points.
 
     Patches touch whose lowest point would be inside at the end of a step, and with it what is less than ``thickness``
@@ -131,13 +181,12 @@ def divide(contacts: Contacts, approach: torch.Tensor, thickness: float, fuzz: f
     Args:
         approach: (B, M), metres that points rise in the rest of the step.
         thickness: metres.
-        fuzz: metres over which patches come into touch.
     """
     expected = (contacts.gaps + approach).detach()
     lowest = torch.where(contacts.patch > 0, expected[..., None], 1.0).amin(1)
     lowest = (contacts.patch @ lowest[..., None])[..., 0]
     lift = (expected - lowest).clamp(0, thickness)
-    active = (0.5 - lowest / fuzz).clamp(0, 1) * (1 - lift / thickness)
+    active = (0.5 - lowest / _FUZZ).clamp(0, 1) * (1 - lift / thickness)
     total = (active[:, None] @ contacts.patch)[:, 0]
     share = active / (contacts.patch @ total[..., None]).clamp_min(1e-9)[..., 0]
     return Shares(share, contacts.gaps - lift, total)
@@ -151,7 +200,7 @@ def response(bodies: Bodies, contacts: Contacts) -> Response:
     return Response(basis, contacts.normals, contacts.owner - contacts.partner, _of_bodies(bodies), *inverse)
 
 
-def solve(
+def strike(
     response: Response,
     contacts: Contacts,
     shares: Shares,
@@ -161,20 +210,16 @@ def solve(
     h: float,
     sweeps: int,
 ) -> torch.Tensor:
-    """Return V (B, O, 13, 3) after the impulses of a step.
+    """Return V (B, O, 13, 3) after the impulses of ``h`` seconds at what is rigid.
 
     They are found by projected Jacobi iterations. The step of one is that of a single patch, divided by the number of
     patches that touch the bodies. A patch alone gets what it needs; points of a patch share that.
 
     Args:
         before: (B, O, 13, 3), V at the start of the step.
-        V: at its end without contacts.
-        h: seconds that the step takes; the gaps of ``contacts`` are those in its middle.
+        V: at its end without these contacts; the gaps of ``contacts`` are those in its middle.
         sweeps: number of iterations.
     """
-    basis, normals, between = response.basis, response.normals, response.between
-    batch, _, count = between.shape
-
     # How fast surfaces have to come off. The work of an impulse is that of the mean velocity of the step: surfaces that
     # come off no faster than they met, and ones that went apart and may come back as fast, gain no energy.
     free, earlier = response.along_normals(V), response.along_normals(before)
@@ -186,29 +231,99 @@ def solve(
     bound = torch.where(closing, torch.maximum(bound, bounce), bound)
     lacking = (bound - free) * (shares.share > 0)
 
-    touched = (shares.total > 0).to(V).view(batch, count, 1 + count)
-    number = touched.sum(-1) + touched[..., 1:].sum(1)  # of patches on a body: its own, and those of others
-    crowd = torch.maximum((contacts.owner * number[:, None]).amax(-1), (contacts.partner * number[:, None]).amax(-1))
-    along, across, turning = response.along, response.across, response.turning
-    rate = _OVER_RELAXED * shares.share / crowd.clamp_min(1)
-    yields = (shares.share / along).clamp_min(1e-9) / _SOFTNESS
-    along, across, turning = rate / along / (1 + _SOFTNESS), rate / across, rate / turning
-
-    pressing, rubbing, twisting = torch.zeros_like(free), torch.zeros_like(normals), torch.zeros_like(normals)
+    rate = _OVER_RELAXED * shares.share / _crowd(contacts, shares.total)
+    yields = (shares.share / response.along).clamp_min(1e-9) / _SOFTNESS
+    along = rate / response.along / (1 + _SOFTNESS)
+    given = Impulses(torch.zeros_like(free), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
     for _ in range(sweeps):
-        u = response.velocities(V)
-        normal = (u * normals).sum(-1)
-        pressed = (pressing + along * (bound - normal + _SOFTNESS * lacking - pressing / yields)).clamp_min(0)
-        rubbed = rubbing - across[..., None] * (u - normal[..., None] * normals)
-        rubbed = _limited(rubbed, properties.friction * pressed)
-        twisted = twisting - turning[..., None] * (between @ axis(V[..., 1:4, :].mT))
-        twisted = _limited(twisted, properties.rolling * pressed)
-        got = (basis.mT @ ((pressed - pressing)[..., None] * normals + rubbed - rubbing)).view(batch, count, BASIS, 3)
-        torque = cross_matrix(between.mT @ (twisted - twisting)).mT / 2
-        got = torch.cat([got[..., :1, :], got[..., 1:4, :] + torque, got[..., 4:, :]], -2)
-        V = V + (response.bodies @ got.flatten(-2)[..., None]).view(batch, count, BASIS, 3)
-        pressing, rubbing, twisting = pressed, rubbed, twisted
+        change = bound - response.along_normals(V) + _SOFTNESS * lacking - given.pressing / yields
+        pressing = (given.pressing + along * change).clamp_min(0)
+        V, given = _with_friction(response, V, rate, pressing, given, properties.friction, properties.rolling)
     return V
+
+
+def press(
+    response: Response, contacts: Contacts, springs: Springs, V: torch.Tensor, h: float, least_area: float, room: float
+) -> torch.Tensor:
+    """Return V (B, O, 13, 3) after the impulses of ``h`` seconds in which objects press on each other.
+
+    An elastic half-space that is indented on an area A answers with about 1.1 E* sqrt(A) times the mean depth, for
+    Hertz's sphere as for a flat punch, if depth and area are those that undeformed surfaces have in common. Each point
+    in reach takes its part of that. What the modes of a body compress is left out, and indentations get stiffer as
+    they come near its depth. Impulses are those of the end of the step, along and across normals and of each patch by
+    itself, so that stiff contacts of light bodies do not diverge.
+
+    Args:
+        V: at the end of the step without contacts; the gaps of ``contacts`` are those in its middle.
+        least_area: the area that the grid of a simulation makes of a smaller one, m^2.
+        room: share of an object's depth that an indentation fills at most.
+    """
+    patch = contacts.patch
+    depth = (springs.reach - contacts.gaps).clamp_min(0) * contacts.partner.sum(-1)
+    active = (depth / _FUZZ).clamp_max(1)
+    total = (active[:, None] @ patch)[:, 0]
+    number, sums = (patch @ torch.stack([total, (depth[:, None] @ patch)[:, 0]], -1)).unbind(-1)
+    number = number.clamp_min(1)
+    root = (number * springs.area + least_area).sqrt()
+    # Each half-space lacks what is beyond the object.
+    own, theirs = (
+        inverse * (1 / root - 0.5 / depth_of).clamp_min(_LEAST / root)
+        for inverse, depth_of in ((springs.own, springs.own_depth), (springs.theirs, springs.their_depth))
+    )
+    yielding = (springs.own + springs.theirs).clamp_min(1e-12)
+    deep = room * (springs.own * springs.own_depth + springs.theirs * springs.their_depth) / yielding
+    stiff = springs.stiffness / 2 / (own + theirs).clamp_min(1e-12)  # the other object's points give the other half
+    stiff = stiff / (1 - sums / number / deep.clamp_min(1e-6)).clamp_min(_FULL)
+
+    crowd = _crowd(contacts, total)
+    normal = response.along_normals(V)
+    implicit = 1 + stiff * response.along * crowd * h * (h / 4 + springs.relaxation)
+    pressed = h * stiff / number * (depth - springs.relaxation * normal * active) / implicit
+    pressed = pressed.clamp_min(0) * (depth > 0)
+    share = pressed / (patch @ (patch.mT @ pressed[..., None]))[..., 0].clamp_min(1e-12)
+    none = Impulses(torch.zeros_like(pressed), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
+    rate = _OVER_RELAXED * share / crowd
+    return _with_friction(response, V, rate, pressed, none, springs.friction, springs.rolling)[0]
+
+
+def _with_friction(
+    response: Response,
+    V: torch.Tensor,
+    rate: torch.Tensor,
+    pressing: torch.Tensor,
+    given: Impulses,
+    friction: torch.Tensor,
+    rolling: torch.Tensor,
+) -> tuple[torch.Tensor, Impulses]:
+    """Return V after impulses along normals and those of friction, which stop sliding and turning within bounds.
+
+    Args:
+        rate: (B, M), part that a point takes of what stops a patch.
+        pressing: (B, M), impulses along normals in all, N s.
+        given: what V has of these impulses already.
+        friction, rolling: (B, M), see ``Properties``.
+    """
+    u = response.velocities(V)
+    sliding = u - (u * response.normals).sum(-1, keepdim=True) * response.normals
+    spin = response.between @ axis(V[..., 1:4, :].mT)
+    rubbing = _limited(given.rubbing - (rate / response.across)[..., None] * sliding, friction * pressing)
+    twisting = _limited(given.twisting - (rate / response.turning)[..., None] * spin, rolling * pressing)
+    more = (pressing - given.pressing)[..., None] * response.normals + rubbing - given.rubbing
+    return response.after(V, more, twisting - given.twisting), Impulses(pressing, rubbing, twisting)
+
+
+def _crowd(contacts: Contacts, total: torch.Tensor) -> torch.Tensor:
+    """Return how many patches in touch a point's object or its partner has, whichever has more, (B, M).
+
+    Args:
+        total: (B, O (1 + O)), how many points of each patch are in touch.
+    """
+    count = contacts.owner.shape[-1]
+    touched = (total > 0).to(total).unflatten(1, (count, 1 + count))
+    number = touched.sum(-1) + touched[..., 1:].sum(1)  # of patches on a body: its own, and those of others
+    return torch.maximum(
+        (contacts.owner * number[:, None]).amax(-1), (contacts.partner * number[:, None]).amax(-1)
+    ).clamp_min(1)
 
 
 def inverse_masses(bodies: Bodies, contacts: Contacts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
