@@ -43,17 +43,15 @@ from dynamic_models.models.building_blocks.contact_solver import (
     Contacts,
     Properties,
     Response,
-    Shares,
     Springs,
     axis,
     divide,
-    press,
     response,
-    strike,
     velocities,
 )
 from dynamic_models.models.building_blocks.described_objects import CONTEXT, describe_objects, thrice
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS, MODES, ROTATIONS, ElasticModes, elastic_modes
+from dynamic_models.models.building_blocks.impulse_steps import Elasticity, Meeting, Substeps, impulse_steps
 from dynamic_models.models.building_blocks.integration import substeps
 from dynamic_models.models.building_blocks.networks import mlp, silent_linear
 from dynamic_models.models.force_field import Length, limit
@@ -140,26 +138,6 @@ class Motion(NamedTuple):
     def velocities(self) -> torch.Tensor:
         """Return V (B, O, 13, 3) of ``contact_solver``."""
         return velocities(self.v, self.omega, self.Zdot @ self.R.mT)
-
-
-class Elasticity(NamedTuple):
-    """An ``Elasticity`` says how deformation goes on in a step.
-
-    Springs follow the trapezoidal rule, which keeps their energy, and viscosity the implicit Euler rule.
-
-    Attributes:
-        yields: (B, O, 27), how much of a change of rate a mode takes.
-        squared: (B, O, 27), its squared angular frequency, 1/s^2.
-    """
-
-    yields: torch.Tensor
-    squared: torch.Tensor
-
-    def change(self, shapes: torch.Tensor, Z: torch.Tensor, Zdot: torch.Tensor, h: float) -> torch.Tensor:
-        """Return Zdot (B, O, 9, 3) after ``h`` seconds without impulses."""
-        amplitudes, rates = ((shapes.mT @ each.flatten(-2)[..., None])[..., 0] for each in (Z + h / 2 * Zdot, Zdot))
-        rates = self.yields * ((1 + h * h / 4 * self.squared) * rates - h * self.squared * amplitudes)
-        return (shapes @ rates[..., None])[..., 0].unflatten(-1, (FUNCTIONS, 3))
 
 
 class NGFFImpulsesSettings(BaseModel):
@@ -292,30 +270,18 @@ class NGFFImpulses(FrameModel):
         untouched = halfway._replace(v=v + linear, omega=omega + angular).velocities()
         properties, springs = self._properties(objects, material, contacts, answers, untouched, h)
 
-        kick = velocities(linear, angular, torch.zeros_like(Zdot)) / self.settings.substeps
-        moved = torch.zeros_like(V)
-        least_area, of_object = (_CELLS * self._cell) ** 2, contacts.partner.sum(-1) > 0
-        for _ in range(self.settings.substeps):
-            before = V
-            gaps = gaps + substep / 2 * answers.along_normals(before)
-            rates = elasticity.change(objects.shapes, Z, before[..., 4:, :] @ middle, substep)
-            V = torch.cat([before[..., :4, :], rates @ middle.mT], -2) + kick
-            contacts = contacts._replace(gaps=gaps)
-            V = press(answers, contacts, springs, V, substep, least_area, _ROOM)
-            walls = contacts._replace(gaps=gaps.masked_fill(of_object, NO_GAP))
-            shares = self._divide(walls, answers, V, substep)
-            V = strike(answers, walls, shares, properties, before, V, substep, self.settings.sweeps)
-            gaps = gaps + substep / 2 * answers.along_normals(V)
-            drift = substep / 2 * (before + V)
-            Z, moved = Z + drift[..., 4:, :] @ middle, moved + drift
-
+        kick = velocities(linear, angular, torch.zeros_like(Zdot))[..., :4, :] / self.settings.substeps
+        meeting = Meeting(contacts, answers, properties, springs, elasticity, middle, kick)
+        V, Z, moved = impulse_steps(meeting, self._substeps(substep), gaps, V, Z)
         v, spin, Zdot = V.split((1, 3, FUNCTIONS), -2)
         turned = compose(axis(moved[..., 1:4, :].mT), R)
         return Motion(rest, Z, Zdot @ middle, x + moved[..., 0, :], v[..., 0, :], axis(spin.mT), turned)
 
-    def _divide(self, contacts: Contacts, answers: Response, V: torch.Tensor, h: float) -> Shares:
-        """Divide impulses between points that would move with ``V`` for the second half of ``h`` seconds."""
-        return divide(contacts, h / 2 * answers.along_normals(V), _THICKNESS * self.settings.threshold)
+    def _substeps(self, h: float) -> Substeps:
+        """Return how a step is taken in substeps of ``h`` seconds."""
+        settings = self.settings
+        thickness = _THICKNESS * settings.threshold
+        return Substeps(h, settings.substeps, settings.sweeps, thickness, (_CELLS * self._cell) ** 2, _ROOM)
 
     def _contacts(self, scene: SceneState, objects: Objects, motion: Motion, h: float) -> Contacts:
         """Return the points that come nearest to a wall or to another object's surface in half a step of ``h`` s."""
@@ -373,7 +339,7 @@ class NGFFImpulses(FrameModel):
         Args:
             V: (B, O, 13, 3), of bodies at the end of the step of ``h`` seconds, if they did not touch.
         """
-        shares = self._divide(contacts, answers, V, h)
+        shares = divide(contacts, h / 2 * answers.along_normals(V), _THICKNESS * self.settings.threshold)
         u = answers.velocities(V)
         along = (u * answers.normals).sum(-1)
         batch, count = objects.mask.shape[:2]
@@ -424,8 +390,6 @@ class NGFFImpulses(FrameModel):
             relaxation * recovery.exp(),
             limit(reach, _DEEPEST) * self._cell,
             sides(objects.spacing.square())[0],
-            friction.exp(),
-            rolling.exp(),
         )
         return properties, springs
 
@@ -450,7 +414,7 @@ def _elasticity(objects: Objects, material: torch.Tensor, viscosity: torch.Tenso
     squared = objects.squared_speed[..., None] * material[..., :1].exp() * objects.stiffness
     damping = limit(viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
     deforms = torch.arange(MODES, device=squared.device) >= ROTATIONS
-    return Elasticity(deforms / (1 + h * h / 4 * squared + h * damping), squared)
+    return Elasticity(objects.shapes, deforms / (1 + h * h / 4 * squared + h * damping), squared)
 
 
 def _thinnest(inertia: torch.Tensor) -> torch.Tensor:

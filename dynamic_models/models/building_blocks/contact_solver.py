@@ -13,13 +13,13 @@ from dynamic_models.models.building_blocks.body_frame import turn
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS
 
 BASIS = 4 + FUNCTIONS
-_SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
-_OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
-_SLOW = 0.1  # m/s: slower contacts do not bounce
-_FUZZ = 2e-3  # metres over which points come into touch
-_LEAST = 0.1  # of a contact's own compliance, where the modes have nearly all of it
-_FULL = 0.05  # of its room, from where on a contact gets no stiffer
-_FASTEST_PARTING = 1.0  # m/s
+SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
+OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
+SLOW = 0.1  # m/s: slower contacts do not bounce
+FUZZ = 2e-3  # metres over which points come into touch
+LEAST = 0.1  # of a contact's own compliance, where the modes have nearly all of it
+FULL = 0.05  # of its room, from where on a contact gets no stiffer
+FASTEST_PARTING = 1.0  # m/s
 
 
 class Bodies(NamedTuple):
@@ -121,8 +121,6 @@ class Springs(NamedTuple):
         relaxation: viscosity over stiffness, seconds.
         reach: height above the partner at which forces begin, metres.
         area: that a point stands for, m^2.
-        friction: Coulomb's coefficient.
-        rolling: lever arm of rolling friction, metres.
     """
 
     stiffness: torch.Tensor
@@ -133,8 +131,6 @@ class Springs(NamedTuple):
     relaxation: torch.Tensor
     reach: torch.Tensor
     area: torch.Tensor
-    friction: torch.Tensor
-    rolling: torch.Tensor
 
 
 class Impulses(NamedTuple):
@@ -186,7 +182,7 @@ def divide(contacts: Contacts, approach: torch.Tensor, thickness: float) -> Shar
     lowest = torch.where(contacts.patch > 0, expected[..., None], 1.0).amin(1)
     lowest = (contacts.patch @ lowest[..., None])[..., 0]
     lift = (expected - lowest).clamp(0, thickness)
-    active = (0.5 - lowest / _FUZZ).clamp(0, 1) * (1 - lift / thickness)
+    active = (0.5 - lowest / FUZZ).clamp(0, 1) * (1 - lift / thickness)
     total = (active[:, None] @ contacts.patch)[:, 0]
     share = active / (contacts.patch @ total[..., None]).clamp_min(1e-9)[..., 0]
     return Shares(share, contacts.gaps - lift, total)
@@ -224,26 +220,33 @@ def strike(
     # come off no faster than they met, and ones that went apart and may come back as fast, gain no energy.
     free, earlier = response.along_normals(V), response.along_normals(before)
     met = torch.minimum(-earlier, -free).clamp_min(0)
-    bounce = properties.restitution * met * met.square() / (met.square() + _SLOW**2)
-    parting = (-properties.recovery * shares.gaps / h).clamp(0, _FASTEST_PARTING)
+    bounce = properties.restitution * met * met.square() / (met.square() + SLOW**2)
+    parting = (-properties.recovery * shares.gaps / h).clamp(0, FASTEST_PARTING)
     bound = parting - torch.maximum(2 * shares.gaps / h, earlier).clamp_min(0)
     closing = (shares.gaps + h / 2 * free < 0) & (free < 0)
     bound = torch.where(closing, torch.maximum(bound, bounce), bound)
     lacking = (bound - free) * (shares.share > 0)
 
-    rate = _OVER_RELAXED * shares.share / _crowd(contacts, shares.total)
-    yields = (shares.share / response.along).clamp_min(1e-9) / _SOFTNESS
-    along = rate / response.along / (1 + _SOFTNESS)
+    rate = OVER_RELAXED * shares.share / _crowd(contacts, shares.total)
+    yields = (shares.share / response.along).clamp_min(1e-9) / SOFTNESS
+    along = rate / response.along / (1 + SOFTNESS)
     given = Impulses(torch.zeros_like(free), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
     for _ in range(sweeps):
-        change = bound - response.along_normals(V) + _SOFTNESS * lacking - given.pressing / yields
+        change = bound - response.along_normals(V) + SOFTNESS * lacking - given.pressing / yields
         pressing = (given.pressing + along * change).clamp_min(0)
         V, given = _with_friction(response, V, rate, pressing, given, properties.friction, properties.rolling)
     return V
 
 
 def press(
-    response: Response, contacts: Contacts, springs: Springs, V: torch.Tensor, h: float, least_area: float, room: float
+    response: Response,
+    contacts: Contacts,
+    springs: Springs,
+    properties: Properties,
+    V: torch.Tensor,
+    h: float,
+    least_area: float,
+    room: float,
 ) -> torch.Tensor:
     """Return V (B, O, 13, 3) after the impulses of ``h`` seconds in which objects press on each other.
 
@@ -260,20 +263,20 @@ def press(
     """
     patch = contacts.patch
     depth = (springs.reach - contacts.gaps).clamp_min(0) * contacts.partner.sum(-1)
-    active = (depth / _FUZZ).clamp_max(1)
+    active = (depth / FUZZ).clamp_max(1)
     total = (active[:, None] @ patch)[:, 0]
     number, sums = (patch @ torch.stack([total, (depth[:, None] @ patch)[:, 0]], -1)).unbind(-1)
     number = number.clamp_min(1)
     root = (number * springs.area + least_area).sqrt()
     # Each half-space lacks what is beyond the object.
     own, theirs = (
-        inverse * (1 / root - 0.5 / depth_of).clamp_min(_LEAST / root)
+        inverse * (1 / root - 0.5 / depth_of).clamp_min(LEAST / root)
         for inverse, depth_of in ((springs.own, springs.own_depth), (springs.theirs, springs.their_depth))
     )
     yielding = (springs.own + springs.theirs).clamp_min(1e-12)
     deep = room * (springs.own * springs.own_depth + springs.theirs * springs.their_depth) / yielding
     stiff = springs.stiffness / 2 / (own + theirs).clamp_min(1e-12)  # the other object's points give the other half
-    stiff = stiff / (1 - sums / number / deep.clamp_min(1e-6)).clamp_min(_FULL)
+    stiff = stiff / (1 - sums / number / deep.clamp_min(1e-6)).clamp_min(FULL)
 
     crowd = _crowd(contacts, total)
     normal = response.along_normals(V)
@@ -282,8 +285,8 @@ def press(
     pressed = pressed.clamp_min(0) * (depth > 0)
     share = pressed / (patch @ (patch.mT @ pressed[..., None]))[..., 0].clamp_min(1e-12)
     none = Impulses(torch.zeros_like(pressed), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
-    rate = _OVER_RELAXED * share / crowd
-    return _with_friction(response, V, rate, pressed, none, springs.friction, springs.rolling)[0]
+    rate = OVER_RELAXED * share / crowd
+    return _with_friction(response, V, rate, pressed, none, properties.friction, properties.rolling)[0]
 
 
 def _with_friction(

@@ -9,6 +9,7 @@ import torch
 
 from dynamic_models.data.farthest_points import farthest_point_sampling
 from dynamic_models.data.scene_state import SceneState, collate
+from dynamic_models.models.building_blocks.impulse_steps import differentiable_steps
 from dynamic_models.models.registry import build_model
 from tests.dynamic_models.models.test_ngff import DT, SEARCH, make_state, padded
 
@@ -209,6 +210,25 @@ def test_objects_are_shown_dented_where_they_overlap() -> None:
         deepest = max(deepest, 0.4 - float(carry[3][0, 1, 0] - carry[3][0, 0, 0]))
     assert deepest > 0.05
     assert max(shown) < 0.02  # balls of equal stiffness are flat there, at the plane between them
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_kernel_of_substeps_does_what_pytorch_does(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects of two scenes that fall on each other, slide, roll and hit the floor."""
+    ball, box = solid((0.2, 0.2, 0.2), round_=True), solid((0.2, 0.15, 0.1))
+    places = [(0.0, 0.0, 0.0), (0.1, 0.05, 0.4), (-0.1, 0.0, 0.75)]
+    speeds = [(0.5, 0.0, -1.0), (0.0, 0.3, -1.5), (0.3, 0.0, -2.0)]
+    bodies = [box, ball, box]
+    stiff, soft = (scene(bodies, places, speeds, E, floor=-0.12, gravity=0.0) for E in (1e6, 5e4))
+    stiff.materials[0, :, 3] = torch.tensor([2.0, 10.0, 5.0])
+    state = collate([stiff, soft]).to(torch.device(device))
+    model = make_model(awake=True, threshold=0.1).to(device)
+    fused = model(state, 11, DT)
+    monkeypatch.setattr("dynamic_models.models.ngff_impulses.impulse_steps", differentiable_steps)
+    plain = model(state, 11, DT)
+    assert ((plain[:, -1] - plain[:, 0]).mean(-2) - 0.2 * torch.tensor(speeds).to(device)).norm(dim=-1).min() > 0.05
+    torch.testing.assert_close(fused, plain, rtol=0, atol=2e-5 if device == "cpu" else 1e-3)
 
 
 @torch.no_grad()
