@@ -7,7 +7,8 @@
 #   DATA_ROOT      the dataset (default: GSCOLLISION_ROOT, or data/GSCollision)
 #   SCENE_GROUPS   its groups of scenes (default: 3_0 to 3_9, 4, 5 and 6)
 #   SHARDS         shards in all (default: tasks of the job array; elsewhere PROCESSES)
-#   PROCESSES      without Slurm: shards at a time (default: one for each GPU, or one)
+#   PROCESSES      without Slurm: shards at a time (default: one for each GPU, or one); several of a GPU share it through
+#                  NVIDIA's MPS, where that runs and CUDA_MPS_PIPE_DIRECTORY does not name one already
 #   LOGS           without Slurm: directory of the shards' output where there are several (default: output/logs)
 # and, as sbatch does anyway, in place of the #SBATCH lines: SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT,
 # SBATCH_ARRAY_INX, SBATCH_GPUS_PER_TASK. To run task 3 of 8 once more: SHARDS=8 sbatch --array=3 scripts/mpm.sh
@@ -89,8 +90,32 @@ step() {
     fi
 }
 
+# Several processes' kernels run at the same time on a GPU only through a server of NVIDIA's MPS, which may be missing
+# or fail in a container: then they take turns. Sets mps to the server's directory.
+start_mps() {
+    mps=
+    if [[ ${CUDA_MPS_PIPE_DIRECTORY:-} ]] || ! command -v nvidia-cuda-mps-control >/dev/null; then return; fi
+    mps=$(mktemp -d)
+    export CUDA_MPS_PIPE_DIRECTORY=$mps CUDA_MPS_LOG_DIRECTORY=$mps
+    # The server sees all GPUs, so that their numbers stay the same.
+    if env -u CUDA_VISIBLE_DEVICES nvidia-cuda-mps-control -d >/dev/null 2>&1 &&
+        timeout 60 "$python" -c 'import torch; torch.zeros(1).cuda()' >/dev/null 2>&1; then
+        return
+    fi
+    printf '%s: MPS does not run here: processes that share a GPU take turns\n' "$name"
+    stop_mps
+}
+
+stop_mps() {
+    if [[ ! $mps ]]; then return; fi
+    timeout 10 nvidia-cuda-mps-control <<<quit >/dev/null 2>&1 || true
+    unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
+    rm -rf "$mps"
+    mps=
+}
+
 local_shards() {
-    local function=$1 devices processes count slot status=0
+    local function=$1 devices processes count slot status=0 mps=
     shift
     mapfile -t devices < <(gpus)
     processes=${PROCESSES:-$((${#devices[@]} ? ${#devices[@]} : 1))}
@@ -99,6 +124,7 @@ local_shards() {
     if ((processes > 1)); then
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((processes < $(nproc) ? $(nproc) / processes : 1))}
     fi
+    if ((${#devices[@]} && processes > ${#devices[@]})); then start_mps; fi
     set -m # a process group for each, so that a signal reaches all of it
     local -a groups=()
     trap stop_groups INT TERM
@@ -121,6 +147,7 @@ local_shards() {
         if ((status && processes > 1)); then tail -n 1 "$LOGS/$name-$slot.log" >&2; fi
     done
     trap - INT TERM
+    stop_mps
     return "$status"
 }
 

@@ -74,6 +74,39 @@ def test_an_active_environment_is_taken_and_named(complete_environment, variable
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{complete_environment}/bin/python\n", "")
 
 
+@pytest.mark.parametrize("server_works", [True, False])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_share_gpus_do_so_through_mps(tmp_path, complete_environment, processes, server_works):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    calls = tmp_path / "calls"
+    server = programs / "nvidia-cuda-mps-control"
+    server.write_text(f'#!/bin/bash\necho "${{1:-$(cat)}}${{1:+ ${{CUDA_VISIBLE_DEVICES-all}}}}" >> {calls}\n')
+    server.chmod(0o755)
+    if not server_works:  # PyTorch does not get to the GPU
+        (complete_environment / "bin" / "python").write_text("#!/bin/bash\n[[ $2 != *torch* ]]\n")
+    script = tmp_path / "script.sh"
+    script.write_text(
+        f"source {ROOT}/scripts/shards.sh\n"
+        "pipe=CUDA_MPS_PIPE_DIRECTORY\n"
+        'show() { echo "$1 of $2 on $CUDA_VISIBLE_DEVICES" ${!pipe:+through "${!pipe}"}; }\n'
+        'each_shard show && echo "after: ${!pipe-}"\n'
+    )
+    logs = tmp_path / "logs"
+    variables = {"PROCESSES": str(processes), "LOGS": str(logs), "VIRTUAL_ENV": str(complete_environment)}
+    variables["CUDA_VISIBLE_DEVICES"] = "4,7"
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/")} | variables
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=True)
+    shown = [(logs / f"script-{i}.log").read_text().split() for i in range(processes)]
+    assert [line[:5] for line in shown] == [[str(i), "of", str(processes), "on", "47"[i % 2]] for i in range(processes)]
+    shares = processes == 4
+    assert [line[5:6] for line in shown] == [["through"] if shares and server_works else []] * processes
+    assert (calls.read_text() if calls.exists() else "") == ("-d all\nquit\n" if shares else "")
+    assert ("take turns" in done.stdout) == (shares and not server_works)
+    assert done.stdout.endswith("after: \n")
+    assert not any(Path(line[6]).exists() for line in shown if line[6:])
+
+
 def test_the_base_environment_of_conda_is_left_alone(bare_clone, complete_environment, tmp_path):
     fake_python(tmp_path / "bin", "3.10")
     done = run_in(bare_clone, tmp_path / "bin", CONDA_PREFIX=str(complete_environment), CONDA_DEFAULT_ENV="base")
