@@ -5,27 +5,21 @@
     d Z/dt = Zdot           d Zdot/dt = -(E / rho) K Z - nu K Zdot + sum f J / m       deformation, in the body's axes
 
 Z are the amplitudes of the body's elastic modes, K their stiffness (``elastic_modes``). J are impulses at the points
-that reach a wall or the surface of another object. Walls are rigid: with the relative velocity u there, such that at
-the end of a step
+that reach a wall or the surface of another object: with the relative velocity u there, such that at the end of a step
 
     u_n >= b      0 <= J_n      |J_t| <= mu J_n      |torque| <= d J_n
 
-where b keeps surfaces out of walls, or lets them come off with the share e of the speed that they met with: the time
-stepping of Stewart & Trinkle (1996), solved by a few sweeps of projected Jacobi iterations. Objects yield where they
-touch each other, far more than a few modes can: they press on each other with Hertz's forces (1882), out of how much
-of the undeformed bodies overlaps, damped in proportion to their viscosity, with friction and rolling friction as at
-walls (``contact_solver``). What is predicted of the overlap is a dent: each surface is moved out of the other object,
-by its share of what yields.
+where b keeps surfaces out of each other, or lets them come off with the share e of the speed that they met with. Where
+bodies touch is found once in a step; within it, impulses and deformation take several substeps, as stiff bodies bounce
+off in milliseconds, in which they hardly move. A few sweeps of projected Jacobi iterations find the impulses
+(``contact_solver``), as in the time stepping of Stewart & Trinkle (1996): every contact is answered by mass, inertia
+and elasticity of both bodies. Impulses are equal and opposite at one place, so that momentum and angular momentum are
+conserved, and no contact gives back more energy than it took.
 
-Where bodies touch is found once in a step; within it, impulses and deformation take several substeps, as stiff bodies
-bounce off in milliseconds, in which they hardly move. Every contact is answered by mass, inertia and elasticity of both
-bodies. Impulses are equal and opposite at one place, so that momentum and angular momentum are conserved.
-
-What is learned: at walls restitution e, friction mu, rolling friction d and how fast overlaps end, at objects
-stiffness, damping, the distance at which forces begin, and friction, from what two objects are and how their contact
-is on the whole (ContactNets, Pfrommer et al. 2020, learn as much of known shapes); and how much stiffer and more
-viscous (nu) an object is than its material says. Surfaces, at which the simulated bodies touch, are those of keypoints
-(``contact.surfaces``); where they are has no gradient.
+What is learned: restitution e, friction mu, rolling friction d and how fast overlaps end, from what two objects are and
+how their contact is on the whole (ContactNets, Pfrommer et al. 2020, learn as much of known shapes); and how much
+stiffer and more viscous (nu) an object is than its material says. Surfaces, at which the simulated bodies touch, are
+those of the keypoints (``contact.surfaces``); where they are has no gradient.
 """
 
 from typing import Annotated, Literal, NamedTuple
@@ -43,7 +37,6 @@ from dynamic_models.models.building_blocks.contact_solver import (
     Contacts,
     Properties,
     Response,
-    Springs,
     axis,
     divide,
     response,
@@ -66,10 +59,6 @@ _MEMORY = 1.5  # seconds, in which deformations are forgotten that are not those
 _GAP = 0.05  # metres: the largest gap that networks are told
 _REST_SPEED = 0.05  # m/s
 _LARGEST = 10.0  # output of networks
-_NU = 0.3  # Poisson's ratio of contacts
-_CELLS = 1.3  # width, in cells of the simulation, of the smallest contact between objects
-_ROOM = 0.3  # share of an object's depth that a contact indents at most
-_DEEPEST = 2.0  # cells: the largest reach of contacts
 
 
 class Objects(NamedTuple):
@@ -84,8 +73,6 @@ class Objects(NamedTuple):
         inverse_inertia: (B, O, 3, 3), its inverse, 1/m^2.
         mass: (B, O), kg.
         squared_speed: (B, O), Young's modulus over density, m^2/s^2.
-        density: (B, O), kg/m^3.
-        depth: (B, O), along the thinnest axis of the box with the same moments, metres.
         context: (B, O, 6), numbers that describe material and size to the networks.
         mask: (B, O, P), which points exist.
         places: (B, O, P, 3), the place of each of the scene's points in this order, three times.
@@ -100,8 +87,6 @@ class Objects(NamedTuple):
     inverse_inertia: torch.Tensor
     mass: torch.Tensor
     squared_speed: torch.Tensor
-    density: torch.Tensor
-    depth: torch.Tensor
     context: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
@@ -157,7 +142,7 @@ class NGFFImpulsesSettings(BaseModel):
     substeps: int = Field(8, ge=1, le=1000)
     """parts of a step in which contacts are solved and objects deform"""
     sweeps: int = Field(2, ge=1, le=1000)
-    """iterations that contacts with walls are solved with in every substep"""
+    """iterations that contacts are solved with in every substep"""
     contacts: int = Field(64, ge=1, le=2**16)
     """points for every object of a scene that contacts are solved at: those that come nearest to walls and surfaces"""
 
@@ -170,14 +155,12 @@ class NGFFImpulses(FrameModel):
     def __init__(self, settings: NGFFImpulsesSettings) -> None:
         super().__init__(settings)
         h, layers = settings.hidden_dim, settings.num_layers
-        self.contact = nn.Sequential(mlp(6 + 2 * CONTEXT, h, layers), silent_linear(h, 5))
+        self.contact = nn.Sequential(mlp(6 + 2 * CONTEXT, h, layers), silent_linear(h, 4))
         self.material = nn.Sequential(mlp(CONTEXT, h, layers), silent_linear(h, 2))
-        # Of walls: the logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling
-        # friction. Of objects: the logarithms of stiffness, friction, relaxation and rolling friction, the reach in
-        # cells. And how they change with the logarithms of the softer one's stiffness and of speed.
-        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6, 0.0], [0.1, -1.2, 0.0, -9.0, 0.3]]))
-        none = [0.0] * 5
-        walls, objects = [[2.0, 0.0, 0.0, 0.0, 0.0], none], [[0.0, -0.9, 0.0, -2.0, 0.0], none]
+        # The logit of restitution, the logarithm of friction, the logit of recovery, the logarithm of rolling friction;
+        # of walls and of objects; and how they change with the logarithms of the softer one's stiffness and of speed.
+        self.typical = nn.Parameter(torch.tensor([[-2.0, -1.05, 2.0, -7.6], [-2.0, -1.2, 2.0, -9.0]]))
+        walls, objects = [[2.0, 0.0, 0.0, 0.0], [0.0, -0.9, 0.0, -2.0]], [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
         self.slopes = nn.Parameter(torch.tensor([walls, objects]))
         self.viscosity = nn.Parameter(torch.tensor(1.0))  # the logarithm of nu, m^2/s
 
@@ -202,36 +185,23 @@ class NGFFImpulses(FrameModel):
             described.inverse_inertia,
             described.mass,
             torch.where(E.isnan(), _STIFFNESS, E).clamp_min(1.0) / described.density.clamp_min(1e-3),
-            described.density.clamp_min(1e-3),
-            _thinnest(described.inertia),
             described.context,
             mask,
             thrice(order.argsort(-1)),
             *modes,
         )
-        motion = Motion(torch.zeros_like(q), Z, Zdot, body.x, body.v, body.omega, body.R)
-        rest = q - q0 - functions @ Z - self._dents(motion, objects)
-        return *motion._replace(rest=rest * mask[..., None]), *objects
+        motion = Motion((q - q0 - functions @ Z) * mask[..., None], Z, Zdot, body.x, body.v, body.omega, body.R)
+        return *motion, *objects
 
     def points(self, carry: Carry) -> torch.Tensor:
         motion, objects = _taken_apart(carry)
-        q = objects.q0 + objects.functions @ motion.Z + motion.rest + self._dents(motion, objects)
+        q = objects.q0 + objects.functions @ motion.Z + motion.rest
         return (turn(motion.R, q) + motion.x[..., None, :]).gather(2, objects.places)
-
-    def _dents(self, motion: Motion, objects: Objects) -> torch.Tensor:
-        """Return how objects yield (B, O, P, 3), metres, body axes, where undeformed ones would be inside others."""
-        world = turn(motion.R, objects.q0 + objects.functions @ motion.Z) + motion.x[..., None, :]
-        surfaces = turn(motion.R, objects.normals)
-        other = surface_contact(world, surfaces, objects.mask, _REACH * objects.spacing, _RADIUS * objects.spacing)
-        yields = 1 / (objects.squared_speed * objects.density)
-        theirs = (other.partner @ yields[:, None, :, None])[..., 0]
-        share = yields[..., None] / (yields[..., None] + theirs)
-        return turn(motion.R.mT, (-other.gaps).clamp_min(0)[..., None] * share[..., None] * other.normals)
 
     def activation_bytes(self, scene: SceneState, frame_dt: float) -> float:
         """Estimate what backpropagation through a ``step`` keeps: numbers a point, and numbers a contact and sweep."""
         batch, objects, points = scene.mask.shape
-        solving = 40 * self.settings.substeps * (2 + self.settings.sweeps)
+        solving = 40 * self.settings.substeps * (1 + self.settings.sweeps)
         contacts = min(self.settings.contacts, 2 * points) * (60 * objects + solving)
         return 4.0 * substeps(frame_dt, self.settings.step_size) * batch * objects * (200 * points + contacts)
 
@@ -268,26 +238,25 @@ class NGFFImpulses(FrameModel):
         V = halfway.velocities()
         gaps = contacts.gaps - h / 2 * answers.along_normals(V)
         untouched = halfway._replace(v=v + linear, omega=omega + angular).velocities()
-        properties, springs = self._properties(objects, material, contacts, answers, untouched, h)
+        properties = self._properties(objects, contacts, answers, untouched, h)
 
         kick = velocities(linear, angular, torch.zeros_like(Zdot))[..., :4, :] / self.settings.substeps
-        meeting = Meeting(contacts, answers, properties, springs, elasticity, middle, kick)
-        V, Z, moved = impulse_steps(meeting, self._substeps(substep), gaps, V, Z)
+        meeting = Meeting(contacts, answers, properties, elasticity, middle, kick)
+        substeps_taken = Substeps(substep, self.settings.substeps, self.settings.sweeps, self._thickness)
+        V, Z, moved = impulse_steps(meeting, substeps_taken, gaps, V, Z)
         v, spin, Zdot = V.split((1, 3, FUNCTIONS), -2)
         turned = compose(axis(moved[..., 1:4, :].mT), R)
         return Motion(rest, Z, Zdot @ middle, x + moved[..., 0, :], v[..., 0, :], axis(spin.mT), turned)
 
-    def _substeps(self, h: float) -> Substeps:
-        """Return how a step is taken in substeps of ``h`` seconds."""
-        settings = self.settings
-        thickness = _THICKNESS * settings.threshold
-        return Substeps(h, settings.substeps, settings.sweeps, thickness, (_CELLS * self._cell) ** 2, _ROOM)
+    @property
+    def _thickness(self) -> float:
+        return _THICKNESS * self.settings.threshold
 
     def _contacts(self, scene: SceneState, objects: Objects, motion: Motion, h: float) -> Contacts:
         """Return the points that come nearest to a wall or to another object's surface in half a step of ``h`` s."""
         _, Z, Zdot, x, v, omega, R = motion
         count, points = objects.mask.shape[1:]
-        arms = turn(R, objects.q0 + objects.functions @ Z)
+        arms = turn(R, objects.q0 + objects.functions @ Z + motion.rest)
         world = arms + x[..., None, :]
         gaps, normals = nearest_wall(world, scene.walls)
         surfaces = turn(R, objects.normals)
@@ -326,20 +295,14 @@ class NGFFImpulses(FrameModel):
         return Contacts(taken(normals, other.normals), gaps, owner, partner, own, theirs, patch)
 
     def _properties(
-        self,
-        objects: Objects,
-        material: torch.Tensor,
-        contacts: Contacts,
-        answers: Response,
-        V: torch.Tensor,
-        h: float,
-    ) -> tuple[Properties, Springs]:
+        self, objects: Objects, contacts: Contacts, answers: Response, V: torch.Tensor, h: float
+    ) -> Properties:
         """Return what the contacts of every patch are like.
 
         Args:
             V: (B, O, 13, 3), of bodies at the end of the step of ``h`` seconds, if they did not touch.
         """
-        shares = divide(contacts, h / 2 * answers.along_normals(V), _THICKNESS * self.settings.threshold)
+        shares = divide(contacts, h / 2 * answers.along_normals(V), self._thickness)
         u = answers.velocities(V)
         along = (u * answers.normals).sum(-1)
         batch, count = objects.mask.shape[:2]
@@ -366,37 +329,9 @@ class NGFFImpulses(FrameModel):
         speed = (along.abs() + _REST_SPEED).log()
         typical = torch.where(is_wall, *self.typical)
         by_softness, by_speed = (torch.where(is_wall, *slopes) for slopes in self.slopes.unbind(1))
-        outputs = limit(outputs + typical + softest * by_softness + speed * by_speed, _LARGEST)
-        firmness, friction, recovery, rolling, reach = (contacts.patch @ outputs.flatten(1, 2)).unbind(-1)
-        properties = Properties(firmness.sigmoid(), friction.exp(), recovery.sigmoid(), rolling.exp())
-
-        def sides(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            """Return values (B, O) of every contact's owner and partner."""
-            return (contacts.owner @ values[..., None])[..., 0], (contacts.partner @ values[..., None])[..., 0]
-
-        stiffer, more_viscous = material.unbind(-1)
-        yielding = (1 - _NU**2) / (objects.squared_speed * objects.density * stiffer.exp())
-        relaxing = limit(self.viscosity + more_viscous, _LARGEST).exp() / (objects.squared_speed * stiffer.exp())
-        own, theirs = sides(yielding)
-        own_depth, their_depth = sides(objects.depth)
-        own_time, their_time = sides(relaxing)
-        relaxation = (own_time * own + their_time * theirs) / (own + theirs)
-        springs = Springs(
-            firmness.exp(),
-            own,
-            theirs,
-            own_depth.clamp_min(1e-3),
-            their_depth.clamp_min(1e-3),
-            relaxation * recovery.exp(),
-            limit(reach, _DEEPEST) * self._cell,
-            sides(objects.spacing.square())[0],
-        )
-        return properties, springs
-
-    @property
-    def _cell(self) -> float:
-        """Size of the simulation's cells, metres."""
-        return self.settings.threshold / 3
+        outputs = limit(outputs + typical + softest * by_softness + speed * by_speed, _LARGEST).flatten(1, 2)
+        restitution, friction, recovery, rolling = (contacts.patch @ outputs).unbind(-1)
+        return Properties(restitution.sigmoid(), friction.exp(), recovery.sigmoid(), rolling.exp())
 
 
 def _taken_apart(carry: Carry) -> tuple[Motion, Objects]:
@@ -415,9 +350,3 @@ def _elasticity(objects: Objects, material: torch.Tensor, viscosity: torch.Tenso
     damping = limit(viscosity + material[..., 1:], _LARGEST).exp() * objects.stiffness
     deforms = torch.arange(MODES, device=squared.device) >= ROTATIONS
     return Elasticity(objects.shapes, deforms / (1 + h * h / 4 * squared + h * damping), squared)
-
-
-def _thinnest(inertia: torch.Tensor) -> torch.Tensor:
-    """Return the smallest edge (B, O), metres, of boxes with these inertia tensors over mass (B, O, 3, 3)."""
-    least, middle, most = torch.linalg.eigvalsh(inertia).unbind(-1)
-    return (6 * (least + middle - most)).clamp_min(1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Find the impulses at points where elastic bodies touch walls, which are rigid, or each other.
+"""Solve for the impulses at points where elastic bodies touch walls or each other.
 
 The velocity of a body's matter at r is basis . V with the basis (1, r, f) and V = (v, [omega]^T, Zdot), thirteen rows
 of three numbers: of the centre, of the rotation, and of the nine functions of ``elastic_modes``. So an impulse at any
@@ -17,8 +17,6 @@ SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that
 OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
 SLOW = 0.1  # m/s: slower contacts do not bounce
 FUZZ = 2e-3  # metres over which points come into touch
-LEAST = 0.1  # of a contact's own compliance, where the modes have nearly all of it
-FULL = 0.05  # of its room, from where on a contact gets no stiffer
 FASTEST_PARTING = 1.0  # m/s
 
 
@@ -111,28 +109,6 @@ class Shares(NamedTuple):
     total: torch.Tensor
 
 
-class Springs(NamedTuple):
-    """A ``Springs`` says how objects yield where they touch each other, (B, M) each; all points of a patch alike.
-
-    Attributes:
-        stiffness: over that of an elastic half-space.
-        own, theirs: the inverse plane-strain modulus (1 - nu^2) / E of the point's object and of its partner, 1/Pa.
-        own_depth, their_depth: how deep these objects are: what a contact compresses as a whole, metres.
-        relaxation: viscosity over stiffness, seconds.
-        reach: height above the partner at which forces begin, metres.
-        area: that a point stands for, m^2.
-    """
-
-    stiffness: torch.Tensor
-    own: torch.Tensor
-    theirs: torch.Tensor
-    own_depth: torch.Tensor
-    their_depth: torch.Tensor
-    relaxation: torch.Tensor
-    reach: torch.Tensor
-    area: torch.Tensor
-
-
 class Impulses(NamedTuple):
     """An ``Impulses`` holds what M contacts of every scene have given in a step.
 
@@ -196,7 +172,7 @@ def response(bodies: Bodies, contacts: Contacts) -> Response:
     return Response(basis, contacts.normals, contacts.owner - contacts.partner, _of_bodies(bodies), *inverse)
 
 
-def strike(
+def solve(
     response: Response,
     contacts: Contacts,
     shares: Shares,
@@ -206,14 +182,15 @@ def strike(
     h: float,
     sweeps: int,
 ) -> torch.Tensor:
-    """Return V (B, O, 13, 3) after the impulses of ``h`` seconds at what is rigid.
+    """Return V (B, O, 13, 3) after the impulses of a step.
 
     They are found by projected Jacobi iterations. The step of one is that of a single patch, divided by the number of
     patches that touch the bodies. A patch alone gets what it needs; points of a patch share that.
 
     Args:
         before: (B, O, 13, 3), V at the start of the step.
-        V: at its end without these contacts; the gaps of ``contacts`` are those in its middle.
+        V: at its end without contacts.
+        h: seconds that the step takes; the gaps of ``contacts`` are those in its middle.
         sweeps: number of iterations.
     """
     # How fast surfaces have to come off. The work of an impulse is that of the mean velocity of the step: surfaces that
@@ -236,57 +213,6 @@ def strike(
         pressing = (given.pressing + along * change).clamp_min(0)
         V, given = _with_friction(response, V, rate, pressing, given, properties.friction, properties.rolling)
     return V
-
-
-def press(
-    response: Response,
-    contacts: Contacts,
-    springs: Springs,
-    properties: Properties,
-    V: torch.Tensor,
-    h: float,
-    least_area: float,
-    room: float,
-) -> torch.Tensor:
-    """Return V (B, O, 13, 3) after the impulses of ``h`` seconds in which objects press on each other.
-
-    An elastic half-space that is indented on an area A answers with about 1.1 E* sqrt(A) times the mean depth, for
-    Hertz's sphere as for a flat punch, if depth and area are those that undeformed surfaces have in common. Each point
-    in reach takes its part of that. What the modes of a body compress is left out, and indentations get stiffer as
-    they come near its depth. Impulses are those of the end of the step, along and across normals and of each patch by
-    itself, so that stiff contacts of light bodies do not diverge.
-
-    Args:
-        V: at the end of the step without contacts; the gaps of ``contacts`` are those in its middle.
-        least_area: the area that the grid of a simulation makes of a smaller one, m^2.
-        room: share of an object's depth that an indentation fills at most.
-    """
-    patch = contacts.patch
-    depth = (springs.reach - contacts.gaps).clamp_min(0) * contacts.partner.sum(-1)
-    active = (depth / FUZZ).clamp_max(1)
-    total = (active[:, None] @ patch)[:, 0]
-    number, sums = (patch @ torch.stack([total, (depth[:, None] @ patch)[:, 0]], -1)).unbind(-1)
-    number = number.clamp_min(1)
-    root = (number * springs.area + least_area).sqrt()
-    # Each half-space lacks what is beyond the object.
-    own, theirs = (
-        inverse * (1 / root - 0.5 / depth_of).clamp_min(LEAST / root)
-        for inverse, depth_of in ((springs.own, springs.own_depth), (springs.theirs, springs.their_depth))
-    )
-    yielding = (springs.own + springs.theirs).clamp_min(1e-12)
-    deep = room * (springs.own * springs.own_depth + springs.theirs * springs.their_depth) / yielding
-    stiff = springs.stiffness / 2 / (own + theirs).clamp_min(1e-12)  # the other object's points give the other half
-    stiff = stiff / (1 - sums / number / deep.clamp_min(1e-6)).clamp_min(FULL)
-
-    crowd = _crowd(contacts, total)
-    normal = response.along_normals(V)
-    implicit = 1 + stiff * response.along * crowd * h * (h / 4 + springs.relaxation)
-    pressed = h * stiff / number * (depth - springs.relaxation * normal * active) / implicit
-    pressed = pressed.clamp_min(0) * (depth > 0)
-    share = pressed / (patch @ (patch.mT @ pressed[..., None]))[..., 0].clamp_min(1e-12)
-    none = Impulses(torch.zeros_like(pressed), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
-    rate = OVER_RELAXED * share / crowd
-    return _with_friction(response, V, rate, pressed, none, properties.friction, properties.rolling)[0]
 
 
 def _with_friction(

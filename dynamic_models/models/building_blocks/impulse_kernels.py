@@ -20,11 +20,7 @@ class Constants:
     substeps: int
     sweeps: int
     thickness: float
-    least_area: float
-    room: float
     fuzz: float
-    least: float
-    full: float
     softness: float
     over_relaxed: float
     slow: float
@@ -47,20 +43,12 @@ class Touching:
 
 @wp.struct
 class Alike:
-    """What contacts are like, (B, M) each, see ``Properties`` and ``Springs``."""
+    """What contacts are like, (B, M) each, see ``Properties``."""
 
     restitution: wp.array2d(dtype=float)
     friction: wp.array2d(dtype=float)
     recovery: wp.array2d(dtype=float)
     rolling: wp.array2d(dtype=float)
-    stiffness: wp.array2d(dtype=float)
-    own: wp.array2d(dtype=float)
-    theirs: wp.array2d(dtype=float)
-    own_depth: wp.array2d(dtype=float)
-    their_depth: wp.array2d(dtype=float)
-    relaxation: wp.array2d(dtype=float)
-    reach: wp.array2d(dtype=float)
-    area: wp.array2d(dtype=float)
 
 
 @wp.struct
@@ -84,10 +72,9 @@ class Scratch:
     rates: wp.array3d(dtype=wp.vec3)  # (B, O, 9)
     modal: wp.array3d(dtype=float)  # (B, O, 27)
     total: wp.array2d(dtype=float)  # (B, O (1 + O)), as all of patches
-    sums: wp.array2d(dtype=float)
     lowest: wp.array2d(dtype=float)
     earlier: wp.array2d(dtype=float)  # (B, M), as all of contacts
-    depth: wp.array2d(dtype=float)
+    lift: wp.array2d(dtype=float)
     bound: wp.array2d(dtype=float)
     lacking: wp.array2d(dtype=float)
     rate: wp.array2d(dtype=float)
@@ -258,13 +245,13 @@ def take_substeps(
     patches = objects * (1 + objects)
     h = constants.h
     for _step in range(constants.substeps):
-        # Where bodies are in the middle of the substep, and which objects are in reach of each other there.
+        # Where bodies are in the middle of the substep, and how they move at its end without contacts.
         for row in range(t, objects * BASIS, threads):
             scratch.before[b, row // BASIS, row % BASIS] = V[b, row // BASIS, row % BASIS]
         clear(scratch, b, objects, t, threads)
         for patch in range(t, patches, threads):
             scratch.total[b, patch] = 0.0
-            scratch.sums[b, patch] = 0.0
+            scratch.lowest[b, patch] = 1.0
         for row in range(t, objects * FUNCTIONS, threads):
             o = row // FUNCTIONS
             scratch.rates[b, o, row % FUNCTIONS] = wp.transpose(deforming.R[b, o]) * V[b, o, 4 + row % FUNCTIONS]
@@ -290,13 +277,6 @@ def take_substeps(
             scratch.pressing[b, i] = 0.0
             scratch.rubbing[b, i] = wp.vec3()
             scratch.twisting[b, i] = wp.vec3()
-            if touching.partner[b, i] >= 0:
-                depth = wp.max(alike.reach[b, i] - gap, 0.0)
-                scratch.depth[b, i] = depth
-                if depth > 0.0:
-                    patch = patch_of(touching, b, i, objects)
-                    wp.atomic_add(scratch.total, b, patch, wp.min(depth / constants.fuzz, 1.0))
-                    wp.atomic_add(scratch.sums, b, patch, depth)
         synchronise()
         for row in range(t, objects * BASIS, threads):
             o = row // BASIS
@@ -313,101 +293,52 @@ def take_substeps(
                         deforming.shapes[b, o, first + 2, mode],
                     )
                 V[b, o, k] = deforming.R[b, o] * rates
-        for patch in range(t, patches, threads):
-            scratch.lowest[b, patch] = 0.0  # the sum of impulses, at first
         synchronise()
 
-        # ``press``
+        # ``divide``
         for i in range(t, contacts, threads):
-            if touching.partner[b, i] >= 0 and scratch.depth[b, i] > 0.0:
-                patch = patch_of(touching, b, i, objects)
-                depth = scratch.depth[b, i]
-                number = wp.max(scratch.total[b, patch], 1.0)
-                root = wp.sqrt(number * alike.area[b, i] + constants.least_area)
-                own = alike.own[b, i]
-                theirs = alike.theirs[b, i]
-                own_depth = alike.own_depth[b, i]
-                their_depth = alike.their_depth[b, i]
-                least = constants.least / root
-                softness = own * wp.max(1.0 / root - 0.5 / own_depth, least)
-                softness += theirs * wp.max(1.0 / root - 0.5 / their_depth, least)
-                deep = constants.room * (own * own_depth + theirs * their_depth) / wp.max(own + theirs, 1.0e-12)
-                stiff = 0.5 * alike.stiffness[b, i] / wp.max(softness, 1.0e-12)
-                filled = scratch.sums[b, patch] / number / wp.max(deep, 1.0e-6)
-                stiff = stiff / wp.max(1.0 - filled, constants.full)
-                relaxation = alike.relaxation[b, i]
-                normal = wp.dot(relative_velocity(touching, V, b, i), touching.normals[b, i])
-                resisting = stiff * touching.along[b, i] * crowd(touching, scratch, b, i, objects)
-                implicit = 1.0 + resisting * h * (0.25 * h + relaxation)
-                active = wp.min(depth / constants.fuzz, 1.0)
-                pressed = h * stiff / number * (depth - relaxation * normal * active) / implicit
-                pressed = wp.max(pressed, 0.0)
-                scratch.bound[b, i] = pressed
-                wp.atomic_add(scratch.lowest, b, patch, pressed)
+            free = wp.dot(relative_velocity(touching, V, b, i), touching.normals[b, i])
+            scratch.bound[b, i] = free
+            wp.atomic_min(scratch.lowest, b, patch_of(touching, b, i, objects), gaps[b, i] + 0.5 * h * free)
         synchronise()
         for i in range(t, contacts, threads):
-            if touching.partner[b, i] >= 0 and scratch.depth[b, i] > 0.0:
-                pressed = scratch.bound[b, i]
-                share = pressed / wp.max(scratch.lowest[b, patch_of(touching, b, i, objects)], 1.0e-12)
-                rate = constants.over_relaxed * share / crowd(touching, scratch, b, i, objects)
-                rub(touching, alike, scratch, V, b, i, relative_velocity(touching, V, b, i), rate, pressed)
-        synchronise()
-        answer(deforming, scratch, V, b, objects, t, threads)
+            patch = patch_of(touching, b, i, objects)
+            lowest = scratch.lowest[b, patch]
+            lift = wp.clamp(gaps[b, i] + 0.5 * h * scratch.bound[b, i] - lowest, 0.0, constants.thickness)
+            active = wp.clamp(0.5 - lowest / constants.fuzz, 0.0, 1.0) * (1.0 - lift / constants.thickness)
+            scratch.lift[b, i] = lift
+            scratch.rate[b, i] = active
+            if active > 0.0:
+                wp.atomic_add(scratch.total, b, patch, active)
         synchronise()
 
-        # ``divide``, at walls
-        clear(scratch, b, objects, t, threads)
-        for patch in range(t, patches, threads):
-            scratch.lowest[b, patch] = 1.0
-            scratch.total[b, patch] = 0.0
-        synchronise()
+        # ``solve``
         for i in range(t, contacts, threads):
-            if touching.partner[b, i] < 0:
-                free = wp.dot(relative_velocity(touching, V, b, i), touching.normals[b, i])
-                scratch.bound[b, i] = free
-                wp.atomic_min(scratch.lowest, b, patch_of(touching, b, i, objects), gaps[b, i] + 0.5 * h * free)
-        synchronise()
-        for i in range(t, contacts, threads):
-            if touching.partner[b, i] < 0:
-                patch = patch_of(touching, b, i, objects)
-                lowest = scratch.lowest[b, patch]
-                lift = wp.clamp(gaps[b, i] + 0.5 * h * scratch.bound[b, i] - lowest, 0.0, constants.thickness)
-                active = wp.clamp(0.5 - lowest / constants.fuzz, 0.0, 1.0) * (1.0 - lift / constants.thickness)
-                scratch.depth[b, i] = lift
-                scratch.rate[b, i] = active
-                if active > 0.0:
-                    wp.atomic_add(scratch.total, b, patch, active)
-        synchronise()
-
-        # ``strike``
-        for i in range(t, contacts, threads):
-            if touching.partner[b, i] < 0:
-                share = scratch.rate[b, i] / wp.max(scratch.total[b, patch_of(touching, b, i, objects)], 1.0e-9)
-                free = scratch.bound[b, i]
-                earlier = scratch.earlier[b, i]
-                gap = gaps[b, i] - scratch.depth[b, i]
-                met = wp.max(wp.min(-earlier, -free), 0.0)
-                bounce = alike.restitution[b, i] * met * met * met / (met * met + constants.slow * constants.slow)
-                parting = wp.clamp(-alike.recovery[b, i] * gap / h, 0.0, constants.fastest_parting)
-                bound = parting - wp.max(wp.max(2.0 * gap / h, earlier), 0.0)
-                if gap + 0.5 * h * free < 0.0 and free < 0.0:
-                    bound = wp.max(bound, bounce)
-                scratch.bound[b, i] = bound
-                scratch.lacking[b, i] = wp.where(share > 0.0, bound - free, 0.0)
-                scratch.rate[b, i] = constants.over_relaxed * share / crowd(touching, scratch, b, i, objects)
-                scratch.yielding[b, i] = wp.max(share / touching.along[b, i], 1.0e-9) / constants.softness
+            share = scratch.rate[b, i] / wp.max(scratch.total[b, patch_of(touching, b, i, objects)], 1.0e-9)
+            free = scratch.bound[b, i]
+            earlier = scratch.earlier[b, i]
+            gap = gaps[b, i] - scratch.lift[b, i]
+            met = wp.max(wp.min(-earlier, -free), 0.0)
+            bounce = alike.restitution[b, i] * met * met * met / (met * met + constants.slow * constants.slow)
+            parting = wp.clamp(-alike.recovery[b, i] * gap / h, 0.0, constants.fastest_parting)
+            bound = parting - wp.max(wp.max(2.0 * gap / h, earlier), 0.0)
+            if gap + 0.5 * h * free < 0.0 and free < 0.0:
+                bound = wp.max(bound, bounce)
+            scratch.bound[b, i] = bound
+            scratch.lacking[b, i] = wp.where(share > 0.0, bound - free, 0.0)
+            scratch.rate[b, i] = constants.over_relaxed * share / crowd(touching, scratch, b, i, objects)
+            scratch.yielding[b, i] = wp.max(share / touching.along[b, i], 1.0e-9) / constants.softness
         synchronise()
         for _sweep in range(constants.sweeps):
             for i in range(t, contacts, threads):
-                if touching.partner[b, i] < 0:
-                    u = relative_velocity(touching, V, b, i)
-                    rate = scratch.rate[b, i]
-                    along = rate / touching.along[b, i] / (1.0 + constants.softness)
-                    change = scratch.bound[b, i] - wp.dot(u, touching.normals[b, i])
-                    change += constants.softness * scratch.lacking[b, i]
-                    change -= scratch.pressing[b, i] / scratch.yielding[b, i]
-                    pressing = wp.max(scratch.pressing[b, i] + along * change, 0.0)
-                    rub(touching, alike, scratch, V, b, i, u, rate, pressing)
+                u = relative_velocity(touching, V, b, i)
+                rate = scratch.rate[b, i]
+                along = rate / touching.along[b, i] / (1.0 + constants.softness)
+                change = scratch.bound[b, i] - wp.dot(u, touching.normals[b, i])
+                change += constants.softness * scratch.lacking[b, i]
+                change -= scratch.pressing[b, i] / scratch.yielding[b, i]
+                pressing = wp.max(scratch.pressing[b, i] + along * change, 0.0)
+                rub(touching, alike, scratch, V, b, i, u, rate, pressing)
             synchronise()
             answer(deforming, scratch, V, b, objects, t, threads)
             synchronise()

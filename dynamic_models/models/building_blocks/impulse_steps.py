@@ -1,14 +1,13 @@
-"""Take the substeps in which bodies of ``ngff_impulses`` deform, press on each other and bounce off walls."""
+"""Take the substeps in which bodies of ``ngff_impulses`` deform, and bounce off walls and each other."""
 
 from typing import NamedTuple
 
 import torch
 import warp as wp
 
-from dynamic_models.contact.surfaces import NO_GAP
 from dynamic_models.models.building_blocks import contact_solver as solver
 from dynamic_models.models.building_blocks import impulse_kernels as kernels
-from dynamic_models.models.building_blocks.contact_solver import BASIS, Contacts, Properties, Response, Springs
+from dynamic_models.models.building_blocks.contact_solver import BASIS, Contacts, Properties, Response
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS, MODES
 from gaussians.stage.warp_runtime import as_array, launch
 
@@ -41,7 +40,7 @@ class Meeting(NamedTuple):
     """A ``Meeting`` is all that stays in a step of what touches and how.
 
     Attributes:
-        contacts, answers, properties, springs, elasticity: see there.
+        contacts, answers, properties, elasticity: see there.
         R: (B, O, 3, 3), body to world.
         kick: (B, O, 4, 3), what gravity and pushes change of the first rows of V in a substep.
     """
@@ -49,7 +48,6 @@ class Meeting(NamedTuple):
     contacts: Contacts
     answers: Response
     properties: Properties
-    springs: Springs
     elasticity: Elasticity
     R: torch.Tensor
     kick: torch.Tensor
@@ -61,17 +59,14 @@ class Substeps(NamedTuple):
     Attributes:
         h: seconds of a substep.
         number: how many there are.
-        sweeps: iterations at walls, see ``strike``.
-        thickness: of contacts with walls, metres, see ``divide``.
-        least_area, room: see ``press``.
+        sweeps: iterations that contacts are solved with, see ``solve``.
+        thickness: of contacts, metres, see ``divide``.
     """
 
     h: float
     number: int
     sweeps: int
     thickness: float
-    least_area: float
-    room: float
 
 
 def impulse_steps(
@@ -90,7 +85,7 @@ def impulse_steps(
     tensors = [
         *(contacts.owner, contacts.partner, contacts.own, contacts.theirs),
         *(answers.normals, answers.along, answers.across, answers.turning, answers.bodies),
-        torch.stack([*meeting.properties, *meeting.springs]),
+        torch.stack([*meeting.properties]),
         *meeting.elasticity,
         *(meeting.R, meeting.kick),
     ]
@@ -102,20 +97,17 @@ def differentiable_steps(
     meeting: Meeting, substeps: Substeps, gaps: torch.Tensor, V: torch.Tensor, Z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Do what ``impulse_steps`` does, with gradients."""
-    contacts, answers, properties, springs, elasticity, R, kick = meeting
+    contacts, answers, properties, elasticity, R, kick = meeting
     h = substeps.h
     moved = torch.zeros_like(V)
-    of_object = contacts.partner.sum(-1) > 0
     for _ in range(substeps.number):
         before = V
         gaps = gaps + h / 2 * answers.along_normals(before)
         rates = elasticity.change(Z, before[..., 4:, :] @ R, h)
         V = torch.cat([before[..., :4, :] + kick, rates @ R.mT], -2)
         contacts = contacts._replace(gaps=gaps)
-        V = solver.press(answers, contacts, springs, properties, V, h, substeps.least_area, substeps.room)
-        walls = contacts._replace(gaps=gaps.masked_fill(of_object, NO_GAP))
-        shares = solver.divide(walls, h / 2 * answers.along_normals(V), substeps.thickness)
-        V = solver.strike(answers, walls, shares, properties, before, V, h, substeps.sweeps)
+        shares = solver.divide(contacts, h / 2 * answers.along_normals(V), substeps.thickness)
+        V = solver.solve(answers, contacts, shares, properties, before, V, h, substeps.sweeps)
         gaps = gaps + h / 2 * answers.along_normals(V)
         drift = h / 2 * (before + V)
         Z, moved = Z + drift[..., 4:, :] @ R, moved + drift
@@ -139,8 +131,7 @@ def fused_steps(
     touching_points = gaps.shape[1]
     constants = kernels.Constants()
     constants.h, constants.substeps, constants.sweeps = substeps[0], int(substeps[1]), int(substeps[2])
-    constants.thickness, constants.least_area, constants.room = substeps[3:]
-    constants.fuzz, constants.least, constants.full = solver.FUZZ, solver.LEAST, solver.FULL
+    constants.thickness, constants.fuzz = substeps[3], solver.FUZZ
     constants.softness, constants.over_relaxed = solver.SOFTNESS, solver.OVER_RELAXED
     constants.slow, constants.fastest_parting = solver.SLOW, solver.FASTEST_PARTING
 
@@ -154,7 +145,7 @@ def fused_steps(
     touching.along, touching.across, touching.turning = (as_array(e, wp.float32) for e in (along, across, turning))
 
     described = kernels.Alike()
-    for name, values in zip((*Properties._fields, *Springs._fields), alike, strict=True):
+    for name, values in zip(Properties._fields, alike, strict=True):
         setattr(described, name, as_array(values, wp.float32))
 
     deforming = kernels.Deforming()
@@ -171,9 +162,9 @@ def fused_steps(
     scratch = kernels.Scratch()
     scratch.before, scratch.got = room(count, BASIS, dtype=wp.vec3), room(count, BASIS, dtype=wp.vec3)
     scratch.rates, scratch.modal = room(count, FUNCTIONS, dtype=wp.vec3), room(count, MODES)
-    for name in ("total", "sums", "lowest"):
+    for name in ("total", "lowest"):
         setattr(scratch, name, room(count * (1 + count)))
-    for name in ("earlier", "depth", "bound", "lacking", "rate", "yielding", "pressing"):
+    for name in ("earlier", "lift", "bound", "lacking", "rate", "yielding", "pressing"):
         setattr(scratch, name, room(touching_points))
     scratch.rubbing, scratch.twisting = room(touching_points, dtype=wp.vec3), room(touching_points, dtype=wp.vec3)
 

@@ -31,8 +31,7 @@ def with_properties(model: Any, restitution: float = -20.0, friction: float = -2
     with torch.no_grad():
         model.slopes.zero_()
         model.viscosity.fill_(-1.0)
-        model.typical[0] = torch.tensor([restitution, friction, -20.0, -20.0, 0.0])
-        model.typical[1] = torch.tensor([0.1, friction, 0.0, -20.0, 0.0])
+        model.typical[:] = torch.tensor([restitution, friction, -20.0, -20.0])
     return model
 
 
@@ -167,49 +166,6 @@ def test_balls_that_meet_head_on_exchange_their_velocities() -> None:
     assert -1.02 < after[0, 0] < -0.5
     torch.testing.assert_close(after[1], -after[0], rtol=0, atol=1e-4)
     assert ((centres[:, 1, 0] - centres[:, 0, 0]) > 0.36).all()  # never deep in each other
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("youngs_modulus", [1e5, 1e6])
-@pytest.mark.parametrize("speed", [0.5, 1.0])
-def test_balls_yield_as_hertz_says(youngs_modulus: float, speed: float) -> None:
-    """Two balls of radius R overlap by (15 m v^2 / (16 E* sqrt(R / 2)))^0.4, for 2.94 times that over v.
-
-    v is their relative speed, m half of a ball's mass, E* = E / 2 / (1 - nu^2). Balls also deform as a whole, and
-    surfaces of points lie a little inside.
-    """
-    radius, mass, step = 0.2, 30.0, 5e-3
-    ball = solid((radius, radius, radius), round_=True)
-    places, velocities = [(-0.22, 0.0, 0.0), (0.22, 0.0, 0.0)], [(speed, 0.0, 0.0), (-speed, 0.0, 0.0)]
-    state = scene([ball, ball], places, velocities, youngs_modulus, gravity=0.0)
-    state.materials[..., 2:] = torch.tensor([mass / (4 / 3 * math.pi * radius**3), mass])
-    model = with_properties(make_model(threshold=3e-3, step_size=step, contacts=150))
-    carry, distances = model.begin(state), []
-    for _ in range(70):
-        carry = model.step(state, carry, torch.zeros(1, 2, 6), step)
-        distances.append(float(carry[3][0, 1, 0] - carry[3][0, 0, 0]))
-    modulus = youngs_modulus / 2 / (1 - 0.3**2)
-    overlap = (15 * mass / 2 * (2 * speed) ** 2 / (16 * modulus * math.sqrt(radius / 2))) ** 0.4
-    assert 1.0 < (2 * radius - min(distances)) / overlap < 1.6
-    touching = step * sum(distance < 2 * radius for distance in distances)
-    assert 1.0 < touching / (2.94 * overlap / (2 * speed)) < 1.5
-    assert 0.75 < (distances[-1] - distances[-2]) / step / (2 * speed) < 1.0
-
-
-@torch.no_grad()
-def test_objects_are_shown_dented_where_they_overlap() -> None:
-    ball = solid((0.2, 0.2, 0.2), round_=True)
-    state = scene([ball, ball], [(-0.22, 0, 0), (0.22, 0, 0)], [(1.0, 0, 0), (-1.0, 0, 0)], 1e5, gravity=0.0)
-    model = with_properties(make_model(threshold=3e-3))
-    carry, shown, deepest = model.begin(state), [], 0.0
-    torch.testing.assert_close(model.points(carry), state.points, rtol=0, atol=1e-6)
-    for _ in range(12):
-        carry = model.step(state, carry, torch.zeros(1, 2, 6), DT)
-        points = model.points(carry)[0]
-        shown.append(float(points[0, :, 0].max() - points[1, :, 0].min()))
-        deepest = max(deepest, 0.4 - float(carry[3][0, 1, 0] - carry[3][0, 0, 0]))
-    assert deepest > 0.05
-    assert max(shown) < 0.02  # balls of equal stiffness are flat there, at the plane between them
 
 
 @torch.no_grad()
