@@ -13,11 +13,11 @@ from dynamic_models.models.building_blocks.body_frame import turn
 from dynamic_models.models.building_blocks.elastic_modes import FUNCTIONS
 
 BASIS = 4 + FUNCTIONS
-SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
 OVER_RELAXED = 1.5  # bounds of the iteration are bounds: it converges with larger steps, and at 2.5 no more
+SOFTNESS = 0.2  # how much a point yields, relative to all of its patch, so that points of a patch share its impulse
 SLOW = 0.1  # m/s: slower contacts do not bounce
-FUZZ = 2e-3  # metres over which points come into touch
 FASTEST_PARTING = 1.0  # m/s
+FUZZ = 2e-3  # metres over which patches come into touch
 
 
 class Bodies(NamedTuple):
@@ -87,13 +87,6 @@ class Response(NamedTuple):
         """Return how fast points come off their partner, (B, M)."""
         return (self.velocities(V) * self.normals).sum(-1)
 
-    def after(self, V: torch.Tensor, impulses: torch.Tensor, torques: torch.Tensor) -> torch.Tensor:
-        """Return V after impulses, N s, and impulsive torques, N m s, (B, M, 3) each, on owners."""
-        got = (self.basis.mT @ impulses).view_as(V)
-        torque = cross_matrix(self.between.mT @ torques).mT / 2
-        got = torch.cat([got[..., :1, :], got[..., 1:4, :] + torque, got[..., 4:, :]], -2)
-        return V + (self.bodies @ got.flatten(-2)[..., None]).view_as(V)
-
 
 class Shares(NamedTuple):
     """A ``Shares`` says how the impulse of a patch is divided between its points, in all 1.
@@ -107,20 +100,6 @@ class Shares(NamedTuple):
     share: torch.Tensor
     gaps: torch.Tensor
     total: torch.Tensor
-
-
-class Impulses(NamedTuple):
-    """An ``Impulses`` holds what M contacts of every scene have given in a step.
-
-    Attributes:
-        pressing: (B, M), along normals, N s.
-        rubbing: (B, M, 3), across them, N s.
-        twisting: (B, M, 3), torques, N m s.
-    """
-
-    pressing: torch.Tensor
-    rubbing: torch.Tensor
-    twisting: torch.Tensor
 
 
 class Properties(NamedTuple):
@@ -193,6 +172,9 @@ def solve(
         h: seconds that the step takes; the gaps of ``contacts`` are those in its middle.
         sweeps: number of iterations.
     """
+    basis, normals, between = response.basis, response.normals, response.between
+    batch, _, count = between.shape
+
     # How fast surfaces have to come off. The work of an impulse is that of the mean velocity of the step: surfaces that
     # come off no faster than they met, and ones that went apart and may come back as fast, gain no energy.
     free, earlier = response.along_normals(V), response.along_normals(before)
@@ -204,55 +186,29 @@ def solve(
     bound = torch.where(closing, torch.maximum(bound, bounce), bound)
     lacking = (bound - free) * (shares.share > 0)
 
-    rate = OVER_RELAXED * shares.share / _crowd(contacts, shares.total)
-    yields = (shares.share / response.along).clamp_min(1e-9) / SOFTNESS
-    along = rate / response.along / (1 + SOFTNESS)
-    given = Impulses(torch.zeros_like(free), torch.zeros_like(response.normals), torch.zeros_like(response.normals))
-    for _ in range(sweeps):
-        change = bound - response.along_normals(V) + SOFTNESS * lacking - given.pressing / yields
-        pressing = (given.pressing + along * change).clamp_min(0)
-        V, given = _with_friction(response, V, rate, pressing, given, properties.friction, properties.rolling)
-    return V
-
-
-def _with_friction(
-    response: Response,
-    V: torch.Tensor,
-    rate: torch.Tensor,
-    pressing: torch.Tensor,
-    given: Impulses,
-    friction: torch.Tensor,
-    rolling: torch.Tensor,
-) -> tuple[torch.Tensor, Impulses]:
-    """Return V after impulses along normals and those of friction, which stop sliding and turning within bounds.
-
-    Args:
-        rate: (B, M), part that a point takes of what stops a patch.
-        pressing: (B, M), impulses along normals in all, N s.
-        given: what V has of these impulses already.
-        friction, rolling: (B, M), see ``Properties``.
-    """
-    u = response.velocities(V)
-    sliding = u - (u * response.normals).sum(-1, keepdim=True) * response.normals
-    spin = response.between @ axis(V[..., 1:4, :].mT)
-    rubbing = _limited(given.rubbing - (rate / response.across)[..., None] * sliding, friction * pressing)
-    twisting = _limited(given.twisting - (rate / response.turning)[..., None] * spin, rolling * pressing)
-    more = (pressing - given.pressing)[..., None] * response.normals + rubbing - given.rubbing
-    return response.after(V, more, twisting - given.twisting), Impulses(pressing, rubbing, twisting)
-
-
-def _crowd(contacts: Contacts, total: torch.Tensor) -> torch.Tensor:
-    """Return how many patches in touch a point's object or its partner has, whichever has more, (B, M).
-
-    Args:
-        total: (B, O (1 + O)), how many points of each patch are in touch.
-    """
-    count = contacts.owner.shape[-1]
-    touched = (total > 0).to(total).unflatten(1, (count, 1 + count))
+    touched = (shares.total > 0).to(V).view(batch, count, 1 + count)
     number = touched.sum(-1) + touched[..., 1:].sum(1)  # of patches on a body: its own, and those of others
-    return torch.maximum(
-        (contacts.owner * number[:, None]).amax(-1), (contacts.partner * number[:, None]).amax(-1)
-    ).clamp_min(1)
+    crowd = torch.maximum((contacts.owner * number[:, None]).amax(-1), (contacts.partner * number[:, None]).amax(-1))
+    along, across, turning = response.along, response.across, response.turning
+    rate = OVER_RELAXED * shares.share / crowd.clamp_min(1)
+    yields = (shares.share / along).clamp_min(1e-9) / SOFTNESS
+    along, across, turning = rate / along / (1 + SOFTNESS), rate / across, rate / turning
+
+    pressing, rubbing, twisting = torch.zeros_like(free), torch.zeros_like(normals), torch.zeros_like(normals)
+    for _ in range(sweeps):
+        u = response.velocities(V)
+        normal = (u * normals).sum(-1)
+        pressed = (pressing + along * (bound - normal + SOFTNESS * lacking - pressing / yields)).clamp_min(0)
+        rubbed = rubbing - across[..., None] * (u - normal[..., None] * normals)
+        rubbed = _limited(rubbed, properties.friction * pressed)
+        twisted = twisting - turning[..., None] * (between @ axis(V[..., 1:4, :].mT))
+        twisted = _limited(twisted, properties.rolling * pressed)
+        got = (basis.mT @ ((pressed - pressing)[..., None] * normals + rubbed - rubbing)).view(batch, count, BASIS, 3)
+        torque = cross_matrix(between.mT @ (twisted - twisting)).mT / 2
+        got = torch.cat([got[..., :1, :], got[..., 1:4, :] + torque, got[..., 4:, :]], -2)
+        V = V + (response.bodies @ got.flatten(-2)[..., None]).view(batch, count, BASIS, 3)
+        pressing, rubbing, twisting = pressed, rubbed, twisted
+    return V
 
 
 def inverse_masses(bodies: Bodies, contacts: Contacts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

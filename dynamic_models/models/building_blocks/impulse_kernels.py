@@ -173,7 +173,7 @@ def rub(
     rate: float,
     pressing: float,
 ):
-    """Give what ``_with_friction`` does, for a contact that had scratch's impulses before."""
+    """Give what a sweep of ``solve`` adds to scratch's impulses of a contact, of which ``pressing`` is known."""
     normal = touching.normals[b, i]
     partner = touching.partner[b, i]
     turning = spin(V, b, touching.owner[b, i])

@@ -1,4 +1,4 @@
-"""Take the substeps in which bodies of ``ngff_impulses`` deform, and bounce off walls and each other."""
+"""Take the substeps in which bodies of ``ngff_impulses`` deform and bounce off walls and each other."""
 
 from typing import NamedTuple
 
