@@ -124,7 +124,10 @@ local_shards() {
     if ((processes > 1)); then
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((processes < $(nproc) ? $(nproc) / processes : 1))}
     fi
-    if ((${#devices[@]} && processes > ${#devices[@]})); then start_mps; fi
+    if ((${#devices[@]} && processes > ${#devices[@]})); then
+        trap 'stop_mps; exit 130' INT TERM
+        start_mps
+    fi
     set -m # a process group for each, so that a signal reaches all of it
     local -a groups=()
     trap stop_groups INT TERM

@@ -250,6 +250,7 @@ class NGFFImpulses(FrameModel):
 
     @property
     def _thickness(self) -> float:
+        """How thick contacts are, metres."""
         return _THICKNESS * self.settings.threshold
 
     def _contacts(self, scene: SceneState, objects: Objects, motion: Motion, h: float) -> Contacts:
