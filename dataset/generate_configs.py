@@ -4,12 +4,14 @@ Examples:
     python -m dataset.generate_configs --obj_num 2 --scene_num 5
     python -m dataset.generate_configs --objects statue duck can --obj_num 2 --group mine
     python -m dataset.generate_configs --obj_num 3 --scene_num 300 --group 3_9
+    python -m dataset.generate_configs --obj_num 2 --floor -0.93 --group 2_0
 
 Writes <output_path>/<group>.json, {"<i>_<object>_<object>": {scene_object_idxs, translation, scale}}. Objects are drawn
 with replacement, of a split or of those that --objects names, builtin ones or your own; with --objects and without
 --obj_num each of them stands in every scene once. The first stands at the origin, the others above, below or beside
 it, with bounding spheres inside [-0.9, 0.9]^3 m and at least 0.05 m between surfaces. Draws that find no room are
-repeated with other objects.
+repeated with other objects. With --floor the first one stands there instead, and the others fall onto it; the
+simulation's floor, with the configurations that come with the repository, is at -0.94 m.
 Scene i depends only on the seed, the group and i, so that groups differ and a longer file begins like a shorter one.
 """
 
@@ -35,6 +37,7 @@ class ConfigSettings:
         split: which of the objects are drawn: ``train``, ``novel`` or ``all``.
         names: names of the objects that are drawn; empty for those of the split.
         seed: seed of the random numbers.
+        floor: height of the floor on which the first object of every scene stands, metres; None: it is at the origin.
         overwrite: whether to replace a file that holds other scenes.
     """
 
@@ -46,6 +49,7 @@ class ConfigSettings:
     split: str
     names: tuple[str, ...]
     seed: int
+    floor: float | None
     overwrite: bool
 
 
@@ -63,6 +67,12 @@ def _parser() -> ArgumentParser:
         "--split", choices=("train", "novel", "all"), help="which objects to draw from (default: train)"
     )
     parser.add_argument("--objects", nargs="+", metavar="NAME", help="objects to draw from, instead of a split's")
+    parser.add_argument(
+        "--floor",
+        type=float,
+        metavar="HEIGHT",
+        help="height in metres of the floor on which the first object of every scene stands (default: it is at the origin)",
+    )
     parser.add_argument("--seed", type=int, default=42, help="same seed, same file")
     parser.add_overwrite()
     return parser
@@ -80,6 +90,8 @@ def _settings(args: Namespace) -> ConfigSettings:
         raise InputError("--split, --objects: say both which objects to draw from: expected one of them")
     if args.obj_num is None and not names:
         raise InputError("--obj_num: expected the number of objects in each scene")
+    if args.floor is not None and not -1 <= args.floor <= 0:
+        raise InputError(f"--floor: expected a height from -1 to 0 metres, found {args.floor:g}")
     if args.seed < 0:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     group = args.group or str(args.obj_num or len(names))
@@ -96,6 +108,7 @@ def _settings(args: Namespace) -> ConfigSettings:
         split=args.split or "train",
         names=names,
         seed=args.seed,
+        floor=args.floor,
         overwrite=args.overwrite,
     )
 
@@ -114,7 +127,7 @@ def main() -> None:
     else:
         entries = objects_of_split(settings.split, layout)
     bodies = load_bodies(entries, layout)
-    scenes = draw_scenes(bodies, settings.obj_num, settings.scene_num, settings.group, settings.seed)
+    scenes = draw_scenes(bodies, settings.obj_num, settings.scene_num, settings.group, settings.seed, settings.floor)
     if path.exists() and not settings.overwrite:
         if read_json(path) != scenes_to_json(scenes):
             raise InputError(f"{path}: holds other scenes already: expected another --group, or --overwrite")

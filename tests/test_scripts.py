@@ -174,7 +174,7 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         made.setdefault(module, []).append(flags)
     simulated = [flags[flags.index("--model_path") + 1].split("/")[-1] for flags in made["dataset.gs_simulation_scene"]]
     tested = ["3_9", "4", "5", "6", "3_novel"]
-    assert list(dict.fromkeys(simulated)) == ["3_0", "3_8", "4", "5", "6", "3_novel", "3_9"] + [
+    assert list(dict.fromkeys(simulated)) == ["3_0", "3_8", "4", "5", "6", "3_novel", "2_0", "3_9"] + [
         f"{group}_shifted" for group in tested
     ]
     trained = [train.parse_args(flags) for flags in made["dynamic_models.train"]]
@@ -182,6 +182,7 @@ def test_everything_that_the_results_are_made_with_is_called_with_flags_that_exi
         *("ngff", "ngff_impulses", "pointformer", "gcn", "rigidformer", "default"),
     ]
     assert {args.time_limit for args in trained[:5]} == {1200}
+    assert [args.groups for args in trained[:3]] == [("3_0", "2_0"), ("3_0", "2_0"), ("3_0",)]
     assert {args.time_limit for args in trained[5:]} == {360}
     measured = [evaluate.parse_args(flags) for flags in made["dynamic_models.evaluate"]]
     assert [args.models[0] for args in measured] == ["ngff", "ngff"]

@@ -50,21 +50,23 @@ def fits_at_origin(body: Body) -> bool:
     return bool(np.all(np.abs(body.low + body.high) / 2 + body.radius <= SPACE))
 
 
-def place(bodies: Sequence[Body], rng: np.random.Generator) -> np.ndarray | None:
+def place(bodies: Sequence[Body], rng: np.random.Generator, floor: float | None = None) -> np.ndarray | None:
     """Draw translations (K, 3), metres, of K bodies; None where a bounded number of tries finds none.
 
-    The first body stays at the origin. Each next one is near one placed before: in x and y within 0.1 m, or among five
-    and more within half of their summed widths; its height is uniform in the space.
+    The first body stays at the origin, or stands on a ``floor`` at that height, metres, which all others are above. Each
+    next one is near one placed before: in x and y within 0.1 m, or among five and more within half of their summed
+    widths; its height is uniform in the space.
     """
     for _ in range(_RESTARTS):
-        translations = _try_placing(bodies, rng)
+        translations = _try_placing(bodies, rng, floor)
         if translations is not None:
             return translations
     return None
 
 
-def _try_placing(bodies: Sequence[Body], rng: np.random.Generator) -> np.ndarray | None:
-    translations = np.zeros((1, 3))
+def _try_placing(bodies: Sequence[Body], rng: np.random.Generator, floor: float | None) -> np.ndarray | None:
+    first = 0.0 if floor is None else floor - bodies[0].low[2]
+    translations = np.array([[0.0, 0.0, first]]).round(_DECIMALS)
     trees = [cKDTree(bodies[0].points)]
     for index, body in enumerate(bodies[1:], 1):
         before = bodies[:index]
@@ -76,6 +78,8 @@ def _try_placing(bodies: Sequence[Body], rng: np.random.Generator) -> np.ndarray
         candidates[:, :2] = translations[near, :2] + reach * rng.uniform(-1, 1, (_CANDIDATES, 2))
         candidates[:, 2] = rng.uniform(-SPACE, SPACE, _CANDIDATES)
         candidates = candidates.round(_DECIMALS)
+        if floor is not None:
+            candidates = candidates[candidates[:, 2] + body.low[2] >= floor]
         candidates = candidates[_free(body, candidates, before, translations)]
         chosen = next((c for c in candidates[:_GAP_TESTS] if _has_gap(body, c, before, translations, trees)), None)
         if chosen is None:

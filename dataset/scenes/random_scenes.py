@@ -17,7 +17,14 @@ from gaussians.stage.errors import InputError
 _DRAWS = 100
 
 
-def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int | None, scene_num: int, group: str, seed: int) -> Scenes:
+def draw_scenes(
+    bodies: dict[ObjectEntry, Body],
+    obj_num: int | None,
+    scene_num: int,
+    group: str,
+    seed: int,
+    floor: float | None = None,
+) -> Scenes:
     """Draw ``scene_num`` scenes of ``obj_num`` objects each, and return them by name.
 
     Scene i depends only on the seed, the group and i.
@@ -25,6 +32,7 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int | None, scene_num:
     Args:
         bodies: the objects to draw from, with replacement.
         obj_num: number of objects in each scene; None: each of ``bodies`` once, in any order.
+        floor: height of a floor on which the first object of every scene stands, metres; None: it is at the origin.
 
     Raises:
         InputError: no arrangement is found within a bounded number of tries.
@@ -32,7 +40,7 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int | None, scene_num:
     scenes = {}
     for i in tqdm(range(scene_num), desc="draw scenes", unit="scene"):
         rng = np.random.default_rng([seed, zlib.crc32(group.encode()), i])
-        objects = _draw_scene(bodies, obj_num, rng)
+        objects = _draw_scene(bodies, obj_num, rng, floor)
         if objects is None:
             raise InputError(
                 f"--obj_num {obj_num or len(bodies)}: scene {i}: found no room for so many objects in "
@@ -44,13 +52,13 @@ def draw_scenes(bodies: dict[ObjectEntry, Body], obj_num: int | None, scene_num:
 
 
 def _draw_scene(
-    bodies: dict[ObjectEntry, Body], obj_num: int | None, rng: np.random.Generator
+    bodies: dict[ObjectEntry, Body], obj_num: int | None, rng: np.random.Generator, floor: float | None
 ) -> list[PlacedObject] | None:
     entries = list(bodies)
     for _ in range(_DRAWS):
         chosen = rng.permutation(len(entries)) if obj_num is None else rng.integers(len(entries), size=obj_num)
         drawn = [entries[k] for k in chosen]
-        translations = place([bodies[entry] for entry in drawn], rng)
+        translations = place([bodies[entry] for entry in drawn], rng, floor)
         if translations is not None:
             return [
                 PlacedObject(entry, (float(x), float(y), float(z)), entry.scale)

@@ -15,7 +15,7 @@ from dataset.objects.builtin_objects import write_object
 from dataset.scenes.placement import Body, place
 from dataset.scenes.random_scenes import draw_scenes, load_bodies
 from dataset.scenes.scene_names import objects_in_name
-from gaussians.files.splats.ply import write_ply
+from gaussians.files.splats.ply import read_ply, write_ply
 from gaussians.representation import Gaussians
 from gaussians.stage.errors import InputError
 
@@ -148,9 +148,26 @@ def test_objects_are_drawn_by_their_names(tmp_path: Path, command: Callable[...,
     assert len(set(names)) > 1
 
 
+def test_the_first_object_stands_on_a_floor_below_the_others(root: Path, command: Callable[..., None]) -> None:
+    command("dataset.generate_configs", "--data_root", root, "--obj_num", 3, "--floor", -0.93, "--group", "stands")
+    scenes = json.loads((root / "scene_configs" / "stands.json").read_text())
+    assert len(scenes) == 5
+    for name, scene in scenes.items():
+        clouds = [
+            read_ply(Layout(root).object_ply(object_name)).means.numpy() * scale + translation
+            for object_name, scale, translation in zip(
+                objects_in_name(name), scene["scale"], scene["translation"], strict=True
+            )
+        ]
+        assert clouds[0][:, 2].min() == pytest.approx(-0.93, abs=1e-4)
+        assert all(cloud[:, 2].min() > -0.93 for cloud in clouds[1:])
+        assert cdist(clouds[0], clouds[1]).min() >= 0.05
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--obj_num", 1, "--floor", 0.5], "--floor: expected a height from -1 to 0 metres, found 0.5"),
         (["--obj_num", 0, "--scene_num", 1], "--obj_num: expected 1 or more"),
         (["--obj_num", 1, "--scene_num", 0], "--scene_num: expected 1 or more"),
         (["--obj_num", 1, "--scene_num", 1, "--seed", -1], "--seed: expected 0 or more"),
