@@ -71,7 +71,8 @@ def _parser() -> ArgumentParser:
         "--floor",
         type=float,
         metavar="HEIGHT",
-        help="height in metres of the floor on which the first object of every scene stands (default: it is at the origin)",
+        help="height of the floor on which the first object of every scene stands, metres (default: it is at the "
+        "origin)",
     )
     parser.add_argument("--seed", type=int, default=42, help="same seed, same file")
     parser.add_overwrite()

@@ -53,9 +53,9 @@ def fits_at_origin(body: Body) -> bool:
 def place(bodies: Sequence[Body], rng: np.random.Generator, floor: float | None = None) -> np.ndarray | None:
     """Draw translations (K, 3), metres, of K bodies; None where a bounded number of tries finds none.
 
-    The first body stays at the origin, or stands on a ``floor`` at that height, metres, which all others are above. Each
-    next one is near one placed before: in x and y within 0.1 m, or among five and more within half of their summed
-    widths; its height is uniform in the space.
+    The first body stays at the origin, or stands on a ``floor`` at that height, metres, below all others. Each next one
+    is near one placed before: in x and y within 0.1 m, or among five and more within half of their summed widths; its
+    height is uniform in the space.
     """
     for _ in range(_RESTARTS):
         translations = _try_placing(bodies, rng, floor)
