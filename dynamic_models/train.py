@@ -87,6 +87,13 @@ def _parser() -> ArgumentParser:
         help="what is minimised: each window's mean squared error, which is what is logged, or its root, with which "
         "all windows count alike",
     )
+    add(
+        "--wall_weight",
+        type=float,
+        default=0.0,
+        help="weight of how much deeper than in the simulation objects sink into floor and walls, squared, beside "
+        "squared errors; 0 leaves it to these",
+    )
     add("--epochs", type=int, default=2001, help="how many times every scene is seen")
     add(
         "--time_limit",
@@ -151,7 +158,7 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise InputError(f"--{name}: expected a positive number, found {value}")
-    for name in ("video_interval", "noise"):
+    for name in ("video_interval", "noise", "wall_weight"):
         if not getattr(args, name) >= 0:
             raise InputError(f"--{name}: expected 0 or more, found {getattr(args, name)}")
     if not 2 <= args.chunk <= args.steps:

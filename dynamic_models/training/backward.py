@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from dynamic_models.contact.body_contact import wall_distances
 from dynamic_models.data.scene_state import SceneState
 from dynamic_models.evaluation.metrics import mean_squared_error
 from dynamic_models.models.cuda_graphs import CapturedFunction, copy_into
@@ -27,6 +28,7 @@ class Backward:
         loss: what is differentiated, the mean over windows of their mean squared error or of its root.
         share: what gradients are divided by.
         frame_dt: seconds from frame to frame.
+        wall_weight: what ``sunk`` is weighted with beside squared errors.
         compiled: whether PyTorch fuses the model's kernels on a GPU.
         captured: whether graphs are captured where that is possible.
     """
@@ -38,11 +40,12 @@ class Backward:
         loss: Literal["mse", "rmse"],
         share: int,
         frame_dt: float,
+        wall_weight: float = 0.0,
         compiled: bool = False,
         captured: bool = True,
     ) -> None:
         self._model, self._accelerator = model, accelerator
-        self._root, self._share, self._frame_dt = loss == "rmse", share, frame_dt
+        self._root, self._share, self._frame_dt, self._wall_weight = loss == "rmse", share, frame_dt, wall_weight
         on_gpu = accelerator.device.type == "cuda"
         self._compiled = compiled and on_gpu
         self._captured = captured and on_gpu and model.capturable and accelerator.mixed_precision != "fp16"
@@ -81,7 +84,10 @@ class Backward:
         with self._accelerator.autocast():
             predicted = roll_on(self._model, state, carry, self._frame_dt, pushes, self._compiled)
         losses = mean_squared_error(predicted, target, state.mask)
-        objective = (losses + _ROOT_FLOOR).sqrt() if self._root else losses
+        objective = losses
+        if self._wall_weight:
+            objective = losses + self._wall_weight * sunk(predicted, target, state)
+        objective = (objective + _ROOT_FLOOR).sqrt() if self._root else objective
         objective = objective.mean() / self._share
         if isinstance(self._model, NeedsRoom):  # results without enough room have no gradient: the batch is run again
             objective = torch.where(self._model.lacking > 0, torch.zeros_like(objective), objective)
@@ -112,6 +118,23 @@ class Backward:
             assert parameter.grad is not None
             parameter.grad.copy_(gradient)
         return graph
+
+
+def sunk(predicted: torch.Tensor, target: torch.Tensor, state: SceneState) -> torch.Tensor:
+    """Return the mean square (B,) over frames and objects of how much deeper than in truth they are in walls, metres^2.
+
+    What counts of an object is its point farthest beyond the floor or another wall.
+
+    Args:
+        predicted, target: (B, T, O, P, 3), metres.
+        state: says which points exist, and where walls are.
+    """
+
+    def depths(points: torch.Tensor) -> torch.Tensor:
+        heights = wall_distances(points.flatten(1, 2), state.walls).amin(-1).view(points.shape[:-1])
+        return -heights.masked_fill(~state.mask[:, None], 0.0).amin(-1).clamp_max(0)
+
+    return (depths(predicted.float()) - depths(target)).clamp_min(0).square().mean((1, 2))
 
 
 def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:

@@ -104,7 +104,9 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=device.type == "cuda")
         optimizer = accelerator.prepare(optimizer)
         accumulated = settings.gradient_accumulation_steps
-        backward = Backward(model, accelerator, settings.loss, accumulated, frame_dt, settings.compile)
+        backward = Backward(
+            model, accelerator, settings.loss, accumulated, frame_dt, settings.wall_weight, settings.compile
+        )
         info = checkpoint_info(built_from, scenes, settings, groups)
 
         # Where to begin: at the start, or where an earlier run was interrupted.

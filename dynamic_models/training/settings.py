@@ -41,6 +41,7 @@ class TrainSettings:
         chunk_start: frames of a window at first; None: ``chunk``.
         dt: seconds from frame to frame that the data must have; None: what the data says.
         loss: whether each window's mean square is minimised or its root.
+        wall_weight: weight of how deep objects sink into floor and walls, squared, beside squared errors.
         epochs: how many times every scene is seen.
         time_limit: seconds after which the training ends; None: after the last epoch.
         batch_size: windows in a batch of one process.
@@ -89,6 +90,7 @@ class TrainSettings:
     chunk_start: int | None
     dt: float | None
     loss: Literal["mse", "rmse"]
+    wall_weight: float
     epochs: int
     time_limit: float | None
     batch_size: int

@@ -142,7 +142,7 @@ def training_identity(
         pretrained: SHA-256 of the weights that it began with; None: random ones.
     """
     names = "seed num_keypoints steps chunk chunk_start epochs lr min_lr clip_grad loss time_limit augment noise "
-    names += "mixed_precision val_groups"
+    names += "mixed_precision val_groups wall_weight"
     flags = {name: getattr(settings, name) for name in names.split()}
     trained_on = {"batch": batch, "scenes": [scene.name for scene in scenes]}
     return built_from | flags | trained_on | {"pretrained": pretrained}

@@ -276,7 +276,9 @@ def test_compiled_frames_that_are_recomputed_have_the_gradients(make: Maker) -> 
         model.activation_limit = 0.0 if compiled else torch.inf
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        losses = Backward(model, Accelerator(), "mse", 1, DT, compiled)(state, target, target.new_zeros(2, 5, 3, 6))
+        losses = Backward(model, Accelerator(), "mse", 1, DT, compiled=compiled)(
+            state, target, target.new_zeros(2, 5, 3, 6)
+        )
         found.append([losses, *(parameter.grad for parameter in model.parameters())])
     for one, other in zip(*found, strict=True):
         assert other.norm() > 0

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from dynamic_models.models import rollout
 from dynamic_models.models.ngff import NGFF
 from dynamic_models.training import backward
-from dynamic_models.training.backward import Backward
+from dynamic_models.training.backward import Backward, sunk
 from tests.dynamic_models.models.test_ngff import DT, make_model, make_state
 
 
@@ -65,3 +65,37 @@ def test_a_graph_is_captured_once_for_each_room(monkeypatch: pytest.MonkeyPatch,
     assert graphs == [2, captured]
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-12)
+
+
+def test_what_sinks_deeper_than_in_truth_counts_with_its_deepest_point() -> None:
+    state = replace(make_state(points=4), walls=torch.tensor([[-2.0, 2.0, -2.0, 2.0, -0.5]]).double())
+    state.mask[0, 2, 3] = False
+    target = torch.zeros(1, 2, 3, 4, 3)
+    target[0, 1, 0, 1, 2] = -0.51  # the simulation is 1 cm in the floor, too
+    predicted = target.clone()
+    predicted[0, 1, 0, :3, 2] = torch.tensor([-0.52, -0.54, -0.53])
+    predicted[0, 0, 1, 2, 0] = 2.02  # in a wall
+    predicted[0, :, 2, 3, 2] = -9.0  # no point
+    predicted.requires_grad_()
+    found = sunk(predicted, target, state)
+    torch.testing.assert_close(found, torch.tensor([(0.03**2 + 0.02**2) / 6], dtype=found.dtype))
+    (gradient,) = torch.autograd.grad(found.sum(), predicted)
+    assert gradient.nonzero().tolist() == [[0, 0, 1, 2, 0], [0, 1, 0, 1, 2]]
+    assert gradient[0, 1, 0, 1, 2] == pytest.approx(-2 * 0.03 / 6, rel=1e-4)
+
+
+def test_walls_weigh_beside_squared_errors() -> None:
+    state, found = make_state(floor=-0.1), []
+    target = state.points[:, None].expand(-1, 3, -1, -1, -1) + torch.tensor([0.0, 0.0, 0.1])
+    for weight in (0.0, 3.0):
+        model = make_model(ode_method="leapfrog")
+        losses = Backward(model, Accelerator(cpu=True), "mse", 1, DT, weight)(state, target, torch.zeros(1, 2, 3, 6))
+        found.append((losses, [parameter.grad for parameter in model.parameters()]))
+    # What is logged and compared is the squared error alone.
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=0)
+    model = make_model(ode_method="leapfrog")
+    predicted = model(state, 3, DT)
+    (3.0 * sunk(predicted, target, state).mean()).backward()
+    assert any(parameter.grad.abs().max() > 0 for parameter in model.parameters())
+    for parameter, without, both in zip(model.parameters(), found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(both - without, parameter.grad, rtol=1e-4, atol=1e-9)
