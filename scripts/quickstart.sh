@@ -87,8 +87,10 @@ scene=$(basename "${scenes[0]}")
 picture=(--config "$config" --background_path "$data/backgrounds/$background" --single_view 0 --resolution 320 --shadows)
 stage "Video of the simulation" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
     --output_path "$out/simulated" --compile_video "${picture[@]}"
-checkpoint=dynamic_models/pretrained/ngff_coarse # trained on such a grid
+model=ngff_impulses
+checkpoint=dynamic_models/pretrained/ngff_impulses_coarse # trained on such a grid
 if $train; then
+    model=ngff
     checkpoint=$out/checkpoint
     group 2 20 42
     # The networks are so small that a second thread only gets in the way.
@@ -97,11 +99,11 @@ if $train; then
         --step_size 2e-2 --batch_size 8 --lr 1e-3 --min_lr 3e-5 --time_limit 100
 fi
 stage "Video of the prediction" videogen.eval --data_root "$data" --model_path "$data/scenes/$held_out/$scene" \
-    --dynamic_model ngff --checkpoint "$checkpoint" --output_path "$out/predicted" --compile_video \
+    --dynamic_model $model --checkpoint "$checkpoint" --output_path "$out/predicted" --compile_video \
     "${picture[@]}"
 stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" "$out/predicted/$scene.mp4" \
     --titles "MPM simulation" "NGFF prediction" --output "$out/compared.mp4"
-stage "Errors" dynamic_models.evaluate --data_root "$data" --groups "$held_out" --models ngff,ballistic \
+stage "Errors" dynamic_models.evaluate --data_root "$data" --groups "$held_out" --models $model,ballistic \
     --checkpoints "$checkpoint" --output "$out"
 
 if $photographs; then
@@ -112,7 +114,7 @@ if $photographs; then
         --save_folder "$out/reconstructed/$scene" --max_side 128
     stage "Video of what was reconstructed" videogen.eval --data_root "$data" \
         --model_path "$out/reconstructed/$scene/sim" --background_path "$out/reconstructed/$scene/bg" \
-        --dynamic_model ngff --checkpoint "$checkpoint" --output_path "$out/predicted_from_pictures" \
+        --dynamic_model $model --checkpoint "$checkpoint" --output_path "$out/predicted_from_pictures" \
         --config "$config" --single_view 0 --resolution 320 --shadows
     stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" \
         "$out/predicted_from_pictures/$scene.mp4" --titles "MPM simulation" "From pictures, NGFF" \
