@@ -121,7 +121,7 @@ class Backward:
 
 
 def sunk(predicted: torch.Tensor, target: torch.Tensor, state: SceneState) -> torch.Tensor:
-    """Return the mean square (B,) over frames and objects of how much deeper than in truth they are in walls, metres^2.
+    """Return the mean square (B,), metres^2, of how much deeper in walls objects are than in truth, over all frames.
 
     What counts of an object is its point farthest beyond the floor or another wall.
 

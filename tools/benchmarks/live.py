@@ -1,6 +1,7 @@
 """Measure how long a frame of live pushing takes to predict, and to pack for browsers; needs no browser."""
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -20,21 +21,22 @@ from tools.viewer.browsers import drawing_interval
 from tools.viewer.scene.layers import Stage
 from tools.viewer.scene.splat_nodes import Moment
 
-_CONFIGS = ("quickstart_config", "dynamic_config")  # each is predicted with another shipped checkpoint
+_MODELS = ("ngff", "ngff_impulses")
+_CONFIGS = ("quickstart_config", "dynamic_config")  # each is predicted with other shipped checkpoints
 _GAUSSIANS = 12_000
 # While they warm up, the balls fall onto the floor and onto each other; later they roll apart.
 _WARM_UP, _FRAMES = 15, 40
 
 
 def measure(device: torch.device) -> Iterator[dict[str, object]]:
-    """Yield a row for each shipped checkpoint that a config leads to: medians of 40 frames after 15 to warm up.
+    """Yield a row for each shipped checkpoint of a model and a config: medians of 40 frames after 15 to warm up.
 
     The rates are those at which each picture comes with the frames that pass in the world until the next one is due.
     """
-    for name in _CONFIGS:
+    for model, name in product(_MODELS, _CONFIGS):
         config = load_config(name)
         # A checkpoint that was trained on this machine would not be the shipped one.
-        checkpoint = default_checkpoint("ngff", config.lattice.dx, trained=SHIPPED)
+        checkpoint = default_checkpoint(model, config.lattice.dx, trained=SHIPPED)
         world = falling_balls(checkpoint, config, device)
         stage = Stage([world.source()])
         draw = _pictures(world, stage)

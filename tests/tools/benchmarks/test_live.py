@@ -20,9 +20,12 @@ def test_frames_and_pictures_of_each_checkpoint_are_timed(name: str, monkeypatch
     assert [(row["checkpoint"], row["config"]) for row in rows] == [
         ("ngff_coarse", "quickstart_config"),
         ("ngff", "dynamic_config"),
+        ("ngff_impulses_coarse", "quickstart_config"),
+        ("ngff_impulses", "dynamic_config"),
     ]
-    # The second model follows more keypoints than a ball of 200 Gaussians has.
-    assert [(row["objects"], row["Gaussians"], row["keypoints"]) for row in rows] == [(3, 600, 384), (3, 600, 600)]
+    # All but the first follow more keypoints than a ball of 200 Gaussians has.
+    assert [(row["objects"], row["Gaussians"]) for row in rows] == [(3, 600)] * 4
+    assert [row["keypoints"] for row in rows] == [384, 600, 600, 600]
     for row in rows:
         frame, picture = row["ms a frame"], row["ms a picture"]
         assert isinstance(frame, float)
