@@ -23,8 +23,9 @@ def flying() -> LiveMotion:
     return LiveMotion(two_clouds(), build_model(SETTINGS), info, CONFIG)
 
 
-def test_recorded_pushes_give_the_same_frames_again() -> None:
-    model, info = load_checkpoint(default_checkpoint("ngff_coarse"))
+@pytest.mark.parametrize("name", ["ngff_coarse", "ngff_impulses_coarse"])
+def test_recorded_pushes_give_the_same_frames_again(name: str) -> None:
+    model, info = load_checkpoint(default_checkpoint(name))
     live, frames = LiveMotion(two_clouds(), model, info, CONFIG), []
     for k in range(12):
         if k == 3:
@@ -33,7 +34,7 @@ def test_recorded_pushes_give_the_same_frames_again() -> None:
             live.push(0, force=(0.0, -20.0, 0.0), seconds=0.01)
         frames.append(live.step().means)
     assert not live.changed
-    again = list(predict(two_clouds(), "ngff_coarse", 13, config=CONFIG, forces=live.forces))
+    again = list(predict(two_clouds(), name, 13, config=CONFIG, forces=live.forces))
     for found, expected in zip(frames, again[1:], strict=True):
         torch.testing.assert_close(found, expected.means, rtol=0, atol=1e-6)
 
