@@ -172,7 +172,7 @@ def load_state(
         return None
     try:
         stored = load_dictionary(path)
-        found = parse_json(stored["identity"])
+        found = {"wall_weight": 0.0} | parse_json(stored["identity"])  # which older states do not know
         for name, wanted in json.loads(json.dumps(identity)).items():
             if found.get(name) != wanted:
                 was = f"was trained with {name} {_short(found.get(name))}, now {_short(wanted)}"

@@ -136,6 +136,21 @@ def test_a_damaged_state_is_one_line_that_says_what_to_do(
     assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
+def test_a_state_from_before_walls_had_a_weight_goes_on_without_one(
+    interrupted: Path, toy_root: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(interrupted, tmp_path / "training")
+    state = torch.load(output / "state.pt", weights_only=True)
+    identity = json.loads(state["identity"])
+    assert identity.pop("wall_weight") == 0
+    state["identity"] = json.dumps(identity)
+    torch.save(state, output / "state.pt")
+    with pytest.raises(InputError, match=r"was trained with wall_weight 0.*, now 3"):
+        loop.train(train.parse_args(f"--data_root {toy_root} --output {output} {FLAGS} --wall_weight 3".split()))
+    go_on(toy_root, output)
+    assert iterations(output) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK rubbish", bytes(1000)])
 def test_a_state_that_is_no_archive_is_one_line(
     interrupted: Path, toy_root: Path, tmp_path: Path, content: bytes
