@@ -38,7 +38,7 @@ Environment, in brackets what it is at SCALE fine; SCALE coarse takes a machine 
   ABLATION_SECONDS   360 for every variant
   VIDEO_SCENES       2 of either set of videos; twelve take a GPU
   CHECKPOINT         what predicts videos (default: RESULTS/ngff, trained here)
-  VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution
+  VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution (default: --refine)
   PROCESSES          trainings at a time (default: one for each GPU, or two)
   SIMULATIONS        scenes and simulations at a time (default: PROCESSES, or four for each GPU)
 END
@@ -84,7 +84,8 @@ TEST_SCENES=${TEST_SCENES:-24}
 TRAIN_FLAGS=${TRAIN_FLAGS:-$flags --steps 100 --chunk 50 --chunk_start 8 --step_size 2e-2 --lr 1e-3 --min_lr 3e-5}
 # The first 60 frames have most collisions; what comes after is mostly rest.
 learned_from="--groups 3_0 2_0 --steps 60"
-NGFF_FLAGS=${NGFF_FLAGS:---ode_method leapfrog --step_size 1e-2 --num_layers 4 --chunk 16 $learned_from}
+NGFF_FLAGS=${NGFF_FLAGS:---ode_method leapfrog --step_size 1e-2 --num_layers 4 --chunk 16 --wall_weight 3 \
+    $learned_from}
 IMPULSES_FLAGS=${IMPULSES_FLAGS:---hidden_dim 64 --num_layers 2 --step_size 2e-2 --substeps 16 --contacts ${scale[4]} \
     --chunk 8 --chunk_start 8 --noise 0 --lr 3e-3 --min_lr 1e-4 --clip_grad 0.3 $learned_from}
 TRAIN_SECONDS=${TRAIN_SECONDS:-1200}
@@ -128,8 +129,9 @@ draw() {
     SCENE_NUM=$2 SCENE_GROUPS=${*:3} PROCESSES=1 bash scripts/generate_configs.sh --split "$1"
 }
 
+# One process: it composes scenes faster than others would start.
 compose() {
-    PROCESSES=$SIMULATIONS SCENE_GROUPS=$* bash scripts/generate_scene.sh
+    PROCESSES=1 SCENE_GROUPS=$* bash scripts/generate_scene.sh
 }
 
 # The simulation's settings for this grid, with materials that a vision-language model guessed, and for a finer grid.
@@ -333,7 +335,7 @@ tables() {
 videos() {
     local spatial=3_videos
     local -a compositional=({4,5,6}_videos) flags
-    read -ra flags <<<"${VIDEO_FLAGS:-}"
+    read -ra flags <<<"${VIDEO_FLAGS---refine}"
     objects
     draw train "$VIDEO_SCENES" "$spatial"
     draw train $(((VIDEO_SCENES + 2) / 3)) "${compositional[@]}"

@@ -40,6 +40,7 @@ class Backward:
         loss: Literal["mse", "rmse"],
         share: int,
         frame_dt: float,
+        *,
         wall_weight: float = 0.0,
         compiled: bool = False,
         captured: bool = True,

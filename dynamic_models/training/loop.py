@@ -105,7 +105,13 @@ def train(settings: TrainSettings, stop: StopSignal | None = None, clock: Callab
         optimizer = accelerator.prepare(optimizer)
         accumulated = settings.gradient_accumulation_steps
         backward = Backward(
-            model, accelerator, settings.loss, accumulated, frame_dt, settings.wall_weight, settings.compile
+            model,
+            accelerator,
+            settings.loss,
+            accumulated,
+            frame_dt,
+            wall_weight=settings.wall_weight,
+            compiled=settings.compile,
         )
         info = checkpoint_info(built_from, scenes, settings, groups)
 

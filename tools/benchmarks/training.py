@@ -53,7 +53,7 @@ def _iteration(
     pushes = state.points.new_zeros(len(target), frames - 1, _OBJECTS, 6)
     with FlopCounterMode(display=False) as counter:
         Backward(model, accelerator, "mse", 1, _FRAME_DT).run(state, model.begin(state), target, pushes)
-    backward = Backward(model, accelerator, "mse", 1, _FRAME_DT, compiled)
+    backward = Backward(model, accelerator, "mse", 1, _FRAME_DT, compiled=compiled)
     optimizer = torch.optim.Adam(model.parameters(), fused=device.type == "cuda")
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -38,7 +38,9 @@ def test_captured_gradients_are_the_gradients(compiled: bool) -> None:
     found = []
     for capture in (False, True):
         model = make_model(ode_method="leapfrog", hidden_dim=32).float().cuda()
-        backward = Backward(model, accelerator, "rmse", 2, DT, 3.0, compiled and capture, captured=capture)
+        backward = Backward(
+            model, accelerator, "rmse", 2, DT, wall_weight=3.0, compiled=compiled and capture, captured=capture
+        )
         model.zero_grad(set_to_none=False)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
