@@ -38,7 +38,7 @@ Environment, in brackets what it is at SCALE fine; SCALE coarse takes a machine 
   ABLATION_SECONDS   360 for every variant
   VIDEO_SCENES       2 of either set of videos; twelve take a GPU
   CHECKPOINT         what predicts videos (default: RESULTS/ngff, trained here)
-  VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution (default: --refine)
+  VIDEO_FLAGS        flags of videogen.evaluate, such as --resolution
   PROCESSES          trainings at a time (default: one for each GPU, or two)
   SIMULATIONS        scenes and simulations at a time (default: PROCESSES, or four for each GPU)
 END
@@ -335,7 +335,7 @@ tables() {
 videos() {
     local spatial=3_videos
     local -a compositional=({4,5,6}_videos) flags
-    read -ra flags <<<"${VIDEO_FLAGS---refine}"
+    read -ra flags <<<"${VIDEO_FLAGS:-}"
     objects
     draw train "$VIDEO_SCENES" "$spatial"
     draw train $(((VIDEO_SCENES + 2) / 3)) "${compositional[@]}"

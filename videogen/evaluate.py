@@ -32,7 +32,7 @@ Examples:
 """
 
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,7 +97,12 @@ def _parser() -> ArgumentParser:
         default=Path(),
         help="directory that the weights of perception models were downloaded to",
     )
-    add("--refine", action="store_true", help="predict from objects completed where no picture shows them")
+    add(
+        "--refine",
+        action=BooleanOptionalAction,
+        default=True,
+        help="predict from objects completed where no picture shows them",
+    )
     add("--iterations", type=int, help="of each reconstruction (default: 4000 on a GPU, 3000 on a CPU)")
     add("--seed", type=int, default=0, help="of everything random")
     add("--output", type=Path, default=Path("output/video_evaluation"), help="directory of the report")

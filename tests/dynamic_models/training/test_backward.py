@@ -89,7 +89,9 @@ def test_walls_weigh_beside_squared_errors() -> None:
     target = state.points[:, None].expand(-1, 3, -1, -1, -1) + torch.tensor([0.0, 0.0, 0.1])
     for weight in (0.0, 3.0):
         model = make_model(ode_method="leapfrog")
-        losses = Backward(model, Accelerator(cpu=True), "mse", 1, DT, wall_weight=weight)(state, target, torch.zeros(1, 2, 3, 6))
+        losses = Backward(model, Accelerator(cpu=True), "mse", 1, DT, wall_weight=weight)(
+            state, target, torch.zeros(1, 2, 3, 6)
+        )
         found.append((losses, [parameter.grad for parameter in model.parameters()]))
     # What is logged and compared is the squared error alone.
     torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=0)
