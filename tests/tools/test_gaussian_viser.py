@@ -227,6 +227,22 @@ def differs(page, viewer: SplatViewer, path: Path) -> float:  # type: ignore[no-
     return float(np.abs(found - expected)[covered].mean())
 
 
+def test_splats_smaller_than_pixels_are_shown(tmp_path: Path, serve: Callable[..., Server], chromium) -> None:  # type: ignore[no-untyped-def]
+    generator = torch.Generator().manual_seed(0)
+    ball = torch.nn.functional.normalize(torch.randn(40_000, 3, generator=generator), dim=1) * 0.25
+    red_ball = Gaussians(
+        means=ball,
+        opacities=torch.full((40_000,), 0.9),
+        sh=rgb_to_sh(torch.tensor([[1.0, 0, 0]]).expand(40_000, 3)),
+        covariances=torch.tensor([1e-8, 0, 0, 1e-8, 0, 1e-8]).expand(40_000, 6).clone(),
+    )
+    write_ply(tmp_path / "ball.ply", red_ball)
+    page, reports = opened(chromium, serve("tools.gaussian_viser", "--ply_path", tmp_path / "ball.ply").url)
+    until(page, "the ball shows", lambda image: red(image).sum() > 500)
+    page.close()
+    assert reports == []
+
+
 def test_a_page_plays_without_a_server(tmp_path: Path, chromium, command: Callable[..., None], capsys) -> None:  # type: ignore[no-untyped-def]
     write_rise(tmp_path / "0_red_blue")
     command("tools.gaussian_viser", "--ply_path", tmp_path / "0_red_blue", "--serve_html", tmp_path / "clip.html")

@@ -89,6 +89,8 @@ class LiveViewer:
         return View(self.panel, [self.world.source()], self._background, self._folder, replay=False)
 
     def _show(self, view: View) -> None:
+        if self._view.stage.arrangement == "side by side":
+            look_at(self.panel.server, view.session.guides, "z")  # from as near as before
         self._view.remove()
         self._view = view
 

@@ -95,13 +95,20 @@ def _sideways(points: np.ndarray, up: str) -> torch.Tensor:
     return torch.from_numpy(_GAP * (high - low) * right).float()
 
 
-def look_at(server: viser.ViserServer, guides: Guides, up: str) -> None:
-    """Have new pages begin with a view of all that is shown, a little from above."""
-    camera = server.initial_camera
-    from_upright = UPRIGHT[up].numpy().T
-    camera.position = guides.center + 1.2 * guides.size * from_upright @ np.array(_VIEW_FROM)
-    camera.look_at = guides.center
-    camera.near = guides.size / 100
+def look_at(server: viser.ViserServer, guides: Guides, up: str, copies: int = 1) -> None:
+    """Show all pages, also those to come, all that there is, a little from above.
+
+    Args:
+        copies: how many copies of it stand in a row.
+    """
+    # Far enough for a row of two to end left of the panel in a window of 1280 by 800 pixels.
+    distance = 1.2 * guides.size + 0.8 * (copies - 1) * float(guides.sideways.norm())
+    position = guides.center + distance * UPRIGHT[up].numpy().T @ np.array(_VIEW_FROM)
+    new = server.initial_camera
+    new.near, new.position, new.look_at = guides.size / 100, position, guides.center
+    for client in server.get_clients().values():
+        client.camera.position = position  # which moves what is looked at, too
+        client.camera.look_at = guides.center
 
 
 def box_segments(walls: Walls) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from tools.viewer.overlays.guides import cuboid_segments
+from tools.viewer.overlays.guides import cuboid_segments, look_at
 from tools.viewer.scene.layers import ARRANGEMENTS, Arrangement, Layer, Part
 from tools.viewer.session import Session
 
@@ -91,6 +91,9 @@ class ShowPanel:
 
     def _arrange(self, arrangement: Arrangement) -> None:
         guides, scene = self._session.guides, self._panel.server.scene
+        row = "side by side"
+        if (arrangement == row) != (self._stage.arrangement == row):
+            look_at(self._panel.server, guides, self._stage.up, len(self._stage.layers) if arrangement == row else 1)
         self._stage.arrange(arrangement, guides.sideways)
         scene.remove_by_name("/names")
         over = guides.center.copy()
@@ -98,7 +101,7 @@ class ShowPanel:
         over[index] = guides.low[index] if self._stage.up.startswith("-") else guides.high[index]
         for number, layer in enumerate(self._stage.layers):
             place = over + layer.offset.numpy()
-            if arrangement == "side by side":
+            if arrangement == row:
                 scene.add_label(f"/names/{number}", layer.source.name, position=place)
 
     def _add_cuts(self) -> None:

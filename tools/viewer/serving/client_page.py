@@ -1,10 +1,12 @@
-"""Give viser's page with two faults of it mended, neither of which it has a setting for.
+"""Give viser's page with three faults of it mended, none of which it has a setting for.
 
 - It draws all splats as one geometry, whose corners have two coordinates. three.js takes the third for NaN, reports
   "Computed radius is NaN" and never culls the geometry, which is right: it stands for splats anywhere. With a third
   coordinate so large that the bounding sphere holds every scene, the report ends and nothing is culled.
 - It sorts splats by depth in a worker that is a module made from a blob, which Chromium refuses to a page that was
   opened as a file: splats then stay unsorted. As a classic script the worker is allowed.
+- It leaves out splats with a deviation of less than about half a pixel, so that fine objects vanish when one steps
+  back. They are widened to that in any case; only what nobody sees, opacities of less than 1 %, is left out now.
 """
 
 import json
@@ -18,6 +20,8 @@ _UNPACKED = "const code=td.decode(heap.subarray(up+ss,up+sz));"
 _REPLACEMENTS = {
     # The shader reads the corners' first two coordinates alone.
     "new Float32Array([-2,-2,2,-2,2,2,-2,2]),2": ("new Float32Array([-2,-2,1e18,2,-2,-1e18,2,2,1e18,-2,2,-1e18]),3"),
+    # Opacity times the determinant of the covariance in pixels, to which the shader has added 0.3 on the diagonal.
+    "weightedDeterminant < 0.25": "weightedDeterminant < 0.01 * 0.09",
     "{type:`module`,name:e?.name}": "{name:e?.name}",
     "import.meta.url": "self.location.href",  # the same in a worker, and known to classic scripts
 }
