@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ _COMPONENTS = 5  # of OpenCV's mixtures
 _NO_BOX = (0, 0, 0, 0)  # OpenCV's, where the region is given as a mask
 _NOISE = 4.0  # variance, so that a component of one colour has a density
 _BOX_ROUNDS = 5
+_LEAST_ALONE = 0.05  # of what is cut out of a box: less tells no colours
 _LEAST_PART = 0.02  # of a box: a smaller object is none
 _POINT_SIZES = tuple(0.04 * 1.3**step for step in range(9))  # half sides of the boxes tried, of the picture's side
 _TOUCHING = 0.04  # of a box's border: more of it and the object goes on outside
@@ -54,6 +56,10 @@ class ColorModels:
         colors = image.reshape(-1, 3).astype(float)
         odds = _log_density(self.foreground[0], colors) - _log_density(self.background[0], colors)
         return odds.reshape(image.shape[:2])
+
+    def log_likelihood(self, image: np.ndarray) -> np.ndarray:
+        """Return log p(colour | object), (H, W), of a picture (H, W, 3)."""
+        return _log_density(self.foreground[0], image.reshape(-1, 3).astype(float)).reshape(image.shape[:2])
 
     def cut(self, image: np.ndarray, possible: np.ndarray, certain: np.ndarray | None = None) -> np.ndarray:
         """Return which pixels a minimal cut gives to the object, (H, W) bool.
@@ -127,22 +133,36 @@ class Window:
 def labels_from_boxes(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     """Return the label picture (H, W) uint8 of objects in boxes: their numbers from 1 in the boxes' order, 0 for none.
 
-    Each box is cut for itself: what is outside of it is background. A pixel that two objects claim goes to the one
-    whose box, seen from there, reaches farther.
+    Each box is cut for itself: what is outside of it is background. What two objects claim goes to the one whose
+    colours, where it is alone, it has; all of it to an object that is nowhere alone, as a box bounds what shows of it.
 
     Args:
         image: (H, W, 3) uint8.
         boxes: the first and the last pixel of each object, inside the picture.
     """
     height, width = image.shape[:2]
-    labels, farthest = np.zeros((height, width), np.uint8), np.full((height, width), -np.inf)
     rows, columns = np.mgrid[:height, :width]
-    for label, box in enumerate(boxes, 1):
-        mask = _cut_box(image, box)
-        u0, v0, u1, v1 = box
+    labels, farthest = np.zeros((height, width), np.uint8), np.full((height, width), -np.inf)
+    claims = [_cut_box(image, box) for box in boxes]
+    for label, (claim, (u0, v0, u1, v1)) in enumerate(zip(claims, boxes, strict=True), 1):
+        # To begin with, a pixel is the object's whose box, seen from there, reaches farther.
         reach = np.minimum.reduce([columns - u0, u1 - columns, rows - v0, v1 - rows])
-        wins = mask & (reach > farthest)
+        wins = claim & (reach > farthest)
         labels[wins], farthest[wins] = label, reach[wins]
+    alone = [claim & (np.sum(claims, 0) == 1) for claim in claims]
+    for one, other in combinations(range(len(boxes)), 2):
+        contested = claims[one] & claims[other] & np.isin(labels, (one + 1, other + 1))
+        nested = [alone[index].sum() < _LEAST_ALONE * claims[index].sum() for index in (one, other)]
+        if not contested.any() or all(nested):
+            continue
+        if any(nested):
+            labels[contested] = (one if nested[0] else other) + 1
+            continue
+        models = ColorModels.learn(image[alone[one]], image[alone[other]])
+        window = Window.around(contested | alone[one])
+        possible, certain = window.region(contested | alone[one]), window.region(alone[one])
+        cut = window.restore(models.cut(window.picture(image), possible, certain), image.shape)
+        labels[contested] = np.where(cut[contested], one + 1, other + 1)
     return labels
 
 

@@ -63,16 +63,17 @@ class ObjectVolume:
         self._viewmats, self._Ks = cameras.viewmats.numpy(), cameras.Ks.numpy()
         self._points = (offsets + center).astype(np.float32)
         self._score = (_PRIOR * (1 - 2 * (offsets**2).sum(1) / half**2)).astype(np.float32)
+        self._occupied = self._score > 0
         self._evidence: dict[int, np.ndarray] = {}
         self._projected: dict[int, np.ndarray] = {}
 
     def draw(self, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a view sees of the voxels with odds for them: depth (H, W), and thickness (H, W), both metres.
+        """Return what a view sees of the occupied voxels: depth (H, W), and thickness (H, W), both metres.
 
-        Where there is none the depth is ``FAR`` and the thickness 0.
+        Where there is none the depth is ``FAR`` and the thickness 0. Occupied are the voxels that had odds for them
+        when ``settle`` was last called.
         """
-        occupied = self._score > 0
-        u, v, z = self._project(view)[:, occupied]
+        u, v, z = self._project(view)[:, self._occupied]
         width, height = self._size
         pixels = self.voxel * float(self._Ks[view, 0, 0]) / self._depth(view)
         # Voxels must not be smaller than pixels: holes would open between them.
@@ -91,7 +92,7 @@ class ObjectVolume:
     def observe(
         self, view: int, mask: np.ndarray, certainty: np.ndarray, hidden_from: np.ndarray, trust: Trust
     ) -> None:
-        """Take a view's mask as evidence, instead of what the view said before.
+        """Take a view's mask as evidence, instead of what the view said before; it counts once ``settle`` is called.
 
         Args:
             mask: (H, W) bool, which pixels show the object.
@@ -109,10 +110,14 @@ class ObjectVolume:
         self._evidence[view] = evidence
         self._score += evidence
 
+    def settle(self) -> None:
+        """Let what the views have said decide which voxels are occupied."""
+        self._occupied = self._score > 0
+
     def prune(self, lowest: float = _LOST) -> None:
         """Forget the voxels that no further view can bring back."""
         kept = self._score > lowest
-        self._points, self._score = self._points[kept], self._score[kept]
+        self._points, self._score, self._occupied = self._points[kept], self._score[kept], self._occupied[kept]
         self._evidence = {view: evidence[kept] for view, evidence in self._evidence.items()}
         self._projected = {view: projected[:, kept] for view, projected in self._projected.items()}
 

@@ -1,5 +1,6 @@
 """Carry the objects' masks from the first view to all others through the geometry, and cut them out there."""
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,8 +18,11 @@ from videogen.reconstruction.segmentation.object_volume import (
     sweep_depth,
 )
 
-_ROUNDS = 2
 _FEWEST_COLORS = 50
+_BEYOND = 2  # pixels that an object may show beyond the silhouette of its volume
+_SMOOTH = 3  # pixels, over which it is averaged how likely colours are
+_THINNEST = 0.02  # metres of an object at and beyond the edge of its silhouette
+_LEAST_SHARE = 0.02  # of where an object may show: if less is cut out, its colours are those around it
 _HULL_WEIGHT = 0.9  # of the volume's silhouette against the cut, which decides where they are equally far from the edge
 _IN_BOX = 0.4  # logarithm of the odds that what is in an object's box, and was not cut out, is not of it
 _CERTAIN = 2.0  # pixels from the edge: farther does not weigh more
@@ -33,9 +37,11 @@ def carry_through_views(
     """Return the label pictures (N, H, W) uint8 of N views from that of the first one.
 
     Each object is placed in space by its depth, its volume is projected into view after view, the nearest camera first,
-    its pixels are cut out there with the colours that were seen so far, and what is not of it carves the volume. A
-    second round begins with the volume that all views have carved. In the end the cut and the silhouette of the volume
-    are averaged: the cut is sharper, and the silhouette sees what has the colour of its background in one view.
+    its pixels are cut out there with the colours that were seen so far, and what is not of it carves the volume. In a
+    second round all views are cut with the volume that the first one has left, and carve it after that: if they did one
+    by one, what one view loses of an object would count as its background in the next. In the end the cut and the
+    silhouette of the volume are averaged: the cut is sharper, and the silhouette sees what has the colour of its
+    background in one view.
 
     Args:
         images: (N, H, W, 3) uint8, RGB.
@@ -55,22 +61,26 @@ def carry_through_views(
     nowhere = np.full(first.shape, FAR)
     for label, volume in enumerate(volumes, 1):
         volume.observe(0, first == label, _beside(first == label), nowhere, TENTATIVE)
+        volume.settle()
         volume.prune(lowest=-1.0)  # what is outside of the object's box in the first view is not of it
 
     order = nearest_first(cameras)
-    progress = tqdm(total=_ROUNDS * len(order) - 1, desc="masks", unit="view", leave=False)
-    for round_ in range(_ROUNDS):
-        for view in order[0 if round_ else 1 :]:
-            labels[view] = _segment_view(images[view], view, volumes, colors, FIRM if round_ else TENTATIVE)
-            if round_ == 0:
-                for label, found in enumerate(colors, 1):
-                    found.append(core_colors(images[view], labels[view] == label))
-            progress.update()
-        for label, volume in enumerate(volumes, 1):
-            volume.prune()
-            views = range(len(images))
-            colors[label - 1] = [core_colors(images[view], labels[view] == label) for view in views]
+    progress = tqdm(total=2 * len(order) - 1, desc="masks", unit="view", leave=False)
+    for view in order[1:]:
+        labels[view] = _segment_view(images[view], view, volumes, colors, TENTATIVE)
+        for label, (volume, found) in enumerate(zip(volumes, colors, strict=True), 1):
+            volume.settle()
+            found.append(core_colors(images[view], labels[view] == label))
+        progress.update()
+    for label, volume in enumerate(volumes, 1):
+        volume.prune()
+        colors[label - 1] = [core_colors(image, found == label) for image, found in zip(images, labels, strict=True)]
+    for view in order:
+        labels[view] = _segment_view(images[view], view, volumes, colors, FIRM)
+        progress.update()
     progress.close()
+    for volume in volumes:
+        volume.settle()
     return np.stack([_averaged(labels[view], view, volumes) for view in range(len(images))])
 
 
@@ -89,14 +99,13 @@ def _segment_view(
     colors: list[list[np.ndarray]],
     trust: Trust,
 ) -> np.ndarray:
-    """Return the label picture (H, W) of one view, and let it carve the volumes."""
+    """Return the label picture (H, W) of one view, and take it as evidence on the volumes."""
     fronts, thicknesses = (np.stack(values) for values in zip(*(volume.draw(view) for volume in volumes), strict=True))
     hulls = fronts < FAR
-    thickest = thicknesses.argmax(0)
     shape = image.shape[:2]
-    labels, certainties = np.zeros(shape, np.uint8), []
+    certainties, likelihoods = [], np.full((len(volumes), *shape), -np.inf)
     for index in range(len(volumes)):
-        possible = hulls[index] & (thickest == index)
+        possible = cv2.dilate(hulls[index].astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)) > 0
         certainty = np.full(shape, np.inf)
         foreground = np.concatenate(colors[index])
         if possible.any() and len(foreground):
@@ -106,9 +115,17 @@ def _segment_view(
             background = around if len(around) >= _FEWEST_COLORS else picture[~region]
             if len(background):
                 models = ColorModels.learn(foreground, background)
-                labels[window.restore(models.cut(picture, region), shape)] = index + 1
-                certainty[window.rows, window.columns] = -models.log_odds(image[window.rows, window.columns])
+                cut = window.restore(models.cut(picture, region), shape)
+                part = image[window.rows, window.columns]
+                certainty[window.rows, window.columns] = -models.log_odds(part)
+                if cut.sum() < _LEAST_SHARE * possible.sum():
+                    certainty[:] = 0  # the view tells nothing
+                likely = np.zeros(shape)
+                likely[window.rows, window.columns] = cv2.blur(models.log_likelihood(part), (_SMOOTH, _SMOOTH))
+                # Of several objects on a ray, the more of one there is the likelier it is seen.
+                likelihoods[index][cut] = (likely + np.log(np.maximum(thicknesses[index], _THINNEST)))[cut]
         certainties.append(certainty)
+    labels = np.where(likelihoods.max(0) > -np.inf, likelihoods.argmax(0) + 1, 0).astype(np.uint8)
     for index, (volume, certainty) in enumerate(zip(volumes, certainties, strict=True)):
         other = (labels > 0) & (labels != index + 1)
         # What is another's may be behind it, or the two look alike: that says little.

@@ -42,3 +42,17 @@ def test_boxes_are_found_about_points(picture: np.ndarray) -> None:
 def test_a_box_in_which_nothing_differs_gives_its_ellipse() -> None:
     labels = labels_from_boxes(np.full((SIDE, SIDE, 3), 90, np.uint8), [(30, 30, 49, 49)])
     assert iou(labels == 1, disc(39.5, 39.5, 10)) > 0.9
+
+
+def test_an_object_before_another_one_keeps_what_both_claim() -> None:
+    noise = np.random.default_rng(1).integers(0, 60, (SIDE, SIDE, 3))
+    behind, inside = disc(38, 40, 22), disc(44, 44, 7)
+    beside = (np.abs(COLUMNS - 30) <= 5) & (np.abs(ROWS - 56) <= 16)
+    image = noise + np.array([20, 20, 120])
+    for mask, color in ((behind, [180, 30, 30]), (inside, [30, 180, 40]), (beside, [170, 170, 20])):
+        image = np.where(mask[..., None], noise + color, image)
+    boxes = [(16, 18, 60, 62), (37, 37, 51, 51), (25, 40, 35, 72)]
+    labels = labels_from_boxes(image.astype(np.uint8), boxes)
+    assert iou(labels == 1, behind & ~inside & ~beside) > 0.9
+    assert iou(labels == 2, inside) > 0.9
+    assert iou(labels == 3, beside) > 0.9

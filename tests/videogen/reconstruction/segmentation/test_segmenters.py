@@ -61,11 +61,16 @@ def scene() -> Scene:
     )
     cameras = ORBIT.cameras(range(VIEWS), SIZE)
     masks = instance_masks(gaussians, cameras, 2)
+    return Scene(to_uint8(rasterize(gaussians, cameras).rgb), cameras, masks, boxes_around(masks[0]))
+
+
+def boxes_around(mask: torch.Tensor) -> Prompts:
+    """The boxes of two objects in a label picture."""
     boxes = []
     for label in (1, 2):
-        v, u = torch.nonzero(masks[0] == label, as_tuple=True)
+        v, u = torch.nonzero(mask == label, as_tuple=True)
         boxes.append((float(u.min()), float(v.min()), float(u.max()), float(v.max())))
-    return Scene(to_uint8(rasterize(gaussians, cameras).rgb), cameras, masks, Prompts(boxes=tuple(boxes)))
+    return Prompts(boxes=tuple(boxes))
 
 
 def overlaps(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -79,6 +84,27 @@ def test_objects_are_found_in_all_views_of_a_rendered_scene(scene: Scene) -> Non
     assert found.dtype == torch.uint8
     assert overlaps(found, scene.masks).mean() > 0.9
     assert overlaps(found, scene.masks).min() > 0.8
+
+
+def test_an_object_before_another_one_is_found_in_all_views() -> None:
+    cameras, generator = ORBIT.cameras(range(VIEWS), SIZE), torch.Generator().manual_seed(0)
+    before = 0.6 * torch.nn.functional.normalize(cameras.positions[0], dim=0)
+    means, colors = [], []
+    for center, radius, color in ((torch.zeros(3), 0.35, (0.9, 0.7, 0.1)), (before, 0.16, (0.2, 0.3, 0.9))):
+        directions = torch.nn.functional.normalize(torch.randn(700, 3, generator=generator), dim=1)
+        means.append(center + radius * directions)
+        colors.append(torch.tensor(color) * (0.7 + 0.3 * torch.sin(directions[:, :1] * 9)))
+    gaussians = Gaussians(
+        means=torch.cat(means),
+        opacities=torch.full((1400,), 0.95),
+        sh=rgb_to_sh(torch.cat(colors)),
+        covariances=torch.full((1400, 1), 0.025**2) * torch.tensor([1.0, 0, 0, 1, 0, 1]),
+        labels=torch.arange(2, dtype=torch.int32).repeat_interleave(700),
+    )
+    masks = instance_masks(gaussians, cameras, 2)
+    images = to_uint8(rasterize(gaussians, cameras).rgb)
+    found = segment(SegmentationInput(images, boxes_around(masks[0]), cameras=cameras, depth_limits=DEPTHS))
+    assert overlaps(found, masks).mean(1).min() > 0.8
 
 
 def test_depth_is_where_the_pictures_agree(scene: Scene) -> None:
