@@ -227,6 +227,8 @@ def _normals(points: np.ndarray) -> list[np.ndarray]:
 
 def _filling(solid: VoxelSolid, seen: Gaussians, seed: int = 0) -> Gaussians:
     """Return round Gaussians that fill a body where there are none, smaller next to its boundary."""
+    if not solid.inside.any():  # masks that contradict each other leave nothing
+        return seen[:0]
     means = seen.means.double().cpu().numpy()
     tree = cKDTree(means)
     own = float(np.median(tree.query(means, min(2, len(means)))[0].reshape(len(means), -1)[:, -1]))
