@@ -113,5 +113,6 @@ def test_a_dome_ends_at_the_floor_and_objects_share_no_cells() -> None:
 def test_an_object_that_leaves_no_solid_stays_as_it_is() -> None:
     scene = shell(sphere(500))
     completion = complete_objects(scene, around(60.0), 1, floor=CENTER[2].item() + 2 * RADIUS)
-    assert completion.added == [0] and completion.solids[0].volume == 0
+    assert completion.added == [0]
+    assert completion.solids[0].volume == 0
     assert torch.equal(completion.gaussians.means, scene.means)
