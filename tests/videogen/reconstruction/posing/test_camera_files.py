@@ -28,7 +28,7 @@ def cameras(names: tuple[str, ...] | None, count: int, lens: Lens | None = None)
 
 def views_of(posed: Cameras) -> list[int]:
     """The numbers of the orbit's views that cameras stand at."""
-    distance = torch.cdist(posed.positions, ORBIT.positions(range(100)).float())
+    distance = (posed.positions[:, None] - ORBIT.positions(range(100)).float()).norm(dim=-1)
     assert distance.amin(1).max() < 1e-4
     return distance.argmin(1).tolist()
 
