@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from dataset.catalog import OBJECTS, ObjectEntry, objects_of_split
+from dataset.config import load_config
 from dataset.layout import Layout
 from dataset.objects.builtin_objects import write_object
 from dataset.scenes.placement import Body, place
@@ -60,6 +61,19 @@ def test_scenes_keep_the_rules(bodies: dict[ObjectEntry, Body], obj_num: int) ->
                 near.append((away <= reach + 1e-4).all())
             assert index == 0 or any(near)
             clouds.append(cloud)
+
+
+@pytest.mark.parametrize("config", ["dynamic_config", "quickstart_config"])
+@pytest.mark.parametrize("obj_num", [2, 3, 6])
+def test_pictures_show_all_of_a_scene_at_its_start(bodies: dict[ObjectEntry, Body], obj_num: int, config: str) -> None:
+    cameras = load_config(config).orbit().cameras(range(0, 100, 10), 100)
+    for objects in draw_scenes(bodies, obj_num, 20, "test", 0).values():
+        points = np.concatenate([bodies[placed.entry].points + placed.translation for placed in objects])
+        for viewmat, K in zip(cameras.viewmats.numpy(), cameras.Ks.numpy(), strict=True):
+            pixels = (points @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
+            pixels = pixels[:, :2] / pixels[:, 2:]
+            assert pixels.min() >= 0
+            assert pixels.max() <= 100
 
 
 def test_scenes_depend_on_seed_group_and_number_alone(bodies: dict[ObjectEntry, Body]) -> None:
