@@ -37,7 +37,6 @@ def middle(mask: np.ndarray) -> np.ndarray:
     return np.array([float(places.mean()) for places in np.nonzero(mask)[::-1]])
 
 
-@pytest.mark.slow
 def test_browser_pushes_drags_resets_and_leaves(tmp_path: Path, serve: Callable[..., Server], chromium) -> None:  # type: ignore[no-untyped-def]
     write_balls(tmp_path / "balls")
     write_json(tmp_path / "weightless.json", {"g": [0.0, 0.0, 0.0], "n_grid": 64, "frame_dt": 0.02})
