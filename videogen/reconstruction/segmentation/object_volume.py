@@ -96,11 +96,13 @@ class ObjectVolume:
 
         Args:
             mask: (H, W) bool, which pixels show the object.
-            certainty: (H, W), logarithms of the odds that pixels outside of the mask do not show it.
+            certainty: (H, W), logarithms of the odds that pixels outside of the mask do not show it; those at minus
+                infinity say nothing.
             hidden_from: (H, W), the depth behind which something else hides what is there.
             trust: how much the mask counts.
         """
         against = np.clip(certainty, trust.weakest, trust.strongest)
+        against[np.isneginf(certainty)] = 0
         odds = np.maximum(signed_distance(mask) * trust.strongest, -against).astype(np.float32)
         u, v, z = self._project(view)
         evidence = np.clip(_sample(odds, u, v, cv2.INTER_LINEAR), -trust.strongest, trust.inside)

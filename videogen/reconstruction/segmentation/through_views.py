@@ -25,7 +25,9 @@ _THINNEST = 0.02  # metres of an object at and beyond the edge of its silhouette
 _LEAST_SHARE = 0.02  # of where an object may show: if less is cut out, its colours are those around it
 _HULL_WEIGHT = 0.9  # of the volume's silhouette against the cut, which decides where they are equally far from the edge
 _IN_BOX = 0.4  # logarithm of the odds that what is in an object's box, and was not cut out, is not of it
+_DOUBTFUL = 2.0  # logarithm of odds: all views would repeat it of colours that are hardly less likely the object's
 _CERTAIN = 2.0  # pixels from the edge: farther does not weigh more
+_DOUBTED = 1.0  # the same, outside of a cut that colours do not account for
 
 
 def carry_through_views(
@@ -40,8 +42,8 @@ def carry_through_views(
     its pixels are cut out there with the colours that were seen so far, and what is not of it carves the volume. In a
     second round all views are cut with the volume that the first one has left, and carve it after that: if they did one
     by one, what one view loses of an object would count as its background in the next. In the end the cut and the
-    silhouette of the volume are averaged: the cut is sharper, and the silhouette sees what has the colour of its
-    background in one view.
+    silhouette of the volume are averaged: the cut is sharper, and the silhouette sees what has the colours of its
+    background, there more than the cut. The first view stays as it was cut, where boxes bounded the objects.
 
     Args:
         images: (N, H, W, 3) uint8, RGB.
@@ -67,7 +69,7 @@ def carry_through_views(
     order = nearest_first(cameras)
     progress = tqdm(total=2 * len(order) - 1, desc="masks", unit="view", leave=False)
     for view in order[1:]:
-        labels[view] = _segment_view(images[view], view, volumes, colors, TENTATIVE)
+        labels[view], _ = _segment_view(images[view], view, volumes, colors, TENTATIVE)
         for label, (volume, found) in enumerate(zip(volumes, colors, strict=True), 1):
             volume.settle()
             found.append(core_colors(images[view], labels[view] == label))
@@ -75,13 +77,15 @@ def carry_through_views(
     for label, volume in enumerate(volumes, 1):
         volume.prune()
         colors[label - 1] = [core_colors(image, found == label) for image, found in zip(images, labels, strict=True)]
+    doubts = np.zeros((len(images), count, *first.shape), bool)
     for view in order:
-        labels[view] = _segment_view(images[view], view, volumes, colors, FIRM)
+        labels[view], doubts[view] = _segment_view(images[view], view, volumes, colors, FIRM)
         progress.update()
+    labels[0] = first
     progress.close()
     for volume in volumes:
         volume.settle()
-    return np.stack([_averaged(labels[view], view, volumes) for view in range(len(images))])
+    return np.stack([_averaged(labels[view], doubts[view], view, volumes) for view in range(len(images))])
 
 
 def _beside(mask: np.ndarray) -> np.ndarray:
@@ -98,8 +102,13 @@ def _segment_view(
     volumes: list[ObjectVolume],
     colors: list[list[np.ndarray]],
     trust: Trust,
-) -> np.ndarray:
-    """Return the label picture (H, W) of one view, and take it as evidence on the volumes."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take one view as evidence on the volumes.
+
+    Returns:
+        Its label picture (H, W), and where each object may be although it was not cut out, as colours do not tell,
+        (K, H, W) bool.
+    """
     fronts, thicknesses = (np.stack(values) for values in zip(*(volume.draw(view) for volume in volumes), strict=True))
     hulls = fronts < FAR
     shape = image.shape[:2]
@@ -126,7 +135,9 @@ def _segment_view(
                 likelihoods[index][cut] = (likely + np.log(np.maximum(thicknesses[index], _THINNEST)))[cut]
         certainties.append(certainty)
     labels = np.where(likelihoods.max(0) > -np.inf, likelihoods.argmax(0) + 1, 0).astype(np.uint8)
+    doubts = hulls & (labels == 0) & (np.stack(certainties) < _DOUBTFUL)
     for index, (volume, certainty) in enumerate(zip(volumes, certainties, strict=True)):
+        certainty[(certainty > 0) & (certainty < _DOUBTFUL)] = -np.inf
         other = (labels > 0) & (labels != index + 1)
         # What is another's may be behind it, or the two look alike: that says little.
         certainty[other] = np.where(hulls[index][other], 0, np.inf)
@@ -135,11 +146,15 @@ def _segment_view(
         np.minimum(certainty, 0, out=certainty, where=covered & hulls[index])
         front = np.take_along_axis(fronts, np.maximum(labels[None].astype(int) - 1, 0), 0)[0]
         volume.observe(view, labels == index + 1, certainty, np.where(other, front, FAR).astype(np.float32), trust)
-    return labels
+    return labels, doubts
 
 
-def _averaged(labels: np.ndarray, view: int, volumes: list[ObjectVolume]) -> np.ndarray:
-    """Return a view's label picture (H, W) between what was cut out and the silhouettes of the volumes."""
+def _averaged(labels: np.ndarray, doubts: np.ndarray, view: int, volumes: list[ObjectVolume]) -> np.ndarray:
+    """Return a view's label picture (H, W) between what was cut out and the silhouettes of the volumes.
+
+    Args:
+        labels, doubts: see ``_segment_view``.
+    """
     fronts = np.stack([volume.draw(view)[0] for volume in volumes])
     silhouettes = np.where(fronts.min(0) < FAR, fronts.argmin(0) + 1, 0)
     weights = []
@@ -147,6 +162,7 @@ def _averaged(labels: np.ndarray, view: int, volumes: list[ObjectVolume]) -> np.
         cut, silhouette = (
             np.clip(signed_distance(found == label), -_CERTAIN, _CERTAIN) for found in (labels, silhouettes)
         )
+        cut[doubts[label - 1]] = np.maximum(cut[doubts[label - 1]], -_DOUBTED)
         weights.append(cut + _HULL_WEIGHT * silhouette)
     best = np.stack(weights)
     return np.where(best.max(0) > 0, best.argmax(0) + 1, 0).astype(np.uint8)

@@ -7,9 +7,9 @@ SIZE = 64
 CAMERAS = Orbit((0.0, 0.0, 0.0), 0.0, 0.0, 4.0, delta_azimuth=90.0).cameras((0, 1), SIZE)
 
 
-def observe_nothing(volume: ObjectVolume) -> None:
+def observe_nothing(volume: ObjectVolume, certainty: float = np.inf) -> None:
     nothing = np.zeros((SIZE, SIZE), bool)
-    volume.observe(0, nothing, np.full(nothing.shape, np.inf), np.full(nothing.shape, FAR), FIRM)
+    volume.observe(0, nothing, np.full(nothing.shape, certainty), np.full(nothing.shape, FAR), FIRM)
 
 
 def test_evidence_counts_once_the_volume_is_settled() -> None:
@@ -20,3 +20,11 @@ def test_evidence_counts_once_the_volume_is_settled() -> None:
     assert (volume.draw(1)[1] == before).all()
     volume.settle()
     assert not volume.draw(1)[1].any()
+
+
+def test_views_whose_colours_tell_nothing_carve_nothing() -> None:
+    volume = ObjectVolume(np.zeros(3), 0.4, CAMERAS)
+    before = volume.draw(1)[1]
+    observe_nothing(volume, -np.inf)
+    volume.settle()
+    assert (volume.draw(1)[1] == before).all()
