@@ -43,7 +43,7 @@ def carry_through_views(
     second round all views are cut with the volume that the first one has left, and carve it after that: if they did one
     by one, what one view loses of an object would count as its background in the next. In the end the cut and the
     silhouette of the volume are averaged: the cut is sharper, and the silhouette sees what has the colours of its
-    background, there more than the cut. The first view stays as it was cut, where boxes bounded the objects.
+    background, there more than the cut. The cut of the first view is the given one, as boxes bounded it.
 
     Args:
         images: (N, H, W, 3) uint8, RGB.
