@@ -11,7 +11,10 @@ from scipy.spatial import cKDTree
 
 from dataset.catalog import OBJECTS
 from dataset.scenes.scene_objects import SceneObject
+from gaussians.cameras import Cameras
 from gaussians.representation import Gaussians
+from videogen.reconstruction.completion.visual_hull import see_object, seen_through
+from videogen.reconstruction.placement import FLOOR
 
 _NEIGHBOURS = 6
 _SPARSE = 4.0  # times the median distance to the neighbours
@@ -46,6 +49,26 @@ def hold_together(points: np.ndarray) -> np.ndarray:
     _, cluster = connected_components(links, directed=False)
     sizes = np.bincount(cluster[dense], minlength=cluster.max() + 1)
     return dense & (sizes >= _SMALL * dense.sum())[cluster]
+
+
+def strays(world: Gaussians, cameras: Cameras, count: int) -> torch.Tensor:
+    """Return which Gaussians (N,) of objects are where pictures see past their object, or through to it.
+
+    Few and faint as they are, bodies would collide by them before they touch. An object that pictures see through
+    everywhere, such as glass, has none.
+
+    Args:
+        world: Gaussians in the world, labelled 0 to ``count`` - 1, -1 for all else.
+        cameras: those that took the pictures that the Gaussians look like, of their size.
+        count: number of objects, of which each has Gaussians.
+    """
+    assert world.labels is not None
+    found = torch.zeros_like(world.labels, dtype=torch.bool)
+    for label in range(count):
+        rows = torch.nonzero(world.labels == label).squeeze(1)
+        through = seen_through(see_object(world, label, cameras, FLOOR), world.means[rows])
+        found[rows] = through & ~through.all()
+    return found
 
 
 def described_objects(texts: Sequence[str], labels: torch.Tensor) -> list[SceneObject]:

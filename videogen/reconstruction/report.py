@@ -23,7 +23,7 @@ class Report:
         mask_iou: mean intersection over union of the objects' masks with given ones; None where none are given.
         alignment: how the cameras' frame became the simulation's.
         objects: of each, its name, number of Gaussians, extent along x, y and z, metres, and mask IoU, if known.
-        refined: of each object what was completed: Gaussians in all, those added, volume in m^3 and how; None: nothing.
+        refined: of each completed object: Gaussians in all, added and left out, volume in m^3 and how; None: none.
         background_count: number of Gaussians of no object.
         problems: sentences on what cannot be simulated as it is.
         notes: sentences on what was assumed and left out.
@@ -76,10 +76,17 @@ def _as_markdown(report: Report) -> str:
         overlap = _number(entry["mask_iou"], digits=3)
         lines.append(f"| {entry['name']} | {entry['count']} | {extent} | {overlap} |")
     if report.refined:
-        head = ["## Completed objects", "", "| object | Gaussians | added | volume (l) | by |"]
-        lines += ["", *head, "| --- | --- | --- | --- | --- |"]
+        head = ["## Completed objects", "", "| object | Gaussians | added | left out | volume (l) | by |"]
+        lines += ["", *head, "| --- | --- | --- | --- | --- | --- |"]
         for entry, row in zip(report.objects, report.refined, strict=True):
-            cells = (entry["name"], row["count"], row["added"], f"{1000 * row['volume']:.1f}", row["by"])
+            cells = (
+                entry["name"],
+                row["count"],
+                row["added"],
+                row["left_out"],
+                f"{1000 * row['volume']:.1f}",
+                row["by"],
+            )
             lines.append(f"| {' | '.join(map(str, cells))} |")
     for title, sentences in (("Problems", report.problems), ("Notes", report.notes)):
         if sentences:

@@ -45,7 +45,12 @@ class SceneOutputs:
     @property
     def _made_from(self) -> dict[str, Any]:
         viewmats = self.cameras.viewmats.double().cpu().numpy().round(6)
-        return {"gaussians": self.digest, "cameras": viewmats.tolist(), "rows": list(self.rows)}
+        return {
+            "gaussians": self.digest,
+            "count": len(self.world),
+            "cameras": viewmats.tolist(),
+            "rows": list(self.rows),
+        }
 
     @property
     def _seen(self) -> Cameras:

@@ -34,7 +34,7 @@ from videogen.reconstruction.feed_forward import (
     choose_backend,
     see_depth,
 )
-from videogen.reconstruction.object_clouds import described_objects, without_floaters
+from videogen.reconstruction.object_clouds import described_objects, strays, without_floaters
 from videogen.reconstruction.optimization import OptimizationSettings, initial_gaussians, optimize
 from videogen.reconstruction.photometric_loss import psnr, ssim
 from videogen.reconstruction.picture_stages import object_masks, posed_pictures, weights_of
@@ -83,13 +83,18 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             assert gaussians.labels is not None
             _check_found(gaussians.labels, texts)
             placed, notes = _in_world(gaussians, posed, settings)
+            cameras = placed.cameras(posed.cameras)
             world = placed.gaussians(gaussians)
+            seen_by = cameras[torch.tensor(rows)].to(device)
+            stray = strays(world, seen_by, len(texts))
+            gaussians, world = gaussians[~stray], world[~stray]
+            if stray.any():
+                notes.append(f"of the objects, {int(stray.sum())} Gaussians were left out that pictures see past")
             assert world.labels is not None
             described = described_objects(texts, world.labels)
             solid = world.opacities > _SOLID
             names = [entry.name for entry in described]
             problems = placement_problems(world.means[solid], world.labels[solid], names)
-            cameras = placed.cameras(posed.cameras)
         outputs = SceneOutputs(folder, world, described, cameras, rows, digest, stages)
         counts = outputs.write_background()  # refuses what was placed otherwise, before anything is replaced
         outputs.write_objects()
@@ -98,7 +103,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             f"shows, and {counts['added']} close the ground under the objects"
         )
         completion = choose_completion(settings.completion, settings.weights, settings.sd_version, device)
-        pictured = SeenScene(world, cameras[torch.tensor(rows)].to(device), seen.images, labels, seen.names)
+        pictured = SeenScene(world, seen_by, seen.images, labels, seen.names)
         generate = partial(_generated, pictured, texts, settings) if completion == "diffsplat" else None
         refined, completed = outputs.write_refined(settings.refine, _completed_by(completion, settings), generate)
         with stages.timed("report"):

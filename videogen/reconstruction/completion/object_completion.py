@@ -29,6 +29,7 @@ _LOST = 0.05  # mean distance of the mirrored surface outside of the hull, in tw
 _LOST_WEIGHT = 16.0  # of that, to the share of the hull: where a ball is widest, offsets lose little at first
 _ENOUGH = 2000  # points and cells that planes are tried on
 _WIDTH = 0.5  # standard deviation of a new Gaussian, of the spacing
+_OUTSIDE = 0.5  # cells beyond the boundary from which on Gaussians are left out
 _DEEP = 0.3  # least depth of new Gaussians below the boundary, of the spacing
 _CLEAR = 0.6  # least distance between new Gaussians and seen ones, of the spacing
 _JITTER = 0.25  # of the spacing
@@ -67,24 +68,28 @@ class Completion:
     """A ``Completion`` holds objects without gaps.
 
     Attributes:
-        gaussians: of the objects, labelled: those that there were, then those that were added.
+        gaussians: of the objects, labelled: those that there were inside of the bodies, then those that were added.
         added: number of those that were added, of each object.
+        left_out: number of those that there were outside of its body.
         solids: the body of each object.
         by: what says how each object goes on: "generation", "symmetry" or "visual hull".
     """
 
     gaussians: Gaussians
     added: list[int]
+    left_out: list[int]
     solids: list[VoxelSolid]
     by: list[str]
 
     def described(self) -> list[dict[str, Any]]:
-        """Return what a report says of each object: Gaussians in all, those added, its volume in m^3, and how."""
+        """Return what a report says of each object: numbers of Gaussians, its volume in m^3, and how it goes on."""
         assert self.gaussians.labels is not None
         counts = torch.bincount(self.gaussians.labels.cpu().long(), minlength=len(self.solids)).tolist()
         return [
-            {"count": count, "added": added, "volume": solid.volume, "by": by}
-            for count, added, solid, by in zip(counts, self.added, self.solids, self.by, strict=True)
+            {"count": count, "added": added, "left_out": left_out, "volume": solid.volume, "by": by}
+            for count, added, left_out, solid, by in zip(
+                counts, self.added, self.left_out, self.solids, self.by, strict=True
+            )
         ]
 
 
@@ -97,7 +102,8 @@ def complete_objects(
 ) -> Completion:
     """Fill ``count`` objects where no picture shows them, and colour there what is there already.
 
-    New Gaussians are as many as there were at the most, and hardly show in the pictures.
+    New Gaussians are as many as there were at the most, and hardly show in the pictures. What is outside of an object's
+    body, below it where no camera looks for the most part, is left out: bodies would collide by that.
 
     Args:
         scene: Gaussians in the world, labelled 0 to ``count`` - 1, -1 for all else.
@@ -109,20 +115,24 @@ def complete_objects(
     seen = [see_object(scene, k, cameras, floor) for k in range(count)]
     hulls = without_shared([visual_hull(entry) for entry in seen], seen)
     shown = _weights(scene, cameras) > _SEEN * len(cameras)
-    old, new, by, solids = [], [], [], []
+    old, new, by, solids, left_out = [], [], [], [], []
     for k, (hull, entry) in enumerate(zip(hulls, seen, strict=True)):
-        rows = scene.labels == k
-        own, own_shown = scene[rows], shown[rows]
-        visible = own[own_shown] if own_shown.any() else own
         whole = generated[k] if generated is not None else None
         plane = plane_of_symmetry(hull, entry.points) if whole is None else None
-        surface = own[:0]
         if whole is not None:
             solids.append(inside_surface(hull, whole))
-            surface = _unseen(whole.with_sh_degree(own.sh_degree), own, hull)
-            visible = Gaussians.cat([visible, surface])
         else:
             solids.append(symmetric_part(hull, plane) if plane is not None else hull)
+        rows = torch.nonzero(scene.labels == k).squeeze(1)
+        # What a network says of the object is not so exact that it could take away what was seen.
+        held = _inside(scene.means[rows], solids[-1] if whole is None else hull)
+        left_out.append(int((~held).sum()))
+        rows = rows[held]
+        own, own_shown = scene[rows], shown[rows]
+        visible, surface = own[own_shown] if own_shown.any() else own, own[:0]
+        if whole is not None:
+            surface = _unseen(whole.with_sh_degree(own.sh_degree), own, hull)
+            visible = Gaussians.cat([visible, surface])
         by.append("generation" if whole is not None else "visual hull" if plane is None else "symmetry")
         old.append(_merge(own, _colored(own, visible, plane), own_shown))
         filling = _colored(_filling(solids[-1], Gaussians.cat([own, surface])), visible, plane)
@@ -131,9 +141,17 @@ def complete_objects(
     return Completion(
         Gaussians.cat([*old, added]),
         [len(part) for part in new],
+        left_out,
         solids,
         by,
     )
+
+
+def _inside(means: torch.Tensor, body: VoxelSolid) -> torch.Tensor:
+    """Return which of an object's Gaussians (N,) are in its body; all, where contradicting masks leave none there."""
+    depths = torch.from_numpy(body.depths(means.double().cpu().numpy())).to(means.device)
+    inside = (depths > -_OUTSIDE * body.cell) & bool(body.inside.any())
+    return inside | ~inside.any()
 
 
 def inside_surface(hull: VoxelSolid, whole: Gaussians) -> VoxelSolid:

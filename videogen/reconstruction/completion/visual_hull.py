@@ -158,19 +158,32 @@ def visual_hull(seen: SeenObject) -> VoxelSolid:
     cell = seen.extent / _CELLS
     shape = np.ceil((seen.high - seen.low) / cell).astype(int)
     centers = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, 3) + 0.5
-    points = torch.from_numpy(seen.low + centers * cell).to(seen.weights)
+    against, shown = _votes(seen, torch.from_numpy(seen.low + centers * cell).to(seen.weights))
+    inside = ((against < _AGAINST) & (shown >= _WITNESSES)).cpu().numpy().reshape(shape)
+    return VoxelSolid(_around(inside, seen.points, seen.low, cell), seen.low, cell)
+
+
+def seen_through(seen: SeenObject, points: torch.Tensor) -> torch.Tensor:
+    """Return (N,) bool: whether pictures see past the object, or through to it, where points (N, 3) are."""
+    return _votes(seen, points.to(seen.weights))[0] >= _AGAINST
+
+
+def _votes(seen: SeenObject, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (N,) the votes of pictures that see through each of points (N, 3), and how many show the object there.
+
+    Points that have votes enough against them are not looked at again.
+    """
+    margin = _BEFORE * seen.extent / _CELLS
     rows = torch.arange(len(points), device=points.device)
     against = torch.zeros(len(points), dtype=torch.int32, device=points.device)
     shown = torch.zeros_like(against)
     for view in range(len(seen.cameras)):
-        sees_through, shows = _observe(seen, view, points[rows], _BEFORE * cell)
+        sees_through, shows = _observe(seen, view, points[rows], margin)
         # Depths err more than silhouettes do.
         against[rows] += torch.where(shows, 1, 2) * sees_through
         shown[rows] += shows
         rows = rows[against[rows] < _AGAINST]
-    inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    inside[rows] = shown[rows] >= _WITNESSES
-    return VoxelSolid(_around(inside.cpu().numpy().reshape(shape), seen.points, seen.low, cell), seen.low, cell)
+    return against, shown
 
 
 def _in_pictures(cameras: Cameras, view: int, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

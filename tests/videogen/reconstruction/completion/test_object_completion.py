@@ -110,6 +110,16 @@ def test_a_dome_ends_at_the_floor_and_objects_share_no_cells() -> None:
     assert first.volume > 0.97 * hulls[0].volume
 
 
+def test_what_hangs_below_a_body_is_left_out(half_ball: tuple[Gaussians, Cameras, Completion]) -> None:
+    scene, cameras, completion = half_ball
+    hanging = shell(CENTER + torch.tensor([[0.0, 0, -1.3 * RADIUS], [0.02, 0, -1.2 * RADIUS]]))
+    found = complete_objects(Gaussians.cat([scene, replace(hanging, opacities=torch.full((2,), 0.1))]), cameras, 1)
+    assert found.gaussians.means[:, 2].min() > CENTER[2] - 1.1 * RADIUS
+    assert torch.equal(found.gaussians.means[: len(scene)], scene.means)
+    assert found.by == completion.by
+    assert found.described()[0]["left_out"] == len(hanging)
+
+
 def test_an_object_that_leaves_no_solid_stays_as_it_is() -> None:
     scene = shell(sphere(500))
     completion = complete_objects(scene, around(60.0), 1, floor=CENTER[2].item() + 2 * RADIUS)
