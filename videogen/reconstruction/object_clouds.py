@@ -54,7 +54,7 @@ def hold_together(points: np.ndarray) -> np.ndarray:
 def strays(world: Gaussians, cameras: Cameras, count: int) -> torch.Tensor:
     """Return which Gaussians (N,) of objects are where pictures see past their object, or through to it.
 
-    Few and faint as they are, bodies would collide by them before they touch. An object that pictures see through
+    Few and faint as they are, objects would collide by them before they touch. An object that pictures see through
     everywhere, such as glass, has none.
 
     Args:

@@ -79,14 +79,8 @@ def _as_markdown(report: Report) -> str:
         head = ["## Completed objects", "", "| object | Gaussians | added | left out | volume (l) | by |"]
         lines += ["", *head, "| --- | --- | --- | --- | --- | --- |"]
         for entry, row in zip(report.objects, report.refined, strict=True):
-            cells = (
-                entry["name"],
-                row["count"],
-                row["added"],
-                row["left_out"],
-                f"{1000 * row['volume']:.1f}",
-                row["by"],
-            )
+            volume = f"{1000 * row['volume']:.1f}"
+            cells = (entry["name"], row["count"], row["added"], row["left_out"], volume, row["by"])
             lines.append(f"| {' | '.join(map(str, cells))} |")
     for title, sentences in (("Problems", report.problems), ("Notes", report.notes)):
         if sentences:

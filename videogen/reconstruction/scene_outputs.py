@@ -47,7 +47,7 @@ class SceneOutputs:
         viewmats = self.cameras.viewmats.double().cpu().numpy().round(6)
         return {
             "gaussians": self.digest,
-            "count": len(self.world),
+            "count": len(self.world),  # those that are left of them
             "cameras": viewmats.tolist(),
             "rows": list(self.rows),
         }

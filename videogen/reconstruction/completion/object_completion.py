@@ -102,8 +102,8 @@ def complete_objects(
 ) -> Completion:
     """Fill ``count`` objects where no picture shows them, and colour there what is there already.
 
-    New Gaussians are as many as there were at the most, and hardly show in the pictures. What is outside of an object's
-    body, below it where no camera looks for the most part, is left out: bodies would collide by that.
+    New Gaussians are as many as there were at the most, and hardly show in the pictures. Gaussians outside of
+    their object's body, most of them below it, where no camera looks, are left out: objects would collide by them.
 
     Args:
         scene: Gaussians in the world, labelled 0 to ``count`` - 1, -1 for all else.
