@@ -111,9 +111,9 @@ if $photographs; then
     stage "Pictures of the scene" dataset.render --data_root "$data" --model_path "$data/mpm/$held_out/$scene" \
         --initial_path "$pictures" --config "$config" --background_path "$data/backgrounds/$background" --resolution 128
     stage "Reconstruction from 20 of them" videogen.reconstruct --data_path "$pictures/$scene.mp4" \
-        --save_folder "$out/reconstructed/$scene" --max_side 128
+        --save_folder "$out/reconstructed/$scene" --max_side 128 --refine
     stage "Video of what was reconstructed" videogen.eval --data_root "$data" \
-        --model_path "$out/reconstructed/$scene/sim" --background_path "$out/reconstructed/$scene/bg" \
+        --model_path "$out/reconstructed/$scene/sim_refine" --background_path "$out/reconstructed/$scene/bg" \
         --dynamic_model $model --checkpoint "$checkpoint" --output_path "$out/predicted_from_pictures" \
         --config "$config" --single_view 0 --resolution 320 --shadows
     stage "Comparison" videogen.side_by_side --videos "$out/simulated/view_0/$scene.mp4" \

@@ -27,7 +27,7 @@ Examples:
       --config config/dynamic_config.json --output_path output/2810_bowl_pillow_can --white_bg --single_view 0
   python -m videogen.eval --model_path data/GSCollision/scenes/2/0_ball_duck --config config/dynamic_config.json \\
       --output_path output/pushed --single_view 0 --use_external_forces --external_forces_config forces.json
-  python -m videogen.eval --model_path output/desk/sim --background_path output/desk/bg --dynamic_model mpm \\
+  python -m videogen.eval --model_path output/desk/sim_refine --background_path output/desk/bg --dynamic_model mpm \\
       --config config/quickstart_config.json --output_path output/desk/simulated --views 0,circle360 --save_trajectory
 """
 

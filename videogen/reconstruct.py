@@ -14,7 +14,7 @@ Of a dataset's video every fourth frame is taken, and every fifth of those is he
 Examples:
   python -m videogen.reconstruct --data_path data/GSCollision/initial/3_9/2810_bowl_pillow_can/table4/+2810.mp4 \\
       --save_folder output/2810
-  python -m videogen.reconstruct --data_path photographs/desk --save_folder output/desk --real_world \\
+  python -m videogen.reconstruct --data_path photographs/desk --save_folder output/desk --real_world --refine \\
       --bbox 310,220,480,400 --bbox 520,240,610,390
 """
 
