@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dataset.layout import MADE_FROM
 from dataset.scenes.scene_files import write_scene
 from dataset.scenes.scene_objects import SceneObject
@@ -29,7 +27,8 @@ class SceneOutputs:
         world: labelled Gaussians in the world.
         described: the objects, by label.
         cameras: all cameras, in the world.
-        rows: the numbers of those whose pictures the Gaussians were made from.
+        seen: those whose pictures the Gaussians were made from, on the Gaussians' device.
+        rows: their numbers.
         digest: hash of what the Gaussians come from.
         stages: where results of stages are kept.
     """
@@ -38,6 +37,7 @@ class SceneOutputs:
     world: Gaussians
     described: Sequence[SceneObject]
     cameras: Cameras
+    seen: Cameras
     rows: Sequence[int]
     digest: str
     stages: StageResults
@@ -52,10 +52,6 @@ class SceneOutputs:
             "rows": list(self.rows),
         }
 
-    @property
-    def _seen(self) -> Cameras:
-        return self.cameras[torch.tensor(self.rows)].to(self.world.device)
-
     def write_objects(self) -> None:
         """Write the objects as they were reconstructed to sim/; without any, remove what an earlier run wrote."""
         assert self.world.labels is not None
@@ -68,7 +64,7 @@ class SceneOutputs:
         """Write the cleaned background to bg/, and return how many Gaussians it has, and how many went and came."""
 
         def make() -> tuple[Tensors, dict[str, Any]]:
-            background, counts = clean_background(self.world, self._seen)
+            background, counts = clean_background(self.world, self.seen)
             return _tensors(background), {**counts, "count": len(background)}
 
         tensors, counts, _ = self.stages.get("background", self._made_from, make)
@@ -94,7 +90,7 @@ class SceneOutputs:
         def make() -> tuple[Tensors, dict[str, Any]]:
             generated = generate() if generate is not None else []
             whole = [entry.gaussians for entry in generated] if generated else None
-            completed = complete_objects(self.world, self._seen, len(self.described), generated=whole)
+            completed = complete_objects(self.world, self.seen, len(self.described), generated=whole)
             notes = [entry.note for entry in generated]
             return _tensors(completed.gaussians), {"objects": completed.described(), "notes": notes}
 

@@ -95,7 +95,7 @@ def reconstruct_scene(scene: SceneInput, settings: ReconstructionSettings) -> st
             solid = world.opacities > _SOLID
             names = [entry.name for entry in described]
             problems = placement_problems(world.means[solid], world.labels[solid], names)
-        outputs = SceneOutputs(folder, world, described, cameras, rows, digest, stages)
+        outputs = SceneOutputs(folder, world, described, cameras, seen_by, rows, digest, stages)
         counts = outputs.write_background()  # refuses what was placed otherwise, before anything is replaced
         outputs.write_objects()
         notes.append(
